@@ -1,0 +1,301 @@
+"""Event models: one frozen pydantic model per event type, and their union.
+
+Names and fields are those of docs/protocol.md. Fields nobody knows are kept, a type nobody knows becomes
+:class:`OtherEvent` with every field kept: what an agent prints tomorrow must survive today.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic_core import PydanticSerializationError, to_json
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
+
+from workcast.broker.errors import EventError
+
+Status = Literal["success", "failed", "timeout", "cancelled"]
+
+
+def _to_utc(value: datetime) -> datetime:
+    """Read any offset; the system that came before wrote none at all and meant UTC."""
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def format_timestamp(value: datetime) -> str:
+    """ISO 8601 in UTC with ``Z`` and at least milliseconds."""
+    precision = "microseconds" if value.microsecond % 1000 else "milliseconds"
+    return value.astimezone(UTC).isoformat(timespec=precision)[:-6] + "Z"
+
+
+def now() -> datetime:
+    """The current time in UTC, to the microsecond."""
+    return datetime.now(UTC)
+
+
+Timestamp = Annotated[
+    datetime,
+    AfterValidator(_to_utc),
+    PlainSerializer(format_timestamp, return_type=str, when_used="json"),
+]
+
+
+class Frozen(BaseModel):
+    """Immutable, and keeps the fields that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+
+
+class Usage(Frozen):
+    """Tokens by kind. ``input_tokens`` counts cached input too (the OpenTelemetry GenAI convention)."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+        )
+
+
+class BaseEvent(Frozen):
+    """What every event has: its type, its time, and the context it was written in."""
+
+    type: str
+    timestamp: Timestamp = Field(default_factory=now)
+    workcell_id: str | None = None
+    issue_id: str | None = None
+    toolchain: str | None = None
+    model: str | None = None
+
+    always_written: ClassVar[frozenset[str]] = frozenset()
+    """The fields that :func:`dump` writes whether or not they were set: those whose default says something."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.always_written = frozenset(
+            name for name, field in cls.model_fields.items() if not field.is_required() and field.default is not None
+        ) | {"type", "timestamp"}
+
+
+class Started(BaseEvent):
+    type: Literal["started"] = "started"
+    cwd: str | None = None
+    session_id: str | None = None
+    agent_version: str | None = None
+    git_commit: str | None = None
+    rerun_of: str | None = None
+
+
+class PromptSent(BaseEvent):
+    type: Literal["prompt_sent"] = "prompt_sent"
+    prompt: str
+    tokens: int | None = None
+
+
+class ResponseChunk(BaseEvent):
+    type: Literal["response_chunk"] = "response_chunk"
+    content: str
+    role: str = "assistant"
+    message_id: str | None = None
+    block: int | None = None
+
+
+class ResponseComplete(BaseEvent):
+    type: Literal["response_complete"] = "response_complete"
+    content: str
+    role: str = "assistant"
+    tokens: int | None = None
+    message_id: str | None = None
+    block: int | None = None
+    parent_call_id: str | None = None
+
+
+class Thinking(BaseEvent):
+    type: Literal["thinking"] = "thinking"
+    content: str
+    message_id: str | None = None
+    block: int | None = None
+    partial: bool | None = None
+    """True: a piece of a thought whose whole text follows in a later event."""
+
+
+class UsageEvent(BaseEvent):
+    type: Literal["usage"] = "usage"
+    usage: Usage
+    message_id: str | None = None
+    parent_call_id: str | None = None
+
+
+class ToolCall(BaseEvent):
+    type: Literal["tool_call"] = "tool_call"
+    tool: str
+    args: Any = None
+    call_id: str | None = None
+    parent_call_id: str | None = None
+
+
+class ToolResult(BaseEvent):
+    type: Literal["tool_result"] = "tool_result"
+    tool: str | None = None
+    result: Any = None
+    error: str | None = None
+    call_id: str | None = None
+    parent_call_id: str | None = None
+    duration_ms: int | None = None
+    exit_code: int | None = None
+
+
+class BashCommand(BaseEvent):
+    type: Literal["bash_command"] = "bash_command"
+    command: str
+    call_id: str | None = None
+
+
+class BashOutput(BaseEvent):
+    type: Literal["bash_output"] = "bash_output"
+    output: str
+    exit_code: int | None = None
+    call_id: str | None = None
+    stream: str | None = None
+
+
+class FileRead(BaseEvent):
+    type: Literal["file_read"] = "file_read"
+    path: str
+    call_id: str | None = None
+    lines_added: int | None = None
+    lines_removed: int | None = None
+    diff: str | None = None
+
+
+class FileWrite(BaseEvent):
+    type: Literal["file_write"] = "file_write"
+    path: str
+    call_id: str | None = None
+    lines_added: int | None = None
+    lines_removed: int | None = None
+    diff: str | None = None
+
+
+class Completed(BaseEvent):
+    type: Literal["completed"] = "completed"
+    status: Status
+    exit_code: int | None = None
+    duration_ms: int | None = None
+    usage: Usage | None = None
+    cost_usd: float | None = None
+
+
+class ErrorEvent(BaseEvent):
+    type: Literal["error"] = "error"
+    error: str
+    kind: str | None = None
+    retryable: bool | None = None
+
+
+class Unknown(BaseEvent):
+    type: Literal["unknown"] = "unknown"
+    raw: str
+    """A line of the agent that no rule knows, as it was printed."""
+
+
+class OtherEvent(BaseEvent):
+    """An event of a type that this version does not know, with all its fields."""
+
+
+KnownEvent = Annotated[
+    Started
+    | PromptSent
+    | ResponseChunk
+    | ResponseComplete
+    | Thinking
+    | UsageEvent
+    | ToolCall
+    | ToolResult
+    | BashCommand
+    | BashOutput
+    | FileRead
+    | FileWrite
+    | Completed
+    | ErrorEvent
+    | Unknown,
+    Field(discriminator="type"),
+]
+"""The discriminated union on ``type``."""
+
+Event = BaseEvent
+"""Any event: a :data:`KnownEvent` or an :class:`OtherEvent`."""
+
+MODELS: Final[Mapping[str, type[BaseEvent]]] = {
+    model.model_fields["type"].default: model
+    for model in (
+        Started, PromptSent, ResponseChunk, ResponseComplete, Thinking, UsageEvent, ToolCall, ToolResult,
+        BashCommand, BashOutput, FileRead, FileWrite, Completed, ErrorEvent, Unknown,
+    )
+}  # fmt: skip
+
+
+class Malformed(Frozen):
+    """What the wire carries in place of a line that is no event (see :func:`workcast.broker.wire.wire`)."""
+
+    type: Literal["malformed"] = "malformed"
+    reason: Literal["utf8", "json", "object", "type"]
+    bytes: int
+    raw: str
+
+
+def build(fields: Mapping[str, Any]) -> BaseEvent:
+    """Validate one event given as a mapping with a string ``type``.
+
+    Raises:
+        EventError: ``type`` is missing or a field does not fit the model of its type.
+    """
+    kind = fields.get("type")
+    if not isinstance(kind, str):
+        raise EventError(f"expected an event with a string 'type', got type={kind!r}")
+    try:
+        return MODELS.get(kind, OtherEvent).model_validate(fields)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+        raise EventError(f"expected a valid {kind!r} event; {problems}") from error
+
+
+def dump(event: BaseEvent) -> bytes:
+    """One event as the bytes of its line, without the newline: the fields that were set and those with a default.
+
+    Values that JSON has no form for are written as ``str(value)``, lone surrogates as U+FFFD: an event is never
+    refused for what an agent put in it.
+    """
+    event.__pydantic_fields_set__.update(event.always_written)
+    try:
+        return event.__pydantic_serializer__.to_json(event, exclude_unset=True, fallback=str)
+    except PydanticSerializationError:
+        clean = json.loads(json.dumps(event.model_dump(exclude_unset=True), default=str).encode())
+        return to_json(_replace_surrogates(clean), fallback=str)
+
+
+def _replace_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_replace_surrogates(key): _replace_surrogates(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_replace_surrogates(item) for item in value]
+    return value
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the union of all known event types."""
+    schema: dict[str, Any] = TypeAdapter(KnownEvent).json_schema()
+    return schema

@@ -1,0 +1,217 @@
+"""The wire protocol, version 1: the JSON messages between a viewer and the gateway (docs/protocol.md)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, StrictInt, StrictStr, Tag, TypeAdapter
+
+from workcast.broker.summary import Summary
+
+VERSION: Final = 1
+SUBPROTOCOL: Final = "workcast.v1"
+
+Offset = Annotated[StrictInt, Field(ge=0, lt=2**53)]
+Epoch = Annotated[StrictInt, Field(ge=0, lt=2**48)]
+ErrorCode = Literal[
+    "bad_message", "unknown_op", "unknown_workcell", "bad_cursor", "too_many_subscriptions", "origin_conflict"
+]
+
+
+class Message(BaseModel):
+    """A JSON object with an ``op``; members it does not know are ignored, so that the protocol can grow."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Cursor(Message):
+    """The next event a viewer needs, and the epoch its offset counts in."""
+
+    epoch: Epoch
+    offset: Offset
+
+
+class LastEvents(Message):
+    """The last ``last`` events, or all there are."""
+
+    last: Offset
+
+
+# ── from the client ──────────────────────────────────────────────────────────────────────────────────────────────────
+From = Literal["start", "tail"] | LastEvents | Cursor
+
+
+class Subscribe(Message):
+    op: Literal["subscribe"]
+    workcell: StrictStr
+    from_: From = Field(default="tail", alias="from")
+
+
+class SubscribeFleet(Message):
+    op: Literal["subscribe"]
+    fleet: Literal[True]
+
+
+class Unsubscribe(Message):
+    op: Literal["unsubscribe"]
+    workcell: StrictStr
+
+
+class UnsubscribeFleet(Message):
+    op: Literal["unsubscribe"]
+    fleet: Literal[True]
+
+
+class Follow(Message):
+    op: Literal["follow"]
+    workcell: StrictStr
+    follow: StrictBool
+    epoch: Epoch | None = None
+    offset: Offset | None = None
+
+
+class Ping(Message):
+    op: Literal["ping"]
+
+
+ClientMessage = Subscribe | SubscribeFleet | Unsubscribe | UnsubscribeFleet | Follow | Ping
+
+
+def _shape(value: Any) -> str:
+    op = value.get("op") if isinstance(value, dict) else getattr(value, "op", None)
+    fleet = "fleet" in value if isinstance(value, dict) else hasattr(value, "fleet")
+    return f"{op}_fleet" if fleet and op in ("subscribe", "unsubscribe") else str(op)
+
+
+client_messages: Final[TypeAdapter[ClientMessage]] = TypeAdapter(
+    Annotated[
+        Annotated[Subscribe, Tag("subscribe")]
+        | Annotated[SubscribeFleet, Tag("subscribe_fleet")]
+        | Annotated[Unsubscribe, Tag("unsubscribe")]
+        | Annotated[UnsubscribeFleet, Tag("unsubscribe_fleet")]
+        | Annotated[Follow, Tag("follow")]
+        | Annotated[Ping, Tag("ping")],
+        Discriminator(_shape),
+    ]
+)
+
+
+# ── from the server ──────────────────────────────────────────────────────────────────────────────────────────────────
+class Limits(Message):
+    """What one connection may ask for."""
+
+    max_message_bytes: int
+    max_subscriptions: int
+    max_frame_bytes: int
+
+
+class Hello(Message):
+    op: Literal["hello"] = "hello"
+    version: int = VERSION
+    limits: Limits
+
+
+class Subscribed(Message):
+    op: Literal["subscribed"] = "subscribed"
+    workcell: str
+    epoch: int
+    offset: int
+    head: int
+
+
+class Reset(Message):
+    op: Literal["reset"] = "reset"
+    workcell: str
+    epoch: int
+    offset: int
+    head: int
+
+
+class Events(Message):
+    """Dense: ``events[i]`` has the offset ``offset + i``. Built from the lines' own bytes, never from this model."""
+
+    op: Literal["events"] = "events"
+    workcell: str
+    epoch: int
+    offset: int
+    head: int
+    events: list[dict[str, Any]]
+
+
+class Gap(Message):
+    op: Literal["gap"] = "gap"
+    workcell: str
+    epoch: int
+    offset: int
+    until: int
+    reason: Literal["pruned", "unavailable"]
+
+
+class Live(Message):
+    op: Literal["live"] = "live"
+    workcell: str
+    epoch: int
+    offset: int
+
+
+class Head(Message):
+    op: Literal["head"] = "head"
+    workcell: str
+    epoch: int
+    head: int
+
+
+class Fleet(Message):
+    """First pages of whole summaries (``more`` until the last), then ``id`` and the fields that changed."""
+
+    op: Literal["fleet"] = "fleet"
+    workcells: list[dict[str, Any]]
+    removed: list[str]
+    more: bool
+
+
+class Error(Message):
+    op: Literal["error"] = "error"
+    code: ErrorCode
+    message: str
+    workcell: str | None = None
+
+
+class Pong(Message):
+    op: Literal["pong"] = "pong"
+
+
+ServerMessage = Annotated[
+    Hello | Subscribed | Reset | Events | Gap | Live | Head | Fleet | Error | Pong, Field(discriminator="op")
+]
+
+
+# ── REST ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+class Workcell(BaseModel):
+    """One workcell as ``GET /api/workcells`` lists it."""
+
+    model_config = ConfigDict(frozen=True, serialize_by_alias=True, populate_by_name=True)
+
+    id: str
+    issue_id: str | None = Field(default=None, alias="issueId")
+    toolchain: str | None = None
+    created: str | None = None
+    speculate_tag: str | None = Field(default=None, alias="speculateTag")
+    has_telemetry: bool = Field(alias="hasTelemetry")
+    has_proof: bool = Field(alias="hasProof")
+    has_logs: bool = Field(alias="hasLogs")
+    summary: Summary | None = None
+
+
+class Workcells(BaseModel):
+    workcells: list[Workcell]
+
+
+class EventPage(BaseModel):
+    """``GET /api/workcells/{id}/events``. Built from the lines' own bytes, never from this model."""
+
+    epoch: int
+    base: int
+    head: int
+    offset: int
+    events: list[dict[str, Any]]
