@@ -4,6 +4,8 @@ Names and fields are those of docs/protocol.md. Fields nobody knows are kept, a 
 :class:`OtherEvent` with every field kept: what an agent prints tomorrow must survive today.
 """
 
+# The models are frozen, so a subclass may narrow a field of its base:
+# pyright: reportIncompatibleVariableOverride=false
 from __future__ import annotations
 
 import json
@@ -11,10 +13,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic_core import PydanticSerializationError, to_json
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, to_json
 
 from workcast.broker.errors import EventError
+from workcast.broker.json_value import as_array, as_object
 
 Status = Literal["success", "failed", "timeout", "cancelled"]
 
@@ -288,10 +291,10 @@ def dump(event: BaseEvent) -> bytes:
 def _replace_surrogates(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, dict):
-        return {_replace_surrogates(key): _replace_surrogates(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_replace_surrogates(item) for item in value]
+    if (fields := as_object(value)) is not None:
+        return {_replace_surrogates(key): _replace_surrogates(item) for key, item in fields.items()}
+    if (array := as_array(value)) is not None:
+        return [_replace_surrogates(item) for item in array]
     return value
 
 

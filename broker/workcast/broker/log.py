@@ -1,0 +1,286 @@
+"""The log of a workcell: an append-only JSONL file, the durable copy and the relay's outbox.
+
+:class:`Appender` is the one way to write to it, :class:`LogReader` the one way to read it by offset. A line counts
+once its newline is there. Readers never write.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import threading
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from pydantic_core import from_json
+
+from workcast.broker.json_value import as_object
+
+_SCAN_BYTES: Final = 1 << 20
+_INDEX_BYTES: Final = 1 << 16
+"""One index entry for about this many bytes of log: a read scans at most this much to find its line."""
+_FINGERPRINT_BYTES: Final = 512
+
+
+class Appender:
+    """Appends whole lines to one log; safe for several threads and several processes at once.
+
+    An append holds ``flock(LOCK_EX)``, reopens the path if the file was unlinked or replaced, closes a torn tail that
+    another writer left, and finishes short writes. If the disk fills up, the file is cut back to whole lines.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()  # flock belongs to the open file, which this process's threads share
+        self._descriptor = -1
+        self._end = -1
+
+    def append(self, lines: bytes) -> None:
+        """Append one line, or several, each with its newline.
+
+        Raises:
+            ValueError: ``lines`` does not end with a newline.
+            OSError: the file cannot be opened or written; nothing of ``lines`` is then in the log.
+        """
+        if not lines.endswith(b"\n"):
+            raise ValueError("expected whole lines, each ending with a newline")
+        with self._lock:
+            size = self._lock_file()
+            try:
+                if size and size != self._end and os.pread(self._descriptor, 1, size - 1) != b"\n":
+                    lines = b"\n" + lines
+                self._write(lines, size)
+            finally:
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Close the file; a later append opens it again."""
+        with self._lock:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _lock_file(self) -> int:
+        """Hold the lock on the file that the path names now; return its size."""
+        while True:
+            if self._descriptor < 0:
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+                self._end = -1
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            here = os.fstat(self._descriptor)
+            try:
+                there = self._path.stat()
+            except FileNotFoundError:
+                there = None
+            if there is not None and (there.st_ino, there.st_dev) == (here.st_ino, here.st_dev):
+                return here.st_size
+            os.close(self._descriptor)  # and with it the lock on a file that nobody will read
+            self._descriptor = -1
+
+    def _write(self, data: bytes, size: int) -> None:
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except BaseException:
+            self._end = -1
+            os.ftruncate(self._descriptor, size)
+            raise
+        self._end = size + len(data)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The first line of a log that workcast rewrote: not an event and not counted."""
+
+    epoch: int
+    base: int
+
+
+def parse_header(line: bytes) -> Header | None:
+    """The header that ``line`` is, or None if it is an ordinary line."""
+    if len(line) > 256 or b'"log"' not in line:
+        return None
+    try:
+        value = as_object(from_json(line))
+    except ValueError:
+        return None
+    if value is None or value.get("type") != "log":
+        return None
+    epoch, base = value.get("epoch"), value.get("base")
+    if not isinstance(epoch, int) or not isinstance(base, int) or not 0 <= epoch < 2**48 or base < 0:
+        return None
+    return Header(epoch, base)
+
+
+def natural_epoch(first_line: bytes) -> int:
+    """The epoch of a log that neither a header nor a state file gives one: 48 bits of its first line's SHA-256."""
+    return int.from_bytes(hashlib.sha256(first_line).digest()[:6], "big")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Consecutive lines of a log, without their newlines."""
+
+    offset: int
+    lines: list[bytes]
+    end_position: int
+    """The byte after the last line's newline."""
+
+    @property
+    def end(self) -> int:
+        """The offset after the last line."""
+        return self.offset + len(self.lines)
+
+
+class LogReader:
+    """Reads one log by offset, by means of a sparse index over its bytes; not safe for several threads.
+
+    ``generation`` changes whenever the file is no longer a continuation of what was read before: another file, or
+    other bytes where known ones were.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.generation = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._inode = (-1, -1)
+        self._head_bytes = b""
+        self._tail_bytes = b""
+        self._offsets = array("Q")
+        self._positions = array("Q")
+        self.header: Header | None = None
+        self.first_line: bytes | None = None
+        self.base = 0
+        self.end = 0
+        self.end_position = 0
+
+    def refresh(self) -> bool:
+        """Look at the file again; True if lines were added or the file was replaced (see ``generation``)."""
+        before = (self.generation, self.end)
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if self._inode != (-1, -1):
+                self._forget()
+                self.generation += 1
+            return before != (self.generation, self.end)
+        try:
+            status = os.fstat(descriptor)
+            if not self._continues(descriptor, status):
+                if self._inode != (-1, -1):
+                    self.generation += 1
+                self._forget()
+                self._inode = (status.st_dev, status.st_ino)
+            if status.st_size > self.end_position:
+                self._scan(descriptor)
+        finally:
+            os.close(descriptor)
+        return before != (self.generation, self.end)
+
+    def read(self, offset: int, max_lines: int, max_bytes: int) -> Span:
+        """Whole lines from ``offset`` on: at most ``max_lines``, and about ``max_bytes`` but at least one line.
+
+        Lines appended after the last :meth:`refresh` are not returned. ``offset`` must lie in ``base`` … ``end``.
+        """
+        if not self.base <= offset <= self.end:
+            raise ValueError(f"expected an offset in {self.base}…{self.end}, got {offset}")
+        if offset == self.end:
+            return Span(offset, [], self.end_position)
+        at = bisect_right(self._offsets, offset) - 1
+        skip, position = offset - self._offsets[at], self._positions[at]
+        lines: list[bytes] = []
+        taken = 0
+        with self._path.open("rb") as file:
+            file.seek(position)
+            for _ in range(skip):
+                position += len(file.readline())
+            while len(lines) < max_lines and position < self.end_position:
+                line = file.readline()
+                if not line.endswith(b"\n") or (lines and taken + len(line) > max_bytes):
+                    break
+                lines.append(line[:-1])
+                taken += len(line)
+                position += len(line)
+        return Span(offset, lines, position)
+
+    def offset_near(self, position: int) -> int:
+        """The first indexed offset whose line begins at or after byte ``position``; ``end`` if there is none."""
+        at = bisect_left(self._positions, position)
+        return self._offsets[at] if at < len(self._offsets) else self.end
+
+    def sync(self) -> None:
+        """Make all lines up to ``end`` durable: a viewer must never have seen what a crash can take back."""
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS has no fdatasync
+        finally:
+            os.close(descriptor)
+
+    def _continues(self, descriptor: int, status: os.stat_result) -> bool:
+        """Whether the file still begins and goes on as it did: same inode, not shorter, same first and last bytes."""
+        if (status.st_dev, status.st_ino) != self._inode or status.st_size < self.end_position:
+            return False
+        tail = self._tail_bytes
+        return (
+            os.pread(descriptor, len(self._head_bytes), 0) == self._head_bytes
+            and os.pread(descriptor, len(tail), self.end_position - len(tail)) == tail
+        )
+
+    def _scan(self, descriptor: int) -> None:
+        """Count the lines that were added, and index them."""
+        position, rest = self.end_position, b""
+        os.lseek(descriptor, position, os.SEEK_SET)
+        while chunk := os.read(descriptor, _SCAN_BYTES):
+            block = rest + chunk if rest else chunk
+            cut = block.rfind(b"\n") + 1
+            if not cut:
+                rest = block  # one line longer than what was read so far
+                continue
+            self._index(block[:cut], position)
+            position += cut
+            rest = block[cut:]
+            self._tail_bytes = (self._tail_bytes + block[:cut])[-_FINGERPRINT_BYTES:]
+        self.end_position = position
+
+    def _index(self, block: bytes, position: int) -> None:
+        """Index whole lines that begin at ``position``: an entry for each 64 KiB or so."""
+        start = 0
+        if self.first_line is None:
+            newline = block.index(b"\n")
+            self._head_bytes = block[: min(newline + 1, _FINGERPRINT_BYTES)]
+            first = block[:newline]
+            self.header = parse_header(first)
+            if self.header:
+                start = newline + 1
+                self.base = self.end = self.header.base
+                self.first_line = b""
+            else:
+                self.first_line = first
+        while start < len(block):
+            cut = block.find(b"\n", min(start + _INDEX_BYTES, len(block) - 1)) + 1
+            self._offsets.append(self.end)
+            self._positions.append(position + start)
+            self.end += block.count(b"\n", start, cut)
+            start = cut
+
+
+def join_lines(lines: Iterable[bytes]) -> bytes:
+    """Lines without newlines as the bytes that an append takes."""
+    return b"".join(line + b"\n" for line in lines)

@@ -1,0 +1,246 @@
+"""Carries one log to its stream: reads past the stream's head, syncs, publishes, and answers what the script says.
+
+Nothing here is remembered that could not be found out again from the log and the broker: a checkpoint only saves the
+work of folding the summary anew, and tells whether the log is still the one that was published.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol
+from zlib import crc32
+
+from pydantic import ValidationError
+
+from workcast.broker.errors import OriginConflictError
+from workcast.broker.history import epoch_of
+from workcast.broker.log import LogReader
+from workcast.broker.root import Root
+from workcast.broker.stream import Answer, Batch, Budgets, Position
+from workcast.broker.summary import Fold, to_json
+from workcast.broker.wire import inspect
+
+BATCH_LINES: Final = 512
+BATCH_BYTES: Final = 1 << 20
+
+
+class Broker(Protocol):
+    """What a relay asks of the broker."""
+
+    @property
+    def budgets(self) -> Budgets: ...
+
+    def positions(self, workcells: list[str], /) -> list[Position]: ...
+
+    def publish(self, batch: Batch, now_ms: int, /) -> Answer: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in a log that was published: ``crc`` is that of the line before ``head``."""
+
+    epoch: int
+    head: int
+    crc: int | None
+
+
+class LogRelay:
+    """One log's way to its stream. Not safe for several threads; safe beside any other relay of the same log."""
+
+    def __init__(self, root: Root, workcell: str, broker: Broker) -> None:
+        self.workcell = workcell
+        self._root = root
+        self._broker = broker
+        self._reader = LogReader(root.log(workcell))
+        self._attached = False
+        self._generation = -1
+        self._epoch = 0
+        self._replaces: int | None = None
+        self._next = 0
+        self._begins_window = False
+        self._synced = -1
+        self._fold = Fold()
+        self._mark: Mark | None = None
+        self._checkpointed: Mark | None = None
+
+    @property
+    def mark(self) -> Mark | None:
+        """How far this relay has published, if it has."""
+        return self._mark
+
+    def detach(self) -> None:
+        """Find the place in the broker anew before the next batch: the broker may have forgotten everything."""
+        self._attached = False
+
+    def reconcile(self, position: Position) -> bool:
+        """Compare with what the broker says it has; False if the broker has lost something."""
+        if self._mark is None or not self._attached:
+            return True
+        if position.epoch == self._epoch and position.head >= self._mark.head:
+            return True
+        self.detach()
+        return False
+
+    def pump(self) -> bool:
+        """Publish what the log has and the stream has not, one batch at most; True if there may be more.
+
+        Raises:
+            BrokerError: Redis is away; nothing is lost, call again when it is back.
+            OriginConflictError: another root has published this workcell id.
+            OSError: the log cannot be read.
+        """
+        self._reader.refresh()
+        known = self._attached and self._generation == self._reader.generation
+        if not known and not self._attach():
+            return False
+        if self._fold.offset < self._next:
+            self._catch_up()
+            return True
+        if self._next >= self._reader.end:
+            return False
+        return self._publish()
+
+    def checkpoint(self) -> None:
+        """Keep the summary's state on disk, so that the next start does not fold the whole log."""
+        mark = self._mark
+        if mark is None or mark == self._checkpointed or self._fold.offset != mark.head:
+            return
+        state = {"epoch": mark.epoch, "head": mark.head, "crc": mark.crc, "fold": self._fold.model_dump(mode="json")}
+        self._root.write_state(f"{self.workcell}.checkpoint", json.dumps(state))
+        self._checkpointed = mark
+
+    # ── finding the place ────────────────────────────────────────────────────────────────────────────────────────────
+    def _attach(self) -> bool:
+        """Decide the epoch and where to go on; False while the log has no line."""
+        reader = self._reader
+        self._generation = reader.generation
+        if reader.end == reader.base:
+            return False
+        epoch = epoch_of(self._root, self.workcell, reader)
+        stored = self._broker.positions([self.workcell])[0]
+        checkpoint, fold = self._read_checkpoint()
+        marks = [mark for mark in (self._mark, checkpoint, _mark_of(stored)) if mark is not None]
+        if any(self._contradicts(epoch, mark) for mark in marks):
+            epoch = self._fresh_epoch(epoch)
+        if epoch != self._epoch or self._fold.offset > reader.end:
+            valid = checkpoint is not None and checkpoint.epoch == epoch
+            self._fold = fold if fold is not None and valid else Fold(offset=reader.base)
+            self._mark = None
+        self._epoch = epoch
+        self._replaces = stored.epoch if stored.epoch not in (None, epoch) else None
+        if stored.epoch == epoch and reader.base <= stored.head:
+            self._next, self._begins_window = stored.head, False
+        else:
+            self._rewind()
+        self._fold.offset = max(self._fold.offset, reader.base)  # pruned lines are counted no more
+        self._synced = -1
+        self._attached = True
+        return True
+
+    def _contradicts(self, epoch: int, mark: Mark) -> bool:
+        """Whether the log, under ``epoch``, is not the one that ``mark`` was taken of."""
+        reader = self._reader
+        if mark.epoch != epoch:
+            return False
+        if mark.head > reader.end:
+            return True
+        if mark.crc is None or mark.head <= reader.base:
+            return False
+        line = reader.read(mark.head - 1, 1, 1).lines[0]
+        return crc32(line) != mark.crc
+
+    def _fresh_epoch(self, old: int) -> int:
+        epoch = old
+        while epoch in (0, old):
+            epoch = secrets.randbits(48)
+        self._root.write_epoch(self.workcell, epoch)
+        return epoch
+
+    def _read_checkpoint(self) -> tuple[Mark | None, Fold | None]:
+        state = self._root.read_state(f"{self.workcell}.checkpoint")
+        if state is None:
+            return None, None
+        epoch, head, crc = state.get("epoch"), state.get("head"), state.get("crc")
+        if not isinstance(epoch, int) or not isinstance(head, int) or not isinstance(crc, int):
+            return None, None
+        try:
+            return Mark(epoch, head, crc), Fold.model_validate(state.get("fold"))
+        except ValidationError:
+            return Mark(epoch, head, crc), None
+
+    def _window_start(self) -> int:
+        """The first offset that the budgets leave in the stream."""
+        reader, budgets = self._reader, self._broker.budgets
+        by_bytes = reader.offset_near(reader.end_position - budgets.stream_bytes)
+        return max(reader.base, min(by_bytes, reader.end - 1), reader.end - budgets.stream_entries)
+
+    def _rewind(self) -> None:
+        self._next, self._begins_window = self._window_start(), True
+
+    # ── carrying ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _catch_up(self) -> None:
+        """Fold lines that are in the stream already, or older than its window: one batch."""
+        count = min(self._next - self._fold.offset, 8 * BATCH_LINES)
+        for line in self._reader.read(self._fold.offset, count, 4 * BATCH_BYTES).lines:
+            self._fold.add(inspect(line)[1])
+
+    def _publish(self) -> bool:
+        reader = self._reader
+        span = reader.read(self._next, BATCH_LINES, BATCH_BYTES)
+        if not span.lines:  # the file was replaced since it was looked at
+            self.detach()
+            return True
+        if span.end > self._synced:
+            reader.sync()
+            self._synced = reader.end
+        batch = Batch(
+            workcell=self.workcell, epoch=self._epoch, origin=self._root.origin(), base=reader.base,
+            offset=span.offset, entries=list(self._entries(span.offset, span.lines)),
+            window_start=self._window_start(), begins_window=self._begins_window, replaces=self._replaces,
+            summary=self._summary(span.end),
+        )  # fmt: skip
+        answer = self._broker.publish(batch, time.time_ns() // 1_000_000)
+        self._take(answer, batch)
+        return True
+
+    def _entries(self, offset: int, lines: list[bytes]) -> Iterator[tuple[int, bytes]]:
+        for at, line in enumerate(lines, offset):
+            data, event = inspect(line)
+            if at == self._fold.offset:
+                self._fold.add(event)
+            yield crc32(line), data
+
+    def _summary(self, end: int) -> bytes:
+        if self._fold.offset != end:
+            return b""  # an old batch, published again: the newer summary stands
+        summary = self._fold.summary(self.workcell, self._epoch, self._reader.base, self._root.origin())
+        return to_json(summary)
+
+    def _take(self, answer: Answer, batch: Batch) -> None:
+        match answer.kind:
+            case "ok":
+                self._mark = Mark(self._epoch, batch.end, batch.entries[-1][0])
+                self._next, self._begins_window, self._replaces = batch.end, False, None
+            case "empty":
+                self._rewind()
+            case "gap":
+                head = int(answer.value)
+                if head >= self._reader.base:
+                    self._next = head
+                else:
+                    self._rewind()
+            case "epoch":
+                self.detach()  # another relay switched: look at the disk again before anything else
+            case "origin":
+                raise OriginConflictError(
+                    f"workcell {self.workcell!r} of {self._root.directory} is already published from another root "
+                    f"(origin {answer.value}); rename the workcell, or give the roots names"
+                )
+
+
+def _mark_of(position: Position) -> Mark | None:
+    return None if position.epoch is None else Mark(position.epoch, position.head, position.crc)

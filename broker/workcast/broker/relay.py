@@ -1,0 +1,122 @@
+"""The relay: carries every log of a root to its stream, in one thread, for as long as it is asked to."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Final
+
+from workcast.broker.errors import BrokerError, OriginConflictError
+from workcast.broker.log_relay import LogRelay
+from workcast.broker.root import Root
+from workcast.broker.stream import Budgets, Publisher
+from workcast.broker.watch import watch
+
+_SWEEP_SECONDS: Final = 5.0
+"""How often every log and every head is looked at, whatever the events said."""
+_MAX_BACKOFF_SECONDS: Final = 1.0
+
+logger = logging.getLogger("workcast.relay")
+
+
+class Relay:
+    """All logs of one root. The queue of what is still to be published is the logs themselves: nothing to bound."""
+
+    def __init__(self, root: Root, url: str, budgets: Budgets | None = None) -> None:
+        self._root = root
+        self._publisher = Publisher(url, budgets)
+        self._watcher = watch(root)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._relays: dict[str, LogRelay] = {}
+        self._changed: set[str] = set()
+        self._complained: dict[str, str] = {}
+        self._run_id = ""
+        self._backoff = 0.0
+        self._next_sweep = 0.0
+
+    def start(self) -> None:
+        """Relay from a background thread until :meth:`close`."""
+        self._thread = threading.Thread(target=self.run, name=f"relay {self._root.directory.name}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the thread, keep checkpoints, close connections."""
+        self._stop.set()
+        self._watcher.wake()
+        if self._thread is not None:
+            self._thread.join()
+        self._checkpoint()
+        self._watcher.close()
+        self._publisher.close()
+
+    def run(self) -> None:
+        """Relay until :meth:`close` is called from another thread. Errors are logged once, and tried again."""
+        while not self._stop.is_set():
+            try:
+                self._turn()
+                self._backoff = 0.0
+            except BrokerError as error:
+                self._complain("broker", str(error))
+                self._run_id = ""  # whatever comes back may have forgotten everything
+                self._backoff = min(max(self._backoff * 2, 0.05), _MAX_BACKOFF_SECONDS)
+                self._stop.wait(self._backoff)
+
+    def _turn(self) -> None:
+        """Sweep if it is time, wait for changes if nothing is left to do, and give each changed log one batch."""
+        if not self._run_id:
+            self._connect()
+        now = time.monotonic()
+        if now >= self._next_sweep:
+            self._sweep()
+            self._next_sweep = now + _SWEEP_SECONDS
+        self._changed |= self._watcher.wait(0 if self._changed else self._next_sweep - now)
+        for workcell in sorted(self._changed):
+            if not self._pump(workcell):
+                self._changed.discard(workcell)
+
+    def _connect(self) -> None:
+        self._run_id = self._publisher.prepare()
+        if self._complained.pop("broker", None):
+            logger.warning("Redis is back; relaying goes on")
+        for relay in self._relays.values():
+            relay.detach()
+        self._changed.update(self._relays)
+
+    def _sweep(self) -> None:
+        """Look at every log, and compare every head with the broker's: events and notifications are only hints."""
+        if self._publisher.prepare() != self._run_id:
+            self._run_id = ""
+            raise BrokerError("another Redis server answers now; finding the place in it")
+        self._changed.update(self._root.ids())
+        known = list(self._relays)
+        for workcell, position in zip(known, self._publisher.positions(known), strict=True):
+            if not self._relays[workcell].reconcile(position):
+                logger.warning("the broker lost events of %s; publishing them again", workcell)
+        self._checkpoint()
+
+    def _pump(self, workcell: str) -> bool:
+        relay = self._relays.get(workcell)
+        if relay is None:
+            relay = self._relays[workcell] = LogRelay(self._root, workcell, self._publisher)
+        try:
+            more = relay.pump()
+        except (OriginConflictError, OSError) as error:
+            self._complain(workcell, str(error))
+            return False
+        self._complained.pop(workcell, None)
+        return more
+
+    def _checkpoint(self) -> None:
+        for workcell, relay in self._relays.items():
+            try:
+                relay.checkpoint()
+            except OSError as error:
+                self._complain(workcell, f"cannot keep a checkpoint of {workcell}: {error}")
+
+    def _complain(self, about: str, message: str) -> None:
+        """Log a message once, until it is another one or the trouble has passed."""
+        if self._complained.get(about) != message:
+            self._complained[about] = message
+            logger.warning("%s", message)

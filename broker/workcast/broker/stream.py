@@ -1,0 +1,282 @@
+"""Streams and feeds in Redis: their keys, the script that publishes to them, and reads by offset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Final, Literal, cast
+from zlib import crc32
+
+from workcast.broker.connection import broker_errors, connect, connect_async
+from workcast.broker.errors import BrokerError
+
+LAYOUT_KEY: Final = "workcast:layout"
+LAYOUT_VERSION: Final = 1
+PARTITIONS: Final = 1
+"""One on a single server; a Cluster will have 64."""
+
+
+def partition(workcell: str) -> int:
+    """The partition whose feed a workcell's events go into."""
+    return crc32(workcell.encode()) % PARTITIONS
+
+
+def feed_key(number: int) -> str:
+    return f"workcast:{{{number}}}:feed"
+
+
+def stream_key(workcell: str) -> str:
+    return f"workcast:{{{partition(workcell)}}}:stream:{workcell}"
+
+
+def summary_key(workcell: str) -> str:
+    return f"workcast:{{{partition(workcell)}}}:summary:{workcell}"
+
+
+def workcells_key(number: int) -> str:
+    return f"workcast:{{{number}}}:workcells"
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """What the streams may hold; what is older is in the log."""
+
+    stream_entries: int = 10_000
+    stream_bytes: int = 8 << 20
+    """Of one workcell, measured as bytes of its log."""
+    stream_idle_ms: int = 24 * 3600 * 1000
+    feed_entries: int = 100_000
+    feed_bytes: int = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Consecutive lines of one log, on their way to its stream."""
+
+    workcell: str
+    epoch: int
+    origin: str
+    base: int
+    offset: int
+    entries: Sequence[tuple[int, bytes]]
+    """CRC-32 of the line, and its wire bytes."""
+    window_start: int
+    """The first offset the stream should keep."""
+    begins_window: bool
+    replaces: int | None = None
+    """The epoch in the broker that this batch's epoch takes the place of."""
+    summary: bytes = b""
+    """The summary's JSON after the last line; empty to leave it as it is."""
+
+    @property
+    def end(self) -> int:
+        return self.offset + len(self.entries)
+
+
+AnswerKind = Literal["ok", "empty", "gap", "epoch", "origin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the script said: ``ok`` and ``gap`` with the stream's head, ``epoch`` and ``origin`` with those it holds."""
+
+    kind: AnswerKind
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What the broker knows of a workcell."""
+
+    epoch: int | None
+    head: int
+    """The greater of the stream's last entry and the summary's head; 0 if it knows neither."""
+    crc: int | None
+    """CRC-32 of the line at ``head - 1``, if its entry is there."""
+    base: int = 0
+
+
+def _position(summary: Sequence[bytes | None], last: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> Position:
+    epoch = int(summary[0]) if summary[0] is not None else None
+    head, crc = int(summary[1] or 0), None
+    if last:
+        entry_epoch, _, sequence = last[0][0].partition(b"-")
+        epoch = int(entry_epoch) if epoch is None else epoch
+        if int(entry_epoch) == epoch and int(sequence) >= head:
+            head, crc = int(sequence), int(last[0][1][b"c"])
+    return Position(epoch, head, crc, int(summary[2] or 0))
+
+
+class Publisher:
+    """The writing side of the broker, for a relay; blocking, one thread at a time."""
+
+    def __init__(self, url: str, budgets: Budgets | None = None) -> None:
+        self.url = url
+        self.budgets = budgets or Budgets()
+        self._client: Any = connect(url)  # redis-py types a reply as the union of what any protocol may answer
+        source = resources.files("workcast.broker").joinpath("publish.lua").read_text(encoding="utf-8")
+        self._script = self._client.register_script(source)
+
+    def prepare(self) -> str:
+        """Check the layout, or set it in a new server; return the server's run id.
+
+        Raises:
+            BrokerError: not reachable, or another version wrote what is there.
+        """
+        with broker_errors(self.url):
+            layout = json.dumps({"version": LAYOUT_VERSION, "partitions": PARTITIONS}, separators=(",", ":"))
+            self._client.set(LAYOUT_KEY, layout, nx=True)
+            check_layout(self.url, self._client.get(LAYOUT_KEY))
+            return str(self._client.info("server")["run_id"])
+
+    def positions(self, workcells: Sequence[str]) -> list[Position]:
+        """What the broker knows of each workcell, in one round trip.
+
+        Raises:
+            BrokerError: not reachable.
+        """
+        with broker_errors(self.url), self._client.pipeline(transaction=False) as pipe:
+            for workcell in workcells:
+                pipe.hmget(summary_key(workcell), ["epoch", "head", "base"])
+                pipe.xrevrange(stream_key(workcell), count=1)
+            replies = pipe.execute()
+        return [_position(replies[i], replies[i + 1]) for i in range(0, len(replies), 2)]
+
+    def publish(self, batch: Batch, now_ms: int) -> Answer:
+        """Run the script on one batch. Safe to repeat, and to run from two relays at once.
+
+        Raises:
+            BrokerError: not reachable, or it refused to write.
+        """
+        number = partition(batch.workcell)
+        arguments: list[str | int | bytes] = [
+            batch.workcell, batch.epoch, batch.origin, "" if batch.replaces is None else batch.replaces,
+            "1" if batch.begins_window else "0", batch.offset, len(batch.entries), batch.base, batch.window_start,
+            now_ms, self.budgets.stream_idle_ms, self.budgets.feed_entries, self.budgets.feed_bytes,
+            batch.end, batch.summary,
+        ]  # fmt: skip
+        for entry in batch.entries:
+            arguments.extend(entry)
+        keys = [feed_key(number), stream_key(batch.workcell), summary_key(batch.workcell), workcells_key(number)]
+        with broker_errors(self.url):
+            reply: list[bytes] = self._script(keys=keys, args=arguments)
+        return Answer(cast("AnswerKind", reply[0].decode()), reply[1].decode() if len(reply) > 1 else "")
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def check_layout(url: str, stored: bytes | None) -> None:
+    """Refuse a server whose keys another layout wrote.
+
+    Raises:
+        BrokerError: the layout differs; says how to rebuild.
+    """
+    if stored is None:
+        return
+    try:
+        layout = json.loads(stored)
+    except ValueError:
+        layout = stored
+    if layout != {"version": LAYOUT_VERSION, "partitions": PARTITIONS}:
+        raise BrokerError(
+            f"expected layout version {LAYOUT_VERSION} with {PARTITIONS} partition(s) at {url}, got {layout!r}; "
+            f"delete the keys 'workcast:*' there (the logs rebuild them) or use another server"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEntry:
+    """One event as a gateway hears of it."""
+
+    workcell: str
+    epoch: int
+    offset: int
+    data: bytes
+
+
+class Subscriber:
+    """The reading side of the broker, for a gateway; asyncio."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._client: Any = connect_async(url)
+
+    async def check(self) -> None:
+        """Raises:
+        BrokerError: not reachable, or another layout.
+        """
+        with broker_errors(self.url):
+            check_layout(self.url, await self._client.get(LAYOUT_KEY))
+
+    async def feed_end(self, number: int) -> str:
+        """The ID of the feed's newest entry: a concrete place to read on from, unlike ``$``."""
+        with broker_errors(self.url):
+            last = await self._client.xrevrange(feed_key(number), count=1)
+        return last[0][0].decode() if last else "0-0"
+
+    async def read_feed(self, number: int, after: str, count: int, block_ms: int) -> tuple[str, list[FeedEntry]]:
+        """Entries after an ID, waiting for the first one; the ID to go on from, and what came."""
+        with broker_errors(self.url):
+            reply = await self._client.xread({feed_key(number): after}, count=count, block=block_ms)
+        if not reply:
+            return after, []
+        entries = reply[0][1]
+        return entries[-1][0].decode(), [
+            FeedEntry(fields[b"w"].decode(), int(fields[b"e"]), int(fields[b"o"]), fields[b"d"])
+            for _, fields in entries
+        ]
+
+    async def read_stream(self, workcell: str, epoch: int, offset: int, count: int) -> tuple[int, list[bytes]]:
+        """Wire bytes of consecutive events at or after ``offset``: the first one's offset, and they themselves.
+
+        The first may lie past ``offset`` (the stream keeps only the tail); an empty answer says nothing is there.
+        """
+        with broker_errors(self.url):
+            entries = await self._client.xrange(
+                stream_key(workcell), min=f"{epoch}-{offset + 1}", max=f"{epoch}-{2**63 - 1}", count=count
+            )
+        if not entries:
+            return offset, []
+        first = int(entries[0][0].partition(b"-")[2]) - 1
+        return first, [fields[b"d"] for _, fields in entries]
+
+    async def positions(self, workcells: Sequence[str]) -> list[Position]:
+        """What the broker knows of each workcell, in one round trip."""
+        with broker_errors(self.url):
+            async with self._client.pipeline(transaction=False) as pipe:
+                for workcell in workcells:
+                    pipe.hmget(summary_key(workcell), ["epoch", "head", "base"])
+                    pipe.xrevrange(stream_key(workcell), count=1)
+                replies = await pipe.execute()
+        return [_position(replies[i], replies[i + 1]) for i in range(0, len(replies), 2)]
+
+    async def workcells(self) -> list[str]:
+        """Every workcell that has ever been published, the most recently active one first."""
+        with broker_errors(self.url):
+            names = [
+                name
+                for number in range(PARTITIONS)
+                for name in await self._client.zrange(workcells_key(number), 0, -1, desc=True)
+            ]
+        return [name.decode() for name in names]
+
+    async def summaries(self, workcells: Sequence[str]) -> dict[str, bytes]:
+        """The summaries' JSON, of those that have one, in one round trip."""
+        with broker_errors(self.url):
+            async with self._client.pipeline(transaction=False) as pipe:
+                for workcell in workcells:
+                    pipe.hget(summary_key(workcell), "json")
+                replies = await pipe.execute()
+        return {workcell: reply for workcell, reply in zip(workcells, replies, strict=True) if reply is not None}
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+
+__all__ = [
+    "Answer", "Batch", "BrokerError", "Budgets", "FeedEntry", "Position", "Publisher", "Subscriber",
+    "check_layout", "feed_key", "partition", "stream_key", "summary_key", "workcells_key",
+]  # fmt: skip

@@ -1,0 +1,17 @@
+"""Durations as people write them."""
+
+from __future__ import annotations
+
+import re
+
+import typer
+
+_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_duration(text: str) -> float:
+    """``90``, ``90s``, ``30m``, ``1.5h`` or ``500ms`` in seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", text.strip())
+    if not match:
+        raise typer.BadParameter(f"expected a duration like 90s, 30m or 2h, got {text!r}")
+    return float(match[1]) * _UNITS[match[2]]

@@ -1,0 +1,34 @@
+"""Finding the gateway of a root, and the URLs it is reached at."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
+
+from workcast.broker.errors import WorkcastError
+from workcast.broker.root import Root
+from workcast.cli.up import find_up
+
+
+class GatewayError(WorkcastError):
+    """No gateway runs, or it cannot be reached."""
+
+
+def gateway_url(root: Root, url: str | None) -> str | None:
+    """The gateway that was named, else that of the root's ``up``, else None.
+
+    Raises:
+        GatewayError: the URL is not one of HTTP.
+    """
+    if url is None:
+        running = find_up(root)
+        return running.http_url if running else None
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise GatewayError(f"expected an http:// or https:// URL of a gateway, got {url!r}")
+    return url.rstrip("/")
+
+
+def socket_url(http_url: str) -> str:
+    """The address of a gateway's WebSocket."""
+    parts = urlsplit(http_url)
+    scheme = "wss" if parts.scheme == "https" else "ws"
+    return urlunsplit((scheme, parts.netloc, f"{parts.path}/api/stream", "", ""))

@@ -1,0 +1,80 @@
+"""``ls``: workcells and their state."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from workcast.broker.history import epoch_of
+from workcast.broker.log import LogReader
+from workcast.broker.root import Root
+from workcast.broker.summary import Fold, Summary
+from workcast.broker.wire import inspect
+from workcast.cli.gateway_client import GatewayError, gateway_url
+from workcast.cli.printable import printable
+from workcast.consumer.protocol import Workcells
+
+_COLORS = {
+    "running": "cyan",
+    "success": "green",
+    "failed": "red",
+    "timeout": "red",
+    "cancelled": "yellow",
+    "lost": "red",
+}
+
+
+def list_fleet(root: Root, url: str | None, *, as_json: bool) -> None:
+    """Print a line a workcell, or with ``as_json`` an object of JSON a line.
+
+    Raises:
+        GatewayError: the gateway cannot be reached.
+        RootError: the root is not there.
+    """
+    address = gateway_url(root, url)
+    summaries = _from_gateway(address) if address else _from_files(root)
+    if as_json:
+        for summary in summaries:
+            sys.stdout.write(summary.model_dump_json() + "\n")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("WORKCELL", "STATUS", "AGENT", "EVENTS", "COST", "ACTIVITY"):
+        table.add_column(column, overflow="ellipsis", no_wrap=column != "ACTIVITY")
+    for summary in summaries:
+        cost = "" if summary.cost_usd is None else f"${summary.cost_usd:.2f}"
+        agent = " ".join(filter(None, (summary.agent, summary.model)))
+        cells = (summary.id, summary.status, agent, str(summary.head - summary.base), cost, summary.activity)
+        table.add_row(*(Text(printable(cell)) for cell in cells), style=_COLORS.get(summary.status, ""))
+    Console().print(table)
+
+
+def _from_gateway(address: str) -> list[Summary]:
+    try:
+        reply = httpx.get(f"{address}/api/workcells", timeout=10, trust_env=False).raise_for_status()
+    except httpx.HTTPError as error:
+        raise GatewayError(f"cannot list the workcells of {address}: {error}; is workcast up there?") from error
+    workcells = Workcells.model_validate_json(reply.content).workcells
+    return [workcell.summary or Summary(id=workcell.id) for workcell in workcells]
+
+
+def _from_files(root: Root) -> list[Summary]:
+    root.check()
+    return [_fold(root, workcell) for workcell in root.ids()]
+
+
+def _fold(root: Root, workcell: str) -> Summary:
+    """A workcell's summary straight from its log: as slow as the log is long."""
+    reader = LogReader(root.log(workcell))
+    reader.refresh()
+    fold = Fold(offset=reader.base)
+    while fold.offset < reader.end:
+        lines: list[bytes] = reader.read(fold.offset, 4096, 4 << 20).lines
+        for line in lines:
+            event: dict[str, Any] | None = inspect(line)[1]
+            fold.add(event)
+    return fold.summary(workcell, epoch_of(root, workcell, reader), reader.base, "")

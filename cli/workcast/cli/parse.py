@@ -1,0 +1,46 @@
+"""``parse``: an adapter between two pipes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from io import FileIO
+from pathlib import Path
+
+from workcast.broker.errors import WorkcastError
+from workcast.broker.event import BaseEvent, dump, now
+from workcast.producer.adapters import adapter_for
+from workcast.producer.adapters.base import Exit, read_line
+from workcast.producer.lines import LineSplitter
+
+
+class InputError(WorkcastError):
+    """The file to read cannot be read."""
+
+
+def parse_output(agent: str, file: Path | None, exit_code: int | None) -> None:
+    """Print the events of what an agent printed, ``completed`` last.
+
+    Raises:
+        UnknownAgentError: no adapter has this name.
+        InputError: the file cannot be read.
+    """
+    adapter, lines = adapter_for(agent)(), LineSplitter()
+    try:
+        # Unbuffered: an event is printed when its line has come, not when a buffer is full.
+        source = FileIO(str(file)) if file else FileIO(0, closefd=False)
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror}") from error
+    with source:
+        while piece := source.read(1 << 16):
+            for line in lines.feed(piece):
+                _print(read_line(adapter, line, now()))
+    for line in lines.drain():
+        _print(read_line(adapter, line, now()))
+    _print(adapter.end(Exit(exit_code), now()))
+
+
+def _print(events: Iterable[BaseEvent]) -> None:
+    for event in events:
+        sys.stdout.buffer.write(dump(event) + b"\n")
+    sys.stdout.buffer.flush()

@@ -1,0 +1,98 @@
+"""A channel: what the hub knows of one watched workcell, and a ring of its newest frames."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+from workcast.consumer.frame import Frame, build_frame, split
+
+
+class Channel:
+    """One workcell's epoch, base and head, and the frames before the head that are still in memory.
+
+    The ring is dense and ends at the head. What is older is in the stream, what is older still in the log.
+    """
+
+    def __init__(self, workcell: str, ring_bytes: int, frame_bytes: int) -> None:
+        self.workcell = workcell
+        self.epoch = 0
+        self.base = 0
+        self.head = 0
+        self.loaded = False
+        self._ring: deque[Frame] = deque()
+        self._size = 0
+        self._ring_bytes = ring_bytes
+        self._frame_bytes = frame_bytes
+        self._listeners: set[Callable[[], None]] = set()
+
+    @property
+    def watched(self) -> bool:
+        """Whether any viewer is subscribed."""
+        return bool(self._listeners)
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` whenever there is something new."""
+        self._listeners.add(wake)
+
+    def unlisten(self, wake: Callable[[], None]) -> None:
+        self._listeners.discard(wake)
+
+    def set_position(self, epoch: int, base: int, head: int) -> None:
+        """Take over what the broker says: another epoch forgets everything, a greater head is believed."""
+        if epoch != self.epoch:
+            self._clear()
+            self.epoch, self.base, self.head = epoch, base, head
+        else:
+            self.base = max(self.base, base)
+            if head > self.head:
+                self._clear()  # the ring would have a hole before the new head
+                self.head = head
+        self.loaded = True
+        self.notify()
+
+    def push(self, offset: int, lines: Sequence[bytes]) -> None:
+        """Take in consecutive events of the channel's epoch, as they come from the feed."""
+        end = offset + len(lines)
+        if end <= self.head:
+            return  # published again by a relay that started over
+        if offset > self.head:
+            self._clear()  # the feed jumped; what lies between is in the stream
+        else:
+            lines = lines[self.head - offset :]
+            offset = self.head
+        self.head = end
+        for run in split(lines, self._frame_bytes):
+            frame = build_frame(self.workcell, self.epoch, offset, self.head, run)
+            self._ring.append(frame)
+            self._size += len(frame.text)
+            offset = frame.end
+        while self._size > self._ring_bytes and len(self._ring) > 1:
+            self._size -= len(self._ring.popleft().text)
+        self.notify()
+
+    def frame_at(self, offset: int) -> Frame | None:
+        """The shared frame that begins at ``offset``, or one made of the rest of it; None if the ring has it not."""
+        ring = self._ring
+        if not ring or not ring[0].offset <= offset < self.head:
+            return None
+        at = bisect_right(ring, offset, key=_offset) - 1
+        frame = next(islice(ring, at, None))
+        if frame.offset == offset:
+            return frame
+        return build_frame(self.workcell, self.epoch, offset, self.head, frame.lines[offset - frame.offset :])
+
+    def notify(self) -> None:
+        """Wake every viewer of this workcell."""
+        for wake in tuple(self._listeners):
+            wake()
+
+    def _clear(self) -> None:
+        self._ring.clear()
+        self._size = 0
+
+
+def _offset(frame: Frame) -> int:
+    return frame.offset

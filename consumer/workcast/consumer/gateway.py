@@ -1,0 +1,188 @@
+"""The gateway: FastAPI's routes over hub and history, the WebSocket, and the dashboard's files."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from fastapi import FastAPI, HTTPException, Query, Response, WebSocket
+from fastapi.responses import PlainTextResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+from starlette.websockets import WebSocketDisconnect
+
+from workcast.broker.errors import EpochError, WorkcellIdError
+from workcast.broker.event import format_timestamp
+from workcast.broker.history import History
+from workcast.broker.root import Root
+from workcast.broker.summary import Summary
+from workcast.consumer.guard import LOOPBACK, Guard
+from workcast.consumer.hub import Hub
+from workcast.consumer.protocol import SUBPROTOCOL, EventPage, Workcell, Workcells
+from workcast.consumer.session import Session
+from workcast.consumer.settings import GatewaySettings
+
+MAX_PAGE: Final = 1000
+_PAGE_BYTES: Final = 4 << 20
+_STATIC: Final = Path(__file__).parent / "static"
+_NOT_BUILT: Final = "The dashboard is not built: run `make ui`, or install a wheel of workcast, which carries it.\n"
+
+
+def create_app(hub: Hub, history: History, root: Root, settings: GatewaySettings) -> ASGIApp:
+    """The whole application. Its lifespan runs the hub."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        task = asyncio.create_task(hub.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    app = FastAPI(title="workcast", version=version("workcast"), lifespan=lifespan, docs_url=None, redoc_url=None)
+    _add_api(app, hub, history, root)
+
+    @app.get("/healthz", responses={503: {"description": "Nothing comes from the broker; says why."}})
+    async def healthz(response: Response) -> dict[str, str]:
+        """Whether events reach this gateway."""
+        if hub.broker_error is None:
+            return {"status": "ok"}
+        response.status_code = 503
+        return {"status": "broker", "reason": hub.broker_error}
+
+    @app.websocket("/api/stream")
+    async def stream(socket: WebSocket) -> None:
+        offered = socket.scope.get("subprotocols", [])
+        await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        await Session(SocketTransport(socket), hub, settings.limits()).run()
+
+    if (_STATIC / "index.html").exists():
+        app.mount("/", StaticFiles(directory=_STATIC, html=True))
+    else:
+
+        @app.get("/", include_in_schema=False)
+        async def not_built() -> PlainTextResponse:
+            return PlainTextResponse(_NOT_BUILT, 503)
+
+    return Guard(app, LOOPBACK | {settings.host})
+
+
+def _add_api(app: FastAPI, hub: Hub, history: History, root: Root) -> None:
+    @app.get("/api/workcells", response_model=Workcells)
+    async def list_workcells() -> Workcells:
+        """Every workcell that has a directory here or is known to the broker."""
+        here = await asyncio.to_thread(root.ids)
+        names = sorted({*here, *hub.fleet.ids()})
+        return Workcells(workcells=await asyncio.to_thread(lambda: [describe(hub, root, name) for name in names]))
+
+    @app.get("/api/workcells/{workcell}", response_model=Workcell)
+    async def get_workcell(workcell: str) -> Workcell:
+        """One workcell."""
+        known = hub.fleet.get(workcell) is not None or await asyncio.to_thread(_is_here, root, workcell)
+        if not known:
+            raise _unknown(workcell)
+        return await asyncio.to_thread(describe, hub, root, workcell)
+
+    @app.get("/api/workcells/{workcell}/events", response_model=EventPage)
+    async def list_events(
+        workcell: str,
+        offset: Annotated[int, Query(ge=0, lt=2**53)] = 0,
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 200,
+    ) -> Response:
+        """Consecutive events from ``offset`` on; fewer than ``limit`` at the head, or where they are large."""
+        channel = await hub.open(workcell)
+        if channel is None:
+            raise _unknown(workcell)
+        epoch, base, head = channel.epoch, channel.base, channel.head
+        offset = max(offset, base)
+        limit = min(limit, head - offset)
+        lines: list[bytes] = []
+        if limit > 0:
+            try:
+                lines = await asyncio.to_thread(history.read, workcell, epoch, offset, limit, _PAGE_BYTES)
+            except EpochError as error:
+                raise HTTPException(409, str(error)) from error
+        body = b'{"epoch":%d,"base":%d,"head":%d,"offset":%d,"events":[%s]}' % (
+            epoch, base, head, offset, b",".join(lines),
+        )  # fmt: skip
+        return Response(body, media_type="application/json")
+
+    @app.get("/api/workcells/{workcell}/events/{offset}")
+    async def get_event(workcell: str, offset: int) -> Response:
+        """One line of the log, whole, however long it is."""
+        channel = await hub.open(workcell)
+        if channel is None:
+            raise _unknown(workcell)
+        if not channel.base <= offset < channel.head:
+            raise HTTPException(404, f"expected an offset in {channel.base}…{channel.head - 1}, got {offset}")
+        try:
+            lines = await asyncio.to_thread(history.read_lines, workcell, channel.epoch, offset, 1)
+        except EpochError as error:
+            raise HTTPException(409, str(error)) from error
+        if not lines:
+            raise HTTPException(404, f"the log of {workcell} is not here; its stream holds the newest events")
+        return Response(lines[0], media_type="application/json")
+
+    @app.get("/api/session")
+    async def get_session() -> dict[str, Any]:
+        """Whom the gateway takes the caller for, and what it serves."""
+        return {"viewer": "local", "version": version("workcast"), "protocol": SUBPROTOCOL}
+
+
+def describe(hub: Hub, root: Root, workcell: str) -> Workcell:
+    """A workcell as directory and broker know it; looks at the file system, so not for the event loop."""
+    summary = Summary.model_validate(hub.fleet.get(workcell) or {"id": workcell})
+    path = root.workcell(workcell)
+    here = root.holds(workcell)
+    return Workcell(
+        id=workcell,
+        issueId=summary.issue_id,
+        toolchain=summary.agent,
+        created=format_timestamp(datetime.fromtimestamp(path.stat().st_ctime, UTC)) if here else None,
+        hasTelemetry=here and root.log(workcell).exists(),
+        hasProof=here and (path / "proof.json").exists(),
+        hasLogs=here and (path / "logs").is_dir(),
+        summary=summary,
+    )
+
+
+def _is_here(root: Root, workcell: str) -> bool:
+    try:
+        return root.holds(workcell)
+    except WorkcellIdError:
+        return False
+
+
+def _unknown(workcell: str) -> HTTPException:
+    return HTTPException(404, f"no workcell {workcell[:140]!r} here")
+
+
+class SocketTransport:
+    """A Starlette WebSocket as a session's transport."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+
+    async def send(self, text: str) -> None:
+        try:
+            await self._socket.send_text(text)
+        except (WebSocketDisconnect, RuntimeError) as error:
+            raise ConnectionError("the viewer is gone") from error
+
+    async def receive(self) -> str | bytes | None:
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            return None
+        text: str | None = message.get("text")
+        return text if text is not None else bytes(message["bytes"])
+
+    async def close(self, code: int, reason: str) -> None:
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+            await self._socket.close(code, reason)

@@ -1,0 +1,88 @@
+"""The guard: lets in only requests that name this server and come from its own pages, and sets security headers.
+
+A plain ASGI layer, because it must see WebSocket upgrades too, before they are accepted: a page of any site can open
+a socket to a server on the loopback interface, and a name of that site can be made to resolve to it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LOOPBACK: Final = frozenset(("127.0.0.1", "localhost", "::1"))
+
+CONTENT_SECURITY_POLICY: Final = "; ".join((
+    "default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'", "img-src 'self'",
+    "font-src 'self'", "manifest-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
+    "require-trusted-types-for 'script'", "trusted-types 'none'",
+))  # fmt: skip
+_HEADERS: Final = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+def refusal(headers: Headers, hosts: frozenset[str]) -> str | None:
+    """Why a request with these headers is refused, in a sentence; None if it is let in.
+
+    ``hosts`` are the names this server goes by, without a port. A request without an Origin is no browser's.
+    """
+    host = headers.get("host", "")
+    name = _name(host)
+    if name is None or name not in hosts:
+        return f"expected a Host among {', '.join(sorted(hosts))}, got {host[:200]!r}"
+    origin = headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        return f"expected no Origin or that of {host}, got {origin[:200]!r}"
+    return None
+
+
+def _name(host: str) -> str | None:
+    """The host's name without its port, in lower case; None if it is malformed."""
+    try:
+        parts = urlsplit(f"//{host}")
+        _ = parts.port
+    except ValueError:
+        return None
+    return None if parts.username is not None or parts.path else parts.hostname
+
+
+class Guard:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        reason = refusal(Headers(scope=scope), self._hosts)
+        if reason is not None:
+            await _refuse(reason, scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+async def _refuse(reason: str, scope: Scope, receive: Receive, send: Send) -> None:
+    response = PlainTextResponse(reason + "\n", 403, headers=_HEADERS)
+    if scope["type"] == "http":
+        await response(scope, receive, send)
+        return
+    await receive()  # websocket.connect; the refusal is an HTTP answer, so the socket never opens
+    await send({"type": "websocket.http.response.start", "status": 403, "headers": response.raw_headers})
+    await send({"type": "websocket.http.response.body", "body": response.body})

@@ -1,0 +1,329 @@
+"""A session: one viewer's subscriptions, each a cursor; what it lacks is fetched when its socket has room for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json, to_json
+
+from workcast.broker.json_value import as_object
+from workcast.consumer.channel import Channel
+from workcast.consumer.frame import Frame
+from workcast.consumer.hub import Hub, Missing
+from workcast.consumer.protocol import (
+    Cursor,
+    Error,
+    ErrorCode,
+    Fleet,
+    Follow,
+    From,
+    Gap,
+    Head,
+    Hello,
+    LastEvents,
+    Limits,
+    Live,
+    Ping,
+    Pong,
+    Reset,
+    Subscribe,
+    Subscribed,
+    SubscribeFleet,
+    Unsubscribe,
+    UnsubscribeFleet,
+    client_messages,
+)
+
+CLOSE_MALFORMED: Final = 4400
+_MAX_REPLIES: Final = 64
+"""Replies that wait for the socket; while there are more, no further message is read from this viewer."""
+_FLEET_PAGE: Final = 500
+_PACE_SECONDS: Final = 0.25
+"""Fleet changes and heads for viewers that do not follow come at most four times a second."""
+_OPS: Final = frozenset(("subscribe", "unsubscribe", "follow", "ping"))
+
+
+class Transport(Protocol):
+    """A WebSocket as a session sees it."""
+
+    async def send(self, text: str) -> None:
+        """Send one text message; returns once the socket has room for the next."""
+
+    async def receive(self) -> str | bytes | None:
+        """The next message, or None once the viewer is gone."""
+
+    async def close(self, code: int, reason: str) -> None: ...
+
+
+@dataclass(slots=True)
+class Subscription:
+    """Where one viewer is in one workcell."""
+
+    channel: Channel
+    epoch: int
+    cursor: int
+    told_live: bool = False
+    follow: bool = True
+    told_head: int = -1
+
+
+class Session:
+    """Serves one viewer until it leaves. One task reads its messages, one writes; only the writer sends."""
+
+    def __init__(self, transport: Transport, hub: Hub, limits: Limits) -> None:
+        self._transport = transport
+        self._hub = hub
+        self._limits = limits
+        self._subscriptions: dict[str, Subscription] = {}
+        self._seen: dict[str, Mapping[str, Any]] | None = None
+        """The summaries this viewer has; None while it is not subscribed to the fleet."""
+        self._fleet_paged = False
+        self._fleet_dirty = False
+        self._replies: deque[BaseModel] = deque()
+        self._room = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._paces: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Greet, then serve until the viewer closes or breaks the protocol."""
+        self._reply(Hello(limits=self._limits))
+        writer = asyncio.create_task(self._write())
+        reader = asyncio.create_task(self._read())
+        try:
+            await asyncio.wait((writer, reader), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (writer, reader):
+                task.cancel()
+            results = await asyncio.gather(writer, reader, return_exceptions=True)
+            for subscription in self._subscriptions.values():
+                subscription.channel.unlisten(self._wake.set)
+            self._hub.fleet.unlisten(self._fleet_changed)
+        for result in results:
+            if isinstance(result, Exception) and not isinstance(result, ConnectionError):
+                raise result
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    async def _read(self) -> None:
+        while (message := await self._transport.receive()) is not None:
+            if not await self._take(message):
+                return
+            while len(self._replies) > _MAX_REPLIES:
+                self._room.clear()
+                await self._room.wait()
+
+    async def _take(self, message: str | bytes) -> bool:
+        """Act on one message; False if it broke the protocol and the socket was closed."""
+        try:
+            value = as_object(from_json(message)) if isinstance(message, str) else None
+        except ValueError:
+            value = None
+        if value is None:
+            await self._transport.close(CLOSE_MALFORMED, "expected a text message with a JSON object")
+            return False
+        workcell = value.get("workcell")
+        workcell = workcell if isinstance(workcell, str) else None
+        if value.get("op") not in _OPS:
+            expected = ", ".join(sorted(_OPS))
+            self._error(
+                "unknown_op", f"expected one of the ops {expected}, got {str(value.get('op'))[:80]!r}", workcell
+            )
+            return True
+        try:
+            await self._act(client_messages.validate_python(value))
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in problem["loc"][1:])
+            bad_cursor = "from" in problem["loc"] and isinstance(value.get("from"), dict)
+            code: ErrorCode = "bad_cursor" if bad_cursor else "bad_message"
+            self._error(code, f"{value['op']}: {where or 'message'}: {problem['msg']}", workcell)
+        return True
+
+    async def _act(self, message: object) -> None:
+        match message:
+            case Subscribe():
+                await self._subscribe(message.workcell, message.from_)
+            case SubscribeFleet():
+                self._seen, self._fleet_paged = {}, False
+                self._hub.fleet.listen(self._fleet_changed)
+                self._fleet_changed()
+            case Unsubscribe():
+                subscription = self._subscriptions.pop(message.workcell, None)
+                if subscription is not None:
+                    subscription.channel.unlisten(self._wake.set)
+            case UnsubscribeFleet():
+                self._seen = None
+                self._hub.fleet.unlisten(self._fleet_changed)
+            case Follow():
+                await self._follow(message)
+            case Ping():
+                self._reply(Pong())
+            case _:
+                raise TypeError(f"no rule for {type(message).__name__}")
+
+    async def _subscribe(self, workcell: str, start: From) -> None:
+        if workcell not in self._subscriptions and len(self._subscriptions) >= self._limits.max_subscriptions:
+            self._error(
+                "too_many_subscriptions",
+                f"at most {self._limits.max_subscriptions} workcells a connection; unsubscribe from one first",
+                workcell,
+            )
+            return
+        channel = await self._hub.open(workcell)
+        if channel is None:
+            self._error(
+                "unknown_workcell", f"no workcell {workcell[:140]!r} here; ask again when the fleet shows it", workcell
+            )
+            return
+        # From here on nothing is awaited: the answer and the new cursor belong together.
+        epoch, base, head = channel.epoch, channel.base, channel.head
+        match start:
+            case "start":
+                offset = base
+            case "tail":
+                offset = head
+            case LastEvents(last=last):
+                offset = max(base, head - last)
+            case Cursor(offset=offset):
+                pass
+        if isinstance(start, Cursor) and start.epoch != epoch:
+            offset = base
+            self._reply(Reset(workcell=workcell, epoch=epoch, offset=offset, head=head))
+        else:
+            self._reply(Subscribed(workcell=workcell, epoch=epoch, offset=offset, head=head))
+        self._subscriptions[workcell] = Subscription(channel, epoch, offset)
+        channel.listen(self._wake.set)
+
+    async def _follow(self, message: Follow) -> None:
+        subscription = self._subscriptions.get(message.workcell)
+        if subscription is None:
+            self._error("bad_message", "follow: subscribe to the workcell first", message.workcell)
+        elif not message.follow:
+            subscription.follow, subscription.told_head = False, -1
+            self._wake.set()
+        elif message.epoch is None or message.offset is None:
+            self._error("bad_cursor", "follow: true needs the epoch and offset of the next event", message.workcell)
+        else:
+            await self._subscribe(message.workcell, Cursor(epoch=message.epoch, offset=message.offset))
+
+    # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    async def _write(self) -> None:
+        """Send whatever there is, one message at a time in turn over the workcells, then wait to be woken."""
+        while True:
+            self._wake.clear()
+            busy = await self._flush()
+            for workcell in tuple(self._subscriptions):
+                busy |= await self._advance(workcell)
+            busy |= await self._send_fleet()
+            if not busy:
+                await self._wake.wait()
+
+    async def _flush(self) -> bool:
+        """Send the replies that wait."""
+        sent = False
+        while self._replies:
+            reply = self._replies.popleft()
+            await self._transport.send(reply.model_dump_json(exclude_none=True))
+            sent = True
+        self._room.set()
+        return sent
+
+    async def _advance(self, workcell: str) -> bool:
+        """Send the next message of one subscription; False if there is none for now."""
+        subscription = self._subscriptions.get(workcell)
+        if subscription is None:
+            return False
+        channel = subscription.channel
+        if not channel.loaded:
+            await self._hub.load(channel)
+            if self._subscriptions.get(workcell) is not subscription:
+                return True
+        if channel.epoch != subscription.epoch:
+            subscription.epoch, subscription.cursor, subscription.told_live = channel.epoch, channel.base, False
+            self._reply(Reset(workcell=workcell, epoch=channel.epoch, offset=channel.base, head=channel.head))
+            return await self._flush()
+        if not subscription.follow:
+            return self._tell_head(workcell, subscription)
+        if subscription.cursor < channel.head:
+            return await self._send_events(workcell, subscription)
+        if not subscription.told_live:
+            subscription.told_live = True
+            self._reply(Live(workcell=workcell, epoch=subscription.epoch, offset=subscription.cursor))
+            return await self._flush()
+        return False
+
+    async def _send_events(self, workcell: str, subscription: Subscription) -> bool:
+        found = await self._hub.fetch(subscription.channel, subscription.cursor)
+        if self._subscriptions.get(workcell) is not subscription or subscription.epoch != subscription.channel.epoch:
+            return True  # replaced, or reset, while it was fetched: look again
+        match found:
+            case Frame():
+                subscription.cursor = found.end
+                # What was asked for meanwhile is answered after this frame, which was due before.
+                await self._transport.send(found.text)
+            case Missing():
+                subscription.cursor = found.until
+                gap = Gap(
+                    workcell=workcell, epoch=subscription.epoch, offset=found.offset, until=found.until,
+                    reason=found.reason,
+                )  # fmt: skip
+                await self._transport.send(gap.model_dump_json())
+            case None:
+                pass
+        return True
+
+    def _tell_head(self, workcell: str, subscription: Subscription) -> bool:
+        """Tell a viewer that reads history how far the log has come, four times a second at most."""
+        head = subscription.channel.head
+        if head == subscription.told_head:
+            return False
+        if self._paced(workcell):
+            subscription.told_head = head
+            self._reply(Head(workcell=workcell, epoch=subscription.epoch, head=head))
+            return True
+        return False
+
+    async def _send_fleet(self) -> bool:
+        """Send a page of the fleet, or what changed, four times a second at most."""
+        if self._seen is None or not self._fleet_dirty:
+            return False
+        if self._fleet_paged and not self._paced("\0fleet"):
+            return False
+        self._fleet_dirty = False
+        seen = self._seen
+        changes, removed = self._hub.fleet.changes_since(seen)
+        pages = [changes[at : at + _FLEET_PAGE] for at in range(0, len(changes), _FLEET_PAGE)] or [[]]
+        if not changes and not removed and self._fleet_paged:
+            return False
+        self._fleet_paged = True
+        for number, page in enumerate(pages, 1):
+            if self._seen is not seen:
+                return True  # unsubscribed, or subscribed anew, in between
+            message = Fleet(workcells=page, removed=removed if number == 1 else [], more=number < len(pages))
+            await self._transport.send(to_json(message).decode())
+        return True
+
+    def _fleet_changed(self) -> None:
+        self._fleet_dirty = True
+        self._wake.set()
+
+    def _paced(self, key: str) -> bool:
+        """Whether the time has come for the next message of a kind; if not, wakes the writer when it has."""
+        loop = asyncio.get_running_loop()
+        now, due = loop.time(), self._paces.get(key, 0.0)
+        if now < due:
+            loop.call_at(due, self._wake.set)
+            return False
+        self._paces[key] = now + _PACE_SECONDS
+        return True
+
+    def _reply(self, message: BaseModel) -> None:
+        self._replies.append(message)
+        self._wake.set()
+
+    def _error(self, code: ErrorCode, message: str, workcell: str | None = None) -> None:
+        self._reply(Error(code=code, message=message, workcell=workcell))

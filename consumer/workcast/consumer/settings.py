@@ -1,0 +1,40 @@
+"""Settings of the gateway: each is an option of the command line and a ``WORKCAST_…`` variable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from workcast.consumer.protocol import Limits
+
+DEFAULT_PORT: Final = 8787
+
+
+class GatewaySettings(BaseSettings):
+    """Where the gateway listens, what it reads, and what one viewer may ask for."""
+
+    model_config = SettingsConfigDict(env_prefix="WORKCAST_", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=DEFAULT_PORT, ge=0, le=65535)
+    redis_url: str | None = None
+    root: Path = Path()
+    max_message_bytes: int = Field(default=64 * 1024, ge=1024)
+    """Of one message from a viewer; a larger one closes its socket with 1009."""
+    max_subscriptions: int = Field(default=256, ge=1)
+    """Of one viewer, the fleet not counted."""
+    max_frame_bytes: int = Field(default=256 * 1024, ge=1024)
+    """Of one ``events`` message, unless it holds a single event."""
+    ring_bytes: int = Field(default=4 << 20, ge=0)
+    """Newest events of one watched workcell that are kept in memory."""
+
+    def limits(self) -> Limits:
+        """What ``hello`` tells a viewer."""
+        return Limits(
+            max_message_bytes=self.max_message_bytes,
+            max_subscriptions=self.max_subscriptions,
+            max_frame_bytes=self.max_frame_bytes,
+        )
