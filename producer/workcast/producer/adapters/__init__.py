@@ -1,0 +1,29 @@
+"""The agents that workcast understands: adding one is a module and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from workcast.producer.adapters.base import Adapter
+from workcast.producer.adapters.claude import ClaudeAdapter
+from workcast.producer.errors import UnknownAgentError
+
+ADAPTERS: Final[Mapping[str, type[Adapter]]] = MappingProxyType(
+    {
+        "claude": ClaudeAdapter,
+    }
+)
+
+
+def adapter_for(agent: str) -> type[Adapter]:
+    """The adapter of this name.
+
+    Raises:
+        UnknownAgentError: there is none.
+    """
+    try:
+        return ADAPTERS[agent]
+    except KeyError:
+        raise UnknownAgentError(f"expected one of {', '.join(ADAPTERS)} as the agent, got {agent!r}") from None

@@ -1,0 +1,119 @@
+"""What every adapter is: a pure translator from the lines that an agent prints to events.
+
+An adapter does no input or output. It is fed with lines and told when the agent ended; whoever feeds it (the runner,
+a replay, ``workcast parse``) writes the events that it answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, Final, Literal, Protocol
+
+from workcast.broker.event import BaseEvent, ToolResult, Unknown
+from workcast.producer.lines import Line
+
+HowEnded = Literal["exited", "timeout", "cancelled"]
+
+NO_RESULT: Final = "no result: the agent ended"
+CUT_RAW_BYTES: Final = 4096
+"""How much of a line that was too long to be read is kept in its ``unknown`` event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How an agent's process ended."""
+
+    exit_code: int | None
+    """As a shell says it: 128 + N for a death by signal N; None if nobody knows."""
+    how: HowEnded = "exited"
+    """``exited``: by itself, or by a signal that was not ours."""
+    duration_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """How to start an agent."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Set on top of the environment."""
+    prompt_on_stdin: bool = False
+    """True: the prompt fits no argument, so it is to be given on stdin; False: stdin is to be empty."""
+
+
+class Adapter(Protocol):
+    """One agent's language. An instance reads one run."""
+
+    name: ClassVar[str]
+    install_hint: ClassVar[str]
+    """The command that installs the agent."""
+
+    @classmethod
+    def command(cls, prompt: str, options: Sequence[str] = (), model: str | None = None) -> Command:
+        """How to start the agent on a prompt; ``options`` are the user's own, handed on as they are."""
+        ...
+
+    def feed(self, line: bytes, at: datetime) -> list[BaseEvent]:
+        """Read one line of stdout, without its newline, captured at ``at``. Never raises, whatever the line holds."""
+        ...
+
+    def end(self, exit: Exit, at: datetime) -> list[BaseEvent]:  # noqa: A002
+        """The process ended at ``at``: close the calls that are open, then answer ``completed``, last.
+
+        Only the first call answers events: a run completes once.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """A tool call that waits for its result."""
+
+    call_id: str
+    tool: str
+    at: datetime
+    parent: str | None = None
+    path: str | None = None
+    """The file that the call is about."""
+
+
+def optional(**fields: object) -> dict[str, Any]:
+    """The fields that are known: an event says nothing about what nobody knows."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def milliseconds_between(start: datetime, end: datetime) -> int:
+    """From ``start`` to ``end``; 0 if the clock was set back in between."""
+    return max(0, round((end - start).total_seconds() * 1000))
+
+
+def close_calls(calls: Iterable[OpenCall], at: datetime) -> list[BaseEvent]:
+    """The results of calls that will never get one."""
+    return [
+        ToolResult(
+            timestamp=at,
+            tool=call.tool,
+            result=None,
+            error=NO_RESULT,
+            call_id=call.call_id,
+            duration_ms=milliseconds_between(call.at, at),
+            **optional(parent_call_id=call.parent),
+        )
+        for call in calls
+    ]
+
+
+def unknown_line(toolchain: str, line: bytes, at: datetime) -> Unknown:
+    """A line that no rule knows, as it was printed; bytes that are no UTF-8 are written ``\\xNN``."""
+    return Unknown(timestamp=at, toolchain=toolchain, raw=line.decode("utf-8", "backslashreplace"))
+
+
+def read_line(adapter: Adapter, line: Line, at: datetime) -> list[BaseEvent]:
+    """Feed the adapter; a line that was cut is no JSON any more, and becomes an ``unknown`` that says its true size."""
+    if not line.cut:
+        return adapter.feed(line.data, at)
+    raw = line.data[:CUT_RAW_BYTES].decode("utf-8", "backslashreplace")
+    cut = optional(truncated={"bytes": line.size})
+    return [Unknown(timestamp=at, toolchain=adapter.name, raw=raw, **cut)]

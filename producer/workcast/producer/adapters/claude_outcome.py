@@ -1,0 +1,141 @@
+"""What a run of Claude Code came to: its ``result`` lines and its exit code, taken together.
+
+Neither is right alone: a refused API key ends with subtype ``success``, an interrupt with exit code 0, and a SIGTERM
+without any result. There can be several results in a run, one for each turn: the last one counts.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from workcast.broker.event import BaseEvent, Completed, ErrorEvent, Status, Usage
+from workcast.producer.adapters.base import Exit, optional
+from workcast.producer.adapters.fields import (
+    JsonObject,
+    as_object,
+    get_count,
+    get_list,
+    get_number,
+    get_object,
+    get_text,
+)
+
+STOPPED_EXIT_CODES: Final = frozenset({128 + 2, 128 + 15})
+"""Claude Code exits like this when somebody sends it SIGINT or SIGTERM."""
+
+
+class Outcome:
+    """Collects what a run says about its own end."""
+
+    def __init__(self) -> None:
+        self._result: JsonObject | None = None
+        self._usage = Usage()
+        self._cost_usd = 0.0
+        self._has_shares = True
+        self._error_said = False
+
+    def error_said(self) -> None:
+        """The agent has told its error in words of its own: the result that follows only repeats it."""
+        self._error_said = True
+
+    def take(self, result: JsonObject, at: datetime) -> list[BaseEvent]:
+        """Remember a result; an error that it is the first to tell is an event."""
+        told, self._error_said = self._error_said, False
+        self._result = result
+        self._add_share(result)
+        if told or _is_aborted(result) or not _is_error(result):
+            return []
+        return [ErrorEvent(timestamp=at, error=_error_text(result), retryable=False, **optional(kind=_kind(result)))]
+
+    def completed(self, exit: Exit, at: datetime) -> Completed:  # noqa: A002
+        """The last event of the run."""
+        return Completed(
+            timestamp=at,
+            status=self._status(exit),
+            exit_code=exit.exit_code,
+            duration_ms=exit.duration_ms,
+            **self._spent(),
+        )
+
+    def _status(self, exit: Exit) -> Status:  # noqa: A002
+        if exit.how != "exited":
+            return exit.how
+        if exit.exit_code in STOPPED_EXIT_CODES:
+            return "cancelled"
+        if self._result is None:
+            return "failed"
+        if _is_aborted(self._result):
+            return "cancelled"
+        failed = _is_error(self._result) or exit.exit_code not in {0, None}
+        return "failed" if failed else "success"
+
+    def _add_share(self, result: JsonObject) -> None:
+        share = "model_usage_since_last_result"
+        self._has_shares = self._has_shares and isinstance(result.get(share), dict)
+        usage, cost_usd = _model_usage(get_object(result, share))
+        self._usage += usage
+        self._cost_usd += cost_usd
+
+    def _spent(self) -> dict[str, Any]:
+        """What the run took. Nobody knows without a result.
+
+        ``modelUsage`` and ``total_cost_usd`` go on counting where a resumed session stopped, so they are only taken
+        from older versions, which do not say each result's share.
+        """
+        if self._result is None:
+            return {}
+        if self._has_shares:
+            return {"usage": self._usage, "cost_usd": round(self._cost_usd, 9)}
+        usage, _ = _model_usage(get_object(self._result, "modelUsage"))
+        return optional(usage=usage, cost_usd=get_number(self._result, "total_cost_usd"))
+
+
+def message_usage(said: JsonObject) -> Usage:
+    """The tokens of one message, from the API's own form, which counts cached input apart."""
+    read = get_count(said, "cache_read_input_tokens") or 0
+    written = get_count(said, "cache_creation_input_tokens") or 0
+    return Usage(
+        input_tokens=(get_count(said, "input_tokens") or 0) + read + written,
+        output_tokens=get_count(said, "output_tokens") or 0,
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        reasoning_tokens=get_count(get_object(said, "output_tokens_details"), "thinking_tokens") or 0,
+    )
+
+
+def _model_usage(models: JsonObject) -> tuple[Usage, float]:
+    """Tokens and US dollars of all models."""
+    total, cost_usd = Usage(), 0.0
+    for said in map(as_object, models.values()):
+        read = get_count(said, "cacheReadInputTokens") or 0
+        written = get_count(said, "cacheCreationInputTokens") or 0
+        total += Usage(
+            input_tokens=(get_count(said, "inputTokens") or 0) + read + written,
+            output_tokens=get_count(said, "outputTokens") or 0,
+            cache_read_tokens=read,
+            cache_write_tokens=written,
+            reasoning_tokens=get_count(said, "thinkingTokens") or 0,
+        )
+        cost_usd += get_number(said, "costUSD") or 0.0
+    return total, cost_usd
+
+
+def _is_error(result: JsonObject) -> bool:
+    """By ``is_error``: the subtype says ``success`` for a refused API key too."""
+    said = result.get("is_error")
+    return said if isinstance(said, bool) else get_text(result, "subtype") != "success"
+
+
+def _is_aborted(result: JsonObject) -> bool:
+    return (get_text(result, "terminal_reason") or "").startswith("aborted")
+
+
+def _kind(result: JsonObject) -> str | None:
+    subtype = get_text(result, "subtype")
+    return get_text(result, "terminal_reason") if subtype == "success" else subtype
+
+
+def _error_text(result: JsonObject) -> str:
+    errors = [error for error in get_list(result, "errors") if isinstance(error, str)]
+    return get_text(result, "result") or "; ".join(errors) or _kind(result) or "the run failed without a message"

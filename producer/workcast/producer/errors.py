@@ -1,0 +1,17 @@
+"""What the producer raises on purpose, under the one root :class:`workcast.broker.errors.WorkcastError`."""
+
+from __future__ import annotations
+
+from workcast.broker.errors import WorkcastError
+
+
+class UnknownAgentError(WorkcastError, LookupError):
+    """No adapter has this name."""
+
+
+class AgentNotInstalledError(WorkcastError):
+    """The agent's program is not on PATH; the message says how to install it."""
+
+
+class RecordingError(WorkcastError):
+    """A recording is missing, or its timing or meta file cannot be read."""

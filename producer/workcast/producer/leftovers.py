@@ -1,0 +1,85 @@
+"""Ending processes that do not want to be found.
+
+Agents run commands in sessions of their own, and a command's parent may be gone before the command is. So descendants
+are looked for twice: as children of children while the agent lives, and by a mark in their environment, which every
+process inherits, whatever it does about its session and its parent.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Final
+
+import psutil
+
+MARK: Final = "WORKCAST_RUN"
+"""Names the run in the environment of the agent and of all that it starts. Who clears it outlives the agent."""
+ROUNDS: Final = 5
+"""A process can fork while it is being killed; nothing forks for ever."""
+
+POLL_S: Final = 0.02
+"""Who is not our child cannot be waited for."""
+
+
+def descendants(pid: int) -> set[psutil.Process]:
+    """The children of a process, and theirs; empty once it is gone."""
+    try:
+        return set(psutil.Process(pid).children(recursive=True))
+    except psutil.Error:
+        return set()
+
+
+def marked(run: str) -> set[psutil.Process]:
+    """All processes that carry the mark of a run, as far as we may look."""
+    found: set[psutil.Process] = set()
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(MARK) == run:
+                found.add(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def end_all(run: str, known: Iterable[psutil.Process], grace: float) -> None:
+    """End what a run has left behind: SIGTERM, ``grace`` seconds, SIGKILL. Blocks until all of it is gone.
+
+    Args:
+        run: the value of :data:`MARK`.
+        known: descendants found while the agent lived; one whose pid has been reused since is left alone.
+        grace: seconds between the two signals.
+    """
+    left = {process for process in known if _lives(process)} | marked(run)
+    _signal_all(left, signal.SIGTERM)
+    _await_gone(left, grace)
+    for _ in range(ROUNDS):
+        left = {process for process in left if _lives(process)} | marked(run)
+        if not left:
+            return
+        for process in tuple(left):
+            left |= descendants(process.pid)
+        _signal_all(left, signal.SIGKILL)
+        _await_gone(left, 1.0)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Not so a zombie: it only waits for a parent to ask, which in a container may be never."""
+    with suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _signal_all(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with suppress(psutil.Error):
+            process.send_signal(number)
+
+
+def _await_gone(processes: Iterable[psutil.Process], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while any(map(_lives, processes)) and time.monotonic() < deadline:
+        time.sleep(POLL_S)

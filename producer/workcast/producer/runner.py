@@ -1,0 +1,267 @@
+"""Runs an agent: starts it, turns what it prints into events while it prints, and leaves nothing of it behind.
+
+Once the first event is written, ``completed`` is written last, whatever happens to the agent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, Final, Protocol
+
+import psutil
+
+from workcast.broker.event import BaseEvent, Completed, ErrorEvent, PromptSent, Status, now
+from workcast.producer.adapters import adapter_for
+from workcast.producer.adapters.base import Adapter, Command, Exit, HowEnded, read_line
+from workcast.producer.errors import AgentNotInstalledError
+from workcast.producer.leftovers import MARK, descendants, end_all
+from workcast.producer.lines import Line, LineSplitter
+from workcast.producer.process import ChildProcess
+
+GRACE_S: Final = 5.0
+"""Between asking an agent to end and killing it. Claude Code has taken 1.6 s."""
+LEFTOVER_GRACE_S: Final = 2.0
+"""The same for what an agent has left running."""
+DRAIN_S: Final = 0.5
+"""How long output is awaited after the exit while somebody else still holds the pipe."""
+LAST_DRAIN_S: Final = 2.0
+"""And once everybody was killed whom we know of."""
+CANNOT_START: Final = 126
+"""What a shell answers for a program that it found and could not run."""
+STDERR_TAIL_BYTES: Final = 4096
+
+
+class EventSink(Protocol):
+    """Where events go: a :class:`~workcast.producer.writer.TelemetryWriter`."""
+
+    def write(self, event: BaseEvent) -> None:
+        """Append an event."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run came to, as its ``completed`` event says."""
+
+    status: Status
+    exit_code: int | None
+    """As a shell says it: 128 + N for a death by signal N."""
+    duration_ms: int
+
+
+async def run_agent(
+    agent: str,
+    prompt: str,
+    *,
+    workcell_dir: Path,
+    cwd: Path,
+    writer: EventSink,
+    model: str | None = None,
+    options: Sequence[str] = (),
+    timeout: float | None = None,  # noqa: ASYNC109 - the run goes on after it, to end the agent and tell so
+    env: Mapping[str, str] | None = None,
+    stop: asyncio.Event | None = None,
+    grace: float = GRACE_S,
+    clock: Callable[[], datetime] = now,
+) -> RunResult:
+    """Run an agent to its end.
+
+    Everything that the agent started ends with it, in whatever session it hides, unless it clears the environment
+    variable ``WORKCAST_RUN``. Cancelling this coroutine ends the agent too, and tells so, before it is cancelled.
+
+    Args:
+        agent: the adapter's name.
+        prompt: what the agent is to do.
+        workcell_dir: gets ``prompt.md`` and, under ``logs/``, all that the agent printed.
+        cwd: where the agent works.
+        writer: gets the events.
+        model: the agent's own name of a model; None: its default.
+        options: handed on to the agent.
+        timeout: seconds; then the agent is ended.
+        env: the agent's environment; None: ours.
+        stop: ends the agent when it is set; the run is ``cancelled``.
+        grace: seconds between SIGTERM and SIGKILL.
+        clock: what time it is.
+
+    Raises:
+        UnknownAgentError: no adapter has this name. Nothing was written.
+        AgentNotInstalledError: its program is not on PATH. Nothing was written.
+        OSError: the log or the workcell cannot be written; the agent was ended.
+    """
+    adapter = adapter_for(agent)
+    command = adapter.command(prompt, options, model)
+    run = uuid.uuid4().hex
+    environment = {**(os.environ if env is None else env), **command.env, MARK: run}
+    program = _find_program(adapter, command, environment)
+    stopping = asyncio.Event() if stop is None else stop
+    plan = _Plan(run, program, command, cwd, environment, workcell_dir, stopping, timeout, grace, clock)
+    going = asyncio.ensure_future(_Run(adapter(), writer, plan).go(prompt))
+    try:
+        return await asyncio.shield(going)
+    except asyncio.CancelledError:
+        stopping.set()
+        while not going.done():  # cancelled again and again, perhaps: the agent must be gone first
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({going})
+        raise
+
+
+def _find_program(adapter: type[Adapter], command: Command, env: Mapping[str, str]) -> Path:
+    name = command.argv[0]
+    found = shutil.which(name, path=env.get("PATH", os.defpath))
+    if found is None:
+        raise AgentNotInstalledError(
+            f"expected the program {name!r} on PATH to run {adapter.name}, found none; "
+            f"install it with: {adapter.install_hint}"
+        )
+    return Path(found).absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What :func:`run_agent` was told."""
+
+    run: str
+    program: Path
+    command: Command
+    cwd: Path
+    env: Mapping[str, str]
+    workcell_dir: Path
+    stop: asyncio.Event
+    timeout: float | None
+    grace: float
+    clock: Callable[[], datetime]
+
+    def spawn(self, prompt_file: Path, stderr: IO[bytes]) -> ChildProcess:
+        argv = (str(self.program), *self.command.argv[1:])
+        if not self.command.prompt_on_stdin:
+            return ChildProcess(argv, cwd=self.cwd, env=self.env, stdin=subprocess.DEVNULL, stderr=stderr)
+        with prompt_file.open("rb") as stdin:
+            return ChildProcess(argv, cwd=self.cwd, env=self.env, stdin=stdin, stderr=stderr)
+
+
+class _Run:
+    def __init__(self, adapter: Adapter, writer: EventSink, plan: _Plan) -> None:
+        self._adapter = adapter
+        self._writer = writer
+        self._plan = plan
+        self._lines = LineSplitter()
+        self._error_told = False
+        self._began = asyncio.get_running_loop().time()
+
+    async def go(self, prompt: str) -> RunResult:
+        """From ``prompt_sent`` to ``completed``."""
+        logs = self._plan.workcell_dir / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        text = prompt.encode("utf-8", "replace")  # a command line can hold bytes that are no text
+        prompt_file = self._plan.workcell_dir / "prompt.md"
+        prompt_file.write_bytes(text)
+        name = f"{self._adapter.name}-{self._plan.clock():%Y%m%dT%H%M%S.%fZ}"
+        self._write(PromptSent(timestamp=self._plan.clock(), prompt=text.decode()))
+        with (logs / f"{name}.stdout").open("ab") as stdout, (logs / f"{name}.stderr").open("a+b") as stderr:
+            try:
+                child = self._plan.spawn(prompt_file, stderr)
+            except (OSError, ValueError) as error:
+                self._write(
+                    ErrorEvent(timestamp=self._plan.clock(), error=f"{self._plan.program} cannot be started: {error}")
+                )
+                return self._complete(CANNOT_START, "exited", stderr)
+            code, how = await self._watch(child, stdout)
+            return self._complete(code, how, stderr)
+
+    async def _watch(self, child: ChildProcess, stdout: IO[bytes]) -> tuple[int, HowEnded]:
+        """Read until the process is over, end it if it must, and sweep up. The exit code, and how it came to it."""
+        pump = asyncio.ensure_future(self._pump(child, stdout))
+        known: set[psutil.Process] = set()
+        try:
+            how = await self._until_over(child, pump)
+        except BaseException:
+            await self._end(child, known)
+            raise
+        else:
+            code = await self._end(child, known)
+            await asyncio.wait({pump}, timeout=DRAIN_S)
+        finally:
+            await asyncio.to_thread(end_all, self._plan.run, known, LEFTOVER_GRACE_S)
+            await asyncio.wait({pump}, timeout=LAST_DRAIN_S)
+            pump.cancel()
+            child.close()
+            failed = (await asyncio.gather(pump, return_exceptions=True))[0]
+        if isinstance(failed, Exception):
+            raise failed
+        self._read(self._lines.drain())
+        return code, how
+
+    async def _pump(self, child: ChildProcess, stdout: IO[bytes]) -> None:
+        """Nothing is queued: while the log is being written the agent waits at its pipe."""
+        while piece := await child.read():
+            stdout.write(piece)
+            stdout.flush()
+            self._read(self._lines.feed(piece))
+
+    async def _until_over(self, child: ChildProcess, pump: asyncio.Future[None]) -> HowEnded:
+        """Wait for the exit, the order to stop, or the time limit: whichever comes first."""
+        loop = asyncio.get_running_loop()
+        stopped = asyncio.ensure_future(self._plan.stop.wait())
+        awaited: set[asyncio.Future[Any]] = {child.exited, stopped, pump}
+        try:
+            while True:
+                left = None if self._plan.timeout is None else max(0.0, self._began + self._plan.timeout - loop.time())
+                done, _ = await asyncio.wait(awaited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if child.exited in done:
+                    return "exited"
+                if stopped in done:
+                    return "cancelled"
+                if not done:
+                    return "timeout"
+                pump.result()  # raises if the log cannot be written
+                awaited.discard(pump)  # it closed its stdout, and works on
+        finally:
+            stopped.cancel()
+
+    async def _end(self, child: ChildProcess, known: set[psutil.Process]) -> int:
+        """SIGTERM, the grace, SIGKILL; adds to ``known`` who must go as well: orphans cannot be traced afterwards."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if child.exited.done():
+                break
+            known |= descendants(child.pid)
+            child.signal(number)
+            await asyncio.wait({child.exited}, timeout=self._plan.grace)
+        return await child.exited
+
+    def _read(self, lines: Sequence[Line]) -> None:
+        for line in lines:
+            for event in read_line(self._adapter, line, self._plan.clock()):
+                self._write(event)
+
+    def _write(self, event: BaseEvent) -> None:
+        if isinstance(event, ErrorEvent) and event.retryable is not True:
+            self._error_told = True
+        self._writer.write(event)
+
+    def _complete(self, exit_code: int, how: HowEnded, stderr: IO[bytes]) -> RunResult:
+        duration_ms = round((asyncio.get_running_loop().time() - self._began) * 1000)
+        ending = self._adapter.end(Exit(exit_code, how, duration_ms), self._plan.clock())
+        completed = next(event for event in ending if isinstance(event, Completed))
+        for event in ending:
+            if event is completed and completed.status == "failed" and not self._error_told:
+                self._write(ErrorEvent(timestamp=self._plan.clock(), error=self._last_words(exit_code, stderr)))
+            self._write(event)
+        return RunResult(completed.status, completed.exit_code, duration_ms)
+
+    def _last_words(self, exit_code: int, stderr: IO[bytes]) -> str:
+        """Why a run failed that told no error: the end of its stderr, if there is any."""
+        size = stderr.seek(0, os.SEEK_END)
+        stderr.seek(max(0, size - STDERR_TAIL_BYTES))
+        said = stderr.read().decode("utf-8", "replace").strip()
+        return said or f"{self._adapter.name} ended with exit code {exit_code} and told neither a result nor an error"

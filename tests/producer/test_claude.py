@@ -1,0 +1,376 @@
+"""Claude Code's adapter on lines that no recording has."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support.recorded import CLAUDE, START, claude_events, of
+from workcast.broker.event import (
+    BashOutput,
+    Completed,
+    ErrorEvent,
+    FileRead,
+    FileWrite,
+    ResponseComplete,
+    Started,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    Unknown,
+    Usage,
+    UsageEvent,
+    build,
+    dump,
+)
+from workcast.producer.adapters.base import NO_RESULT, Exit
+from workcast.producer.adapters.claude import MAX_ARGUMENT_BYTES, ClaudeAdapter
+from workcast.producer.adapters.fields import as_list, as_object
+
+LINES = sorted({timed.line.data for recording in CLAUDE.values() for timed in recording.lines})
+
+
+def line(**fields: Any) -> bytes:
+    return json.dumps(fields).encode()
+
+
+def call(tool: str, arguments: object, call_id: str = "call-1") -> bytes:
+    block = {"type": "tool_use", "id": call_id, "name": tool, "input": arguments}
+    return line(type="assistant", message={"id": "m", "content": [block]})
+
+
+def answer(content: object, structured: object = None, call_id: str = "call-1", **block: object) -> bytes:
+    result = {"type": "tool_result", "tool_use_id": call_id, "content": content, **block}
+    return line(type="user", message={"content": [result]}, tool_use_result=structured)
+
+
+def stream(parent: str | None = None, **event: object) -> bytes:
+    return line(type="stream_event", event=event, parent_tool_use_id=parent)
+
+
+def result(**fields: object) -> bytes:
+    return line(**{"type": "result", "subtype": "success", "is_error": False, **fields})
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"not json",
+        b"[]",
+        b'"text"',
+        b"null",
+        b'{"type":"system","subtype":"init"',
+        b'{"a":NaN}',
+        b"\xff\xfe",
+        b"{}",
+        b'{"type":null}',
+        b'{"type":["system"]}',
+        b'{"type":"brand_new"}',
+        b'{"type":"system"}',
+        b'{"type":"system","subtype":"brand_new"}',
+        b'{"type":"stream_event"}',
+        b'{"type":"stream_event","event":{"type":"brand_new"}}',
+        b'{"type":"stream_event","event":{"type":"content_block_delta","delta":{"type":"brand_new"}}}',
+        b'{"type":"stream_event","event":{"type":"content_block_delta","delta":{"type":"text_delta","text":7}}}',
+        b'{"type":"assistant"}',
+        b'{"type":"assistant","message":{"content":"text"}}',
+        b'{"type":"assistant","message":{"content":[{"type":"brand_new"}]}}',
+        b'{"type":"assistant","message":{"content":[7]}}',
+        b'{"type":"user","message":{"content":[{"type":"image"}]}}',
+        b'{"type":"user","message":{"content":[{"type":"tool_result","tool_use_id":"nobody asked"}]}}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_line_that_no_rule_knows_is_kept_as_it_was_printed(raw: bytes) -> None:
+    unknown, completed = claude_events([raw])
+    assert isinstance(unknown, Unknown)
+    assert (unknown.raw, unknown.toolchain) == (raw.decode("utf-8", "backslashreplace"), "claude")
+    assert isinstance(completed, Completed)
+
+
+def test_known_blocks_beside_an_unknown_one_are_told_and_the_line_is_kept_once() -> None:
+    blocks = [{"type": "new"}, {"type": "text", "text": "known"}, {"type": "newer"}]
+    events = claude_events([line(type="assistant", message={"id": "m", "content": blocks})])
+    assert [event.type for event in events] == ["response_complete", "unknown", "completed"]
+
+
+@pytest.mark.parametrize("raw", [b"", b"\r", b"  "])
+def test_an_empty_line_says_nothing(raw: bytes) -> None:
+    assert [event.type for event in claude_events([raw])] == ["completed"]
+
+
+def test_half_a_surrogate_pair_becomes_a_replacement_character() -> None:
+    said = b'{"type":"assistant","message":{"id":"m","content":[{"type":"text","text":"cut \\ud83e"}]}}'
+    assert of(ResponseComplete, claude_events([said]))[0].content == "cut \ufffd"
+
+
+def test_only_the_first_init_is_a_start() -> None:
+    first, second = line(type="system", subtype="init", model="a"), line(type="system", subtype="init", model="b")
+    assert [event.model for event in of(Started, claude_events([first, second]))] == ["a"]
+
+
+def test_a_call_told_twice_is_one_call() -> None:
+    events = claude_events([call("Bash", {"command": "ls"}), call("Bash", {"command": "ls"}), answer("x")])
+    assert [event.type for event in events] == ["tool_call", "bash_command", "tool_result", "bash_output", "completed"]
+
+
+def test_calls_without_a_result_are_closed_when_the_agent_ends() -> None:
+    adapter = ClaudeAdapter()
+    adapter.feed(call("Read", {"file_path": "/a"}, "one"), START)
+    adapter.feed(call("Bash", {}, "two"), START)
+    ending = adapter.end(Exit(137), START + timedelta(seconds=2))
+    closed = of(ToolResult, ending)
+    assert [(event.call_id, event.tool, event.error, event.duration_ms) for event in closed] == [
+        ("one", "Read", NO_RESULT, 2000),
+        ("two", "Bash", NO_RESULT, 2000),
+    ]
+    assert isinstance(ending[-1], Completed)
+
+
+def test_a_run_ends_only_once() -> None:
+    adapter = ClaudeAdapter()
+    assert len(adapter.end(Exit(0), START)) == 1
+    assert adapter.end(Exit(0), START) == []
+
+
+def test_a_clock_that_is_set_back_gives_no_negative_duration() -> None:
+    adapter = ClaudeAdapter()
+    adapter.feed(call("Read", {}), START)
+    events = adapter.feed(answer("x"), START - timedelta(seconds=5))
+    assert of(ToolResult, events)[0].duration_ms == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "structured", "block", "outputs"),
+    [
+        ("a\nb", {"stdout": "a\nb", "stderr": ""}, {"is_error": False}, [("a\nb", 0)]),
+        ("a\nb", {"stdout": "a", "stderr": "b"}, {}, [("a\nb", 0)]),
+        ("from a sub-agent", None, {}, [("from a sub-agent", 0)]),
+        ("Exit code 7\ntwo", "Error: Exit code 7\ntwo", {"is_error": True}, [("two", 7)]),
+        ("Exit code 1", "Error: Exit code 1", {"is_error": True}, [("", 1)]),
+        ("The user doesn't want to proceed", "User rejected tool use", {"is_error": True}, []),
+        ("in background with ID: x", {"stdout": "", "backgroundTaskId": "x"}, {"is_error": False}, []),
+        ("cut", {"stdout": "cut", "interrupted": True}, {"is_error": False}, []),
+    ],
+)
+def test_a_shell_command_tells_its_output_and_exit_code(
+    content: str, structured: object, block: dict[str, Any], outputs: list[tuple[str, int]]
+) -> None:
+    events = claude_events([call("Bash", {"command": "x"}), answer(content, structured, **block)])
+    assert [(event.output, event.exit_code) for event in of(BashOutput, events)] == outputs
+    told = of(ToolResult, events)[0]
+    assert told.exit_code == (outputs[0][1] if outputs else None)
+    assert (told.error is None) == (block.get("is_error") is not True)
+
+
+def test_a_written_file_tells_its_lines_and_its_diff() -> None:
+    patch = [{"oldStart": 3, "oldLines": 2, "newStart": 3, "newLines": 3, "lines": [" same", "-old", "+new", "+more"]}]
+    structured = {"filePath": "/w/a.py", "structuredPatch": patch}
+    events = claude_events([call("Edit", {"file_path": "/w/a.py"}), answer("ok", structured)])
+    written = of(FileWrite, events)[0]
+    assert (written.path, written.lines_added, written.lines_removed) == ("/w/a.py", 2, 1)
+    assert written.diff == "--- /w/a.py\n+++ /w/a.py\n@@ -3,2 +3,3 @@\n same\n-old\n+new\n+more\n"
+
+
+@pytest.mark.parametrize(("content", "lines"), [("", 0), ("a", 1), ("a\n", 1), ("a\nb", 2), ("\n", 1), ("a\n\n", 2)])
+def test_a_created_file_adds_all_its_lines(content: str, lines: int) -> None:
+    structured: dict[str, Any] = {"type": "create", "filePath": "/w/new", "content": content, "structuredPatch": []}
+    events = claude_events([call("Write", {"file_path": "/w/new"}), answer("ok", structured)])
+    assert [(event.lines_added, event.lines_removed) for event in of(FileWrite, events)] == [(lines, 0)]
+
+
+def test_a_notebook_cell_is_a_written_file() -> None:
+    events = claude_events([call("NotebookEdit", {"notebook_path": "/w/n.ipynb"}), answer("ok", {})])
+    assert [event.path for event in of(FileWrite, events)] == ["/w/n.ipynb"]
+
+
+@pytest.mark.parametrize("tool", ["Read", "Write", "Edit", "NotebookEdit"])
+def test_a_file_that_could_not_be_touched_was_not(tool: str) -> None:
+    events = claude_events([call(tool, {"file_path": "/w/a"}), answer("no", is_error=True)])
+    assert of(FileRead, events) == []
+    assert of(FileWrite, events) == []
+
+
+def test_texts_of_a_result_are_one_text_and_a_picture_is_kept_as_it_is() -> None:
+    texts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    picture: list[Any] = [{"type": "text", "text": "a"}, {"type": "image", "source": {}}]
+    events = claude_events([
+        call("mcp__a__b", {}, "1"), answer(texts, [], "1"), call("mcp__a__b", {}, "2"), answer(picture, [], "2"),
+    ])  # fmt: skip
+    assert [event.result for event in of(ToolResult, events)] == ["a\nb", picture]
+
+
+def test_the_usage_of_a_message_is_its_last_count_over_its_first() -> None:
+    first = {"input_tokens": 5, "cache_read_input_tokens": 100, "output_tokens": 1}
+    events = claude_events(
+        [
+            stream(type="message_start", message={"id": "m", "usage": first}),
+            stream(type="message_delta", usage={"output_tokens": 7, "input_tokens": None}),
+            stream(type="message_delta", usage={"output_tokens": 9}),
+            stream(type="message_stop"),
+        ]
+    )
+    assert [(event.message_id, event.usage) for event in of(UsageEvent, events)] == [
+        ("m", Usage(input_tokens=105, output_tokens=9, cache_read_tokens=100)),
+    ]
+
+
+def test_a_message_that_was_counted_and_never_stopped_tells_its_usage_at_the_end() -> None:
+    events = claude_events(
+        [
+            stream(type="message_start", message={"id": "m"}),
+            stream(type="message_delta", usage={"output_tokens": 9}),
+        ]
+    )
+    assert [event.type for event in events] == ["usage", "completed"]
+
+
+def test_streams_of_sub_agents_do_not_mix() -> None:
+    def started(parent: str | None, message_id: str) -> list[bytes]:
+        return [
+            stream(parent, type="message_start", message={"id": message_id}),
+            stream(parent, type="content_block_start", index=0, content_block={"type": "thinking"}),
+            stream(parent, type="content_block_start", index=1, content_block={"type": "text"}),
+        ]
+
+    def told(parent: str | None, message_id: str) -> bytes:
+        blocks = [{"type": "text", "text": message_id}]
+        return line(type="assistant", parent_tool_use_id=parent, message={"id": message_id, "content": blocks})
+
+    lines = [*started(None, "main"), *started("agent", "sub"), told("agent", "sub"), told(None, "main")]
+    whole = of(ResponseComplete, claude_events(lines))
+    assert [(e.message_id, e.block, e.parent_call_id) for e in whole] == [("sub", 1, "agent"), ("main", 1, None)]
+
+
+def test_blocks_that_are_not_streamed_are_counted() -> None:
+    blocks = [{"type": "thinking", "thinking": "t"}, {"type": "redacted_thinking", "data": "x"}]
+    events = claude_events(
+        [
+            line(type="assistant", message={"id": "m", "content": blocks}),
+            call("Bash", {}),
+            line(type="assistant", message={"id": "m", "content": [{"type": "text", "text": "x"}]}),
+        ]
+    )
+    assert [event.block for event in of(Thinking, events)] == [0]
+    assert [event.block for event in of(ResponseComplete, events)] == [3]
+
+
+@pytest.mark.parametrize(
+    ("lines", "exit_", "status"),
+    [
+        ([result()], Exit(0), "success"),
+        ([result()], Exit(None), "success"),
+        ([result()], Exit(1), "failed"),
+        ([result(is_error=True, terminal_reason="api_error")], Exit(0), "failed"),
+        ([result(is_error=True, terminal_reason="aborted_tools")], Exit(0), "cancelled"),
+        ([result(subtype="error_max_turns", is_error=True)], Exit(1), "failed"),
+        ([line(type="result", subtype="error_during_execution")], Exit(0), "failed"),
+        ([result(is_error=True), result()], Exit(0), "success"),
+        ([result(), result(is_error=True)], Exit(1), "failed"),
+        ([], Exit(0), "failed"),
+        ([], Exit(None), "failed"),
+        ([], Exit(137), "failed"),
+        ([], Exit(143), "cancelled"),
+        ([result()], Exit(143), "cancelled"),
+        ([], Exit(130), "cancelled"),
+        ([result()], Exit(143, "timeout"), "timeout"),
+        ([], Exit(137, "timeout"), "timeout"),
+        ([result()], Exit(0, "cancelled"), "cancelled"),
+    ],
+)
+def test_how_a_run_ended_is_decided_by_its_exit_and_its_last_result(
+    lines: list[bytes], exit_: Exit, status: str
+) -> None:
+    completed = of(Completed, claude_events(lines, exit_))
+    assert [(event.status, event.exit_code) for event in completed] == [(status, exit_.exit_code)]
+
+
+def test_an_error_that_was_told_is_not_told_again_by_the_result() -> None:
+    blocks = [{"type": "text", "text": "API Error: no"}]
+    told = line(type="assistant", message={"model": "<synthetic>", "content": blocks}, error="server_error")
+    once = claude_events([told, result(is_error=True, result="API Error: no")], Exit(1))
+    assert [(event.error, event.kind) for event in of(ErrorEvent, once)] == [("API Error: no", "server_error")]
+    twice = claude_events([told, result(is_error=True), result(is_error=True, result="another")], Exit(1))
+    assert [event.error for event in of(ErrorEvent, twice)] == ["API Error: no", "another"]
+
+
+def test_an_older_version_tells_what_the_run_took_in_total_only() -> None:
+    models = {
+        "a": {"inputTokens": 1, "outputTokens": 2, "cacheReadInputTokens": 10, "cacheCreationInputTokens": 100},
+        "b": {"inputTokens": 5, "outputTokens": 6, "thinkingTokens": 3},
+    }
+    completed = of(Completed, claude_events([result(modelUsage=models, total_cost_usd=0.5)]))[0]
+    assert completed.cost_usd == 0.5
+    assert completed.usage == Usage(
+        input_tokens=116, output_tokens=8, cache_read_tokens=10, cache_write_tokens=100, reasoning_tokens=3
+    )
+
+
+@pytest.mark.parametrize("prompt", ["Give me a tour.", "-p", "--help", "", "two\nlines"])
+def test_the_prompt_is_the_last_argument_and_no_option(prompt: str) -> None:
+    command = ClaudeAdapter.command(prompt, ["--allowedTools", "Bash", "Read"], model="opus")
+    assert command.argv == (
+        "claude", "-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages",
+        "--model", "opus", "--allowedTools", "Bash", "Read", "--", prompt,
+    )  # fmt: skip
+    assert not command.prompt_on_stdin
+
+
+@pytest.mark.parametrize("prompt", ["x" * (MAX_ARGUMENT_BYTES + 1), "ž" * (MAX_ARGUMENT_BYTES // 2 + 1), "a\0b"])
+def test_a_prompt_that_fits_no_argument_goes_through_stdin(prompt: str) -> None:
+    command = ClaudeAdapter.command(prompt)
+    assert command.prompt_on_stdin
+    assert prompt not in command.argv
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def paths_in(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """The ways to all values inside of a JSON value, and to itself."""
+    keys: list[str | int] = [*as_object(value), *range(len(as_list(value)))]
+    return [path, *(found for key in keys for found in paths_in(value[key], (*path, key)))]
+
+
+@st.composite
+def changed_lines(draw: st.DrawFn) -> bytes:
+    """A recorded line in which one value was replaced by any other, or removed."""
+    value: Any = json.loads(draw(st.sampled_from(LINES)))
+    *where, last = draw(st.sampled_from(paths_in(value)[1:]))
+    target = value
+    for key in where:
+        target = target[key]
+    if draw(st.booleans()):
+        target[last] = draw(json_values)
+    else:
+        del target[last]
+    return json.dumps(value).encode()
+
+
+@st.composite
+def damaged_lines(draw: st.DrawFn) -> bytes:
+    """A recorded line in which some bytes were replaced."""
+    raw = draw(st.sampled_from(LINES))
+    start = draw(st.integers(0, len(raw)))
+    end = draw(st.integers(start, min(len(raw), start + 20)))
+    return raw[:start] + draw(st.binary(max_size=8)) + raw[end:]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(changed_lines() | damaged_lines() | st.sampled_from(LINES), min_size=1, max_size=12))
+def test_no_line_whatever_it_holds_breaks_the_adapter(lines: list[bytes]) -> None:
+    events = claude_events(lines, Exit(1))
+    assert [event.type for event in events].count("completed") == 1
+    assert isinstance(events[-1], Completed)
+    assert len(of(ToolCall, events)) == len(of(ToolResult, events))
+    for event in events:
+        build(json.loads(dump(event)))

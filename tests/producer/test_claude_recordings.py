@@ -1,0 +1,217 @@
+"""Claude Code's adapter on what Claude Code really printed.
+
+``WORKCAST_WRITE_GOLDEN=1 pytest tests/producer/test_claude_recordings.py`` writes the golden files anew: read the
+difference line by line before it is committed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.recorded import CLAUDE, claude_events, of, recorded_events
+from workcast.broker.event import (
+    BaseEvent,
+    Completed,
+    ErrorEvent,
+    ResponseChunk,
+    ResponseComplete,
+    Started,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    Unknown,
+    Usage,
+    UsageEvent,
+    dump,
+)
+from workcast.producer.adapters.base import Exit
+
+GOLDEN = Path(__file__).parent / "golden"
+UNSTREAMED = {"basic-nopartial": "nothing was streamed", "streamerror": "the answer came without a stream"}
+BROKEN = {"drop": "the result also counts how two messages began whose end nobody knows"}
+
+scenarios = pytest.mark.parametrize("scenario", CLAUDE)
+
+
+def events_of(scenario: str) -> list[BaseEvent]:
+    return recorded_events(CLAUDE[scenario])
+
+
+def results_of(scenario: str) -> list[dict[str, Any]]:
+    lines = [json.loads(timed.line.data) for timed in CLAUDE[scenario].lines]
+    return [line for line in lines if line["type"] == "result"]
+
+
+def abandoned_in(events: list[BaseEvent]) -> set[Any]:
+    return {(e.model_extra or {})["message_id"] for e in of(ErrorEvent, events) if e.kind == "stream_abandoned"}
+
+
+@scenarios
+def test_a_recording_becomes_the_events_of_its_golden_file(scenario: str) -> None:
+    golden = GOLDEN / f"{CLAUDE[scenario].name}.events.jsonl"
+    got = b"".join(dump(event) + b"\n" for event in events_of(scenario))
+    if os.environ.get("WORKCAST_WRITE_GOLDEN"):
+        golden.write_bytes(got)
+    assert got.decode().split("\n") == golden.read_bytes().decode().split("\n")
+
+
+@scenarios
+def test_no_line_of_a_recording_is_unknown(scenario: str) -> None:
+    assert of(Unknown, events_of(scenario)) == []
+
+
+@scenarios
+def test_a_run_starts_once_and_completes_once_and_last(scenario: str) -> None:
+    events = events_of(scenario)
+    assert len(of(Started, events)) == 1
+    assert [event for event in events if isinstance(event, Completed)] == [events[-1]]
+
+
+@scenarios
+def test_the_chunks_of_a_block_make_up_its_whole_text(scenario: str) -> None:
+    events = events_of(scenario)
+    pieces: defaultdict[tuple[object, ...], str] = defaultdict(str)
+    whole: dict[tuple[object, ...], str] = {}
+    for event in events:
+        match event:
+            case ResponseChunk():
+                pieces["text", event.message_id, event.block] += event.content
+            case Thinking(partial=True):
+                pieces["thinking", event.message_id, event.block] += event.content
+            case ResponseComplete(parent_call_id=None):
+                assert ("text", event.message_id, event.block) not in whole
+                whole["text", event.message_id, event.block] = event.content
+            case Thinking() if not (event.model_extra or {}).get("parent_call_id"):
+                assert ("thinking", event.message_id, event.block) not in whole
+                whole["thinking", event.message_id, event.block] = event.content
+            case _:
+                pass
+    void = abandoned_in(events)
+    told = {key: text for key, text in pieces.items() if key[1] not in void}
+    match scenario:
+        case "basic-nopartial":
+            assert told == {}
+        case "streamerror":
+            assert told == {}
+            assert len(whole) == 1
+        case "hangtext-sigterm":  # ended in mid-block
+            assert len(told) == 1
+            assert whole == {}
+        case _:
+            assert told == whole
+
+
+@scenarios
+def test_every_call_has_one_result(scenario: str) -> None:
+    events = events_of(scenario)
+    calls = [(call.call_id, call.tool, call.parent_call_id) for call in of(ToolCall, events)]
+    results = [(result.call_id, result.tool, result.parent_call_id) for result in of(ToolResult, events)]
+    assert Counter(calls) == Counter(results)
+    assert all(count == 1 for count in Counter(calls).values())
+
+
+@scenarios
+def test_the_usage_of_the_messages_adds_up_to_that_of_the_results(scenario: str) -> None:
+    told = sum((event.usage for event in of(UsageEvent, events_of(scenario))), Usage())
+    said = Usage()
+    for result in results_of(scenario):
+        usage = result["usage"]
+        read, written = usage["cache_read_input_tokens"], usage["cache_creation_input_tokens"]
+        said += Usage(
+            input_tokens=usage["input_tokens"] + read + written,
+            output_tokens=usage["output_tokens"],
+            cache_read_tokens=read,
+            cache_write_tokens=written,
+            reasoning_tokens=usage["output_tokens_details"]["thinking_tokens"],
+        )
+    if scenario in UNSTREAMED or scenario in BROKEN:
+        assert told == Usage()
+    elif results_of(scenario):
+        assert told == said
+
+
+@scenarios
+def test_a_message_tells_its_usage_once(scenario: str) -> None:
+    ids = [event.message_id for event in of(UsageEvent, events_of(scenario))]
+    assert None not in ids
+    assert len(ids) == len(set(ids))
+
+
+@scenarios
+def test_every_prefix_of_a_recording_completes_and_pairs_its_calls(scenario: str) -> None:
+    lines = [timed.line.data for timed in CLAUDE[scenario].lines]
+    for end in range(len(lines)):
+        cut = lines[end][: len(lines[end]) // 2]
+        events = claude_events([*lines[:end], cut], Exit(137))
+        assert len(of(Completed, events)) == 1
+        assert isinstance(events[-1], Completed)
+        assert len(of(ToolCall, events)) == len(of(ToolResult, events))
+        assert [event.raw for event in of(Unknown, events)] == ([cut.decode(errors="backslashreplace")])
+
+
+@pytest.mark.parametrize(
+    ("scenario", "status", "exit_code", "errors"),
+    [
+        ("background", "success", 0, 0),
+        ("badtool", "success", 0, 0),
+        ("basic", "success", 0, 0),
+        ("basic-hooks", "success", 0, 0),
+        ("basic-nopartial", "success", 0, 0),
+        ("drop", "failed", 1, 1),
+        ("e529", "failed", 1, 1),
+        ("flaky", "success", 0, 0),
+        ("hangtext-sigterm", "cancelled", 143, 0),
+        ("hangtool-sigint", "cancelled", 0, 0),
+        ("hangtool-sigkill", "failed", 137, 0),
+        ("maxturns", "failed", 1, 1),
+        ("nasty", "success", 0, 0),
+        ("plain-resume", "success", 0, 0),
+        ("plain-sessionid", "success", 0, 0),
+        ("refusal", "success", 0, 0),
+        ("streamerror", "success", 0, 0),
+        ("subagent", "success", 0, 0),
+        ("subagent-foreground", "success", 0, 0),
+        ("tools", "success", 0, 0),
+    ],
+)
+def test_a_run_ends_as_its_exit_and_its_last_result_say(
+    scenario: str, status: str, exit_code: int, errors: int
+) -> None:
+    events = events_of(scenario)
+    completed = of(Completed, events)[0]
+    assert (completed.status, completed.exit_code) == (status, exit_code)
+    assert sum(not error.retryable for error in of(ErrorEvent, events)) == errors
+
+
+def test_every_recording_has_its_end_in_the_table_above() -> None:
+    table = test_a_run_ends_as_its_exit_and_its_last_result_say.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    assert {row[0] for row in table} == set(CLAUDE)
+
+
+def test_a_resumed_run_counts_what_it_took_itself() -> None:
+    completed = of(Completed, events_of("plain-resume"))[0]
+    assert completed.usage == Usage(
+        input_tokens=15433, output_tokens=10, cache_read_tokens=15000, cache_write_tokens=420
+    )
+    assert completed.cost_usd == 0.005352
+    assert results_of("plain-resume")[0]["total_cost_usd"] == 0.08066
+
+
+@scenarios
+def test_the_cost_is_the_one_that_claude_code_says(scenario: str) -> None:
+    results = results_of(scenario)
+    if results and scenario != "plain-resume":
+        assert of(Completed, events_of(scenario))[0].cost_usd == pytest.approx(results[-1]["total_cost_usd"])
+
+
+def test_a_subagents_events_hang_under_its_call() -> None:
+    events = events_of("subagent")
+    agent = next(call for call in of(ToolCall, events) if call.tool == "Agent")
+    under = [event for event in events if getattr(event, "parent_call_id", None) == agent.call_id]
+    assert [event.type for event in under] == ["thinking", "tool_call", "tool_result", "response_complete"]

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workcast.producer.lines import Line, LineSplitter
+
+
+def split(pieces: list[bytes], cap: int = 1 << 20) -> list[Line]:
+    splitter = LineSplitter(cap)
+    lines = [line for piece in pieces for line in splitter.feed(piece)]
+    return lines + splitter.drain()
+
+
+@given(st.lists(st.text("ab\n\r\u2028\x85").map(str.encode)), st.integers(1, 8))
+def test_the_lines_are_the_same_however_the_bytes_arrive(pieces: list[bytes], cap: int) -> None:
+    whole = b"".join(pieces)
+    expected = whole.split(b"\n")
+    if not expected[-1]:
+        expected.pop()
+    lines = split(pieces, cap)
+    assert lines == split([whole], cap)
+    assert [(line.data, line.size) for line in lines] == [(part[:cap], len(part)) for part in expected]
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\r", "\x0b", "\x0c", "\x1c"])
+def test_only_a_newline_ends_a_line(separator: str) -> None:
+    raw = f"one{separator}line".encode()
+    assert split([raw + b"\n"]) == [Line(raw, len(raw))]
+
+
+def test_a_tail_without_its_newline_is_handed_out_at_the_end() -> None:
+    assert split([b"a\nta", b"il"]) == [Line(b"a", 1), Line(b"tail", 4)]
+    assert split([b"a\n"]) == [Line(b"a", 1)]
+    assert split([]) == []
+
+
+def test_a_line_over_the_cap_is_cut_and_says_its_true_size() -> None:
+    first, second = split([b"x" * 7, b"y" * 7, b"z\nnext\n"], cap=10)
+    assert (first.data, first.size, first.cut) == (b"xxxxxxxyyy", 15, True)
+    assert (second.data, second.cut) == (b"next", False)

@@ -1,0 +1,50 @@
+"""The recordings of real agents, and what the adapters make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, TypeVar
+
+from workcast.broker.event import BaseEvent
+from workcast.producer.adapters.base import Exit
+from workcast.producer.adapters.claude import ClaudeAdapter
+from workcast.producer.replay import Recording, recordings
+
+START: Final = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
+"""When the recordings begin, as far as tests know."""
+CLAUDE: Final = {
+    path.stem.removeprefix("claude-2.1.330-"): Recording.load(path)
+    for path in (*recordings(), *recordings(Path(__file__).parent.parent / "recordings"))
+    if path.stem.startswith("claude-")
+}
+"""By scenario: those that come with the package, and those that only tests need."""
+
+E = TypeVar("E", bound=BaseEvent)
+
+
+def claude_events(lines: Iterable[bytes], exit_: Exit | None = None) -> list[BaseEvent]:
+    """What Claude Code's adapter makes of some lines, one a millisecond."""
+    adapter = ClaudeAdapter()
+    events: list[BaseEvent] = []
+    at = START
+    for line in lines:
+        at += timedelta(milliseconds=1)
+        events += adapter.feed(line, at)
+    return [*events, *adapter.end(exit_ or Exit(0), at + timedelta(milliseconds=1))]
+
+
+def recorded_events(recording: Recording) -> list[BaseEvent]:
+    """What the adapter makes of a recording, at its times."""
+    adapter = ClaudeAdapter()
+    events: list[BaseEvent] = []
+    for timed in recording.lines:
+        events += adapter.feed(timed.line.data, START + timedelta(seconds=timed.due))
+    over = START + timedelta(milliseconds=recording.exit.duration_ms or 0)
+    return [*events, *adapter.end(recording.exit, over)]
+
+
+def of(kind: type[E], events: Sequence[BaseEvent]) -> list[E]:
+    """The events of one kind."""
+    return [event for event in events if isinstance(event, kind)]
