@@ -197,7 +197,8 @@ class LogReader:
     def read(self, offset: int, max_lines: int, max_bytes: int) -> Span:
         """Whole lines from ``offset`` on: at most ``max_lines``, and about ``max_bytes`` but at least one line.
 
-        Lines appended after the last :meth:`refresh` are not returned. ``offset`` must lie in ``base`` … ``end``.
+        Lines appended after the last :meth:`refresh` are not returned. No lines are if the file was replaced since
+        then: the next refresh will tell. ``offset`` must lie in ``base`` … ``end``.
         """
         if not self.base <= offset <= self.end:
             raise ValueError(f"expected an offset in {self.base}…{self.end}, got {offset}")
@@ -207,7 +208,11 @@ class LogReader:
         skip, position = offset - self._offsets[at], self._positions[at]
         lines: list[bytes] = []
         taken = 0
-        with self._path.open("rb") as file:
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
+            return Span(offset, [], position)
+        with file:
             file.seek(position)
             for _ in range(skip):
                 position += len(file.readline())
@@ -218,6 +223,9 @@ class LogReader:
                 lines.append(line[:-1])
                 taken += len(line)
                 position += len(line)
+            # Looked at after the read: whoever replaced the file before or during it has left a trace by now.
+            if not self._continues(file.fileno(), os.fstat(file.fileno())):
+                return Span(offset, [], position)
         return Span(offset, lines, position)
 
     def offset_near(self, position: int) -> int:

@@ -117,7 +117,7 @@ class LogRelay:
     def _attach(self) -> bool:
         """Decide the epoch and where to go on; False while the log has no line."""
         reader = self._reader
-        self._generation = reader.generation
+        self._attached, self._generation = False, reader.generation
         if reader.end == reader.base:
             return False
         epoch = epoch_of(self._root, self.workcell, reader)
@@ -150,8 +150,8 @@ class LogRelay:
             return True
         if mark.crc is None or mark.head <= reader.base:
             return False
-        line = reader.read(mark.head - 1, 1, 1).lines[0]
-        return crc32(line) != mark.crc
+        lines = reader.read(mark.head - 1, 1, 1).lines
+        return not lines or crc32(lines[0]) != mark.crc
 
     def _fresh_epoch(self, old: int) -> int:
         epoch = old

@@ -60,8 +60,14 @@ class Relay:
             except BrokerError as error:
                 self._complain("broker", str(error))
                 self._run_id = ""  # whatever comes back may have forgotten everything
-                self._backoff = min(max(self._backoff * 2, 0.05), _MAX_BACKOFF_SECONDS)
-                self._stop.wait(self._backoff)
+                self._wait_longer()
+            except Exception:
+                logger.exception("the relay of %s met an error it does not know, and goes on", self._root.directory)
+                self._wait_longer()
+
+    def _wait_longer(self) -> None:
+        self._backoff = min(max(self._backoff * 2, 0.05), _MAX_BACKOFF_SECONDS)
+        self._stop.wait(self._backoff)
 
     def _turn(self) -> None:
         """Sweep if it is time, wait for changes if nothing is left to do, and give each changed log one batch."""

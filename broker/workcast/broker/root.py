@@ -38,6 +38,7 @@ class Root:
         self.directory = directory.absolute()
         self.workcells = self.directory / ".workcells"
         self.state = self.workcells / ".workcast"
+        self._origin = ""
 
     def check(self) -> None:
         """Raises:
@@ -91,13 +92,12 @@ class Root:
     # ── state ────────────────────────────────────────────────────────────────────────────────────────────────────────
     def origin(self) -> str:
         """The random id that tells this root's workcells from those of other roots; made at the first call."""
-        path = self.state / "origin"
-        for _ in range(2):
-            try:
-                return path.read_text(encoding="ascii").strip()
-            except FileNotFoundError:
+        if not self._origin:
+            path = self.state / "origin"
+            if not path.exists():
                 self._create_once(path, secrets.token_hex(8) + "\n")
-        raise RootError(f"cannot keep an origin in {path}")
+            self._origin = path.read_text(encoding="ascii").strip()
+        return self._origin
 
     def epoch(self, workcell: str) -> int | None:
         """The epoch that was written for a log because its first line no longer tells it, if any."""

@@ -126,9 +126,12 @@ class Publisher:
             BrokerError: not reachable, or another version wrote what is there.
         """
         with broker_errors(self.url):
-            layout = json.dumps({"version": LAYOUT_VERSION, "partitions": PARTITIONS}, separators=(",", ":"))
-            self._client.set(LAYOUT_KEY, layout, nx=True)
-            check_layout(self.url, self._client.get(LAYOUT_KEY))
+            stored = self._client.get(LAYOUT_KEY)
+            if stored is None:
+                layout = json.dumps({"version": LAYOUT_VERSION, "partitions": PARTITIONS}, separators=(",", ":"))
+                self._client.set(LAYOUT_KEY, layout, nx=True)
+                stored = self._client.get(LAYOUT_KEY)
+            check_layout(self.url, stored)
             return str(self._client.info("server")["run_id"])
 
     def positions(self, workcells: Sequence[str]) -> list[Position]:

@@ -16,7 +16,10 @@ MAX_BYTES: Final = 4096
 _MAX_OPEN_CALLS: Final = 8
 _MAX_TYPES: Final = 32
 _MAX_TEXT: Final = 120
-_ENDED: Final = frozenset(("success", "failed", "timeout", "cancelled"))
+_MAX_TOKENS: Final = 2**53
+_ENDED: Final[Mapping[str, WorkcellStatus]] = {
+    "success": "success", "failed": "failed", "timeout": "timeout", "cancelled": "cancelled",
+}  # fmt: skip
 
 
 class OpenCall(BaseModel):
@@ -115,11 +118,9 @@ class Fold(BaseModel):
             self.open_calls.clear()
             self.status = "running"
         elif kind == "completed":
-            status = event.get("status")
-            self.status = status if status in _ENDED else "failed"
+            self.status = _ENDED.get(str(event.get("status")), "failed")
             self.usage = _usage(event.get("usage")) or self.usage
-            cost = event.get("cost_usd")
-            self.cost_usd = float(cost) if isinstance(cost, int | float) else self.cost_usd
+            self.cost_usd = _cost(event.get("cost_usd"), self.cost_usd)
             self.open_calls.clear()
         elif kind == "prompt_sent" or self.status == "new":
             self.status = "running"
@@ -174,10 +175,16 @@ def _short(text: str) -> str:
 
 
 def _usage(value: Any) -> Usage | None:
+    """The token counts in ``value``, if they are believable ones."""
     try:
-        return Usage.model_validate(value)
+        usage = Usage() + Usage.model_validate(value)  # the sum has no fields but the known ones
     except ValidationError:
         return None
+    return usage if all(0 <= count <= _MAX_TOKENS for _, count in usage) else None
+
+
+def _cost(value: Any, otherwise: float | None) -> float | None:
+    return float(value) if isinstance(value, int | float) and 0 <= value < _MAX_TOKENS else otherwise
 
 
 def _sum(one: float | None, other: float | None) -> float | None:

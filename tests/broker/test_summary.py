@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workcast.broker.event import MODELS, Usage
+from workcast.broker.summary import MAX_BYTES, Fold, Summary, to_json
+
+TIME = "2026-01-01T00:00:00.000Z"
+
+
+def fold(*events: dict[str, Any] | None) -> Summary:
+    state = Fold()
+    for event in events:
+        state.add(event)
+    return state.summary("wc", 1, 0, "o")
+
+
+def test_a_workcell_is_new_then_running_then_what_completed_says() -> None:
+    assert fold().status == "new"
+    assert fold({"type": "started"}).status == "running"
+    assert fold({"type": "prompt_sent"}, {"type": "completed", "status": "timeout"}).status == "timeout"
+    assert fold({"type": "completed", "status": "success"}, {"type": "prompt_sent"}).status == "running"
+    assert fold({"type": "completed", "status": "odd"}).status == "failed"
+
+
+def test_who_works_on_what_comes_from_the_context() -> None:
+    summary = fold({"type": "started", "toolchain": "claude", "model": "opus", "issue_id": "7"}, {"type": "usage"})
+    assert (summary.agent, summary.model, summary.issue_id) == ("claude", "opus", "7")
+
+
+def test_events_are_counted_by_type_and_lines_that_are_none_as_malformed() -> None:
+    summary = fold({"type": "usage"}, {"type": "usage"}, None)
+    assert summary.counts == {"usage": 2, "malformed": 1}
+    assert summary.head == 3
+    assert summary.last is not None
+    assert (summary.last.offset, summary.last.type) == (2, "malformed")
+
+
+def test_tokens_add_up_over_messages_and_the_final_figure_of_a_run_takes_their_place() -> None:
+    message = {"type": "usage", "usage": {"input_tokens": 10, "output_tokens": 1}}
+    assert fold(message, message).usage == Usage(input_tokens=20, output_tokens=2)
+    end = {"type": "completed", "status": "success", "usage": {"input_tokens": 25}, "cost_usd": 0.5}
+    assert fold(message, message, end).usage == Usage(input_tokens=25)
+    again = fold({"type": "started"}, message, end, {"type": "started"}, message, end)
+    assert again.usage == Usage(input_tokens=50)
+    assert again.cost_usd == 1.0
+
+
+def test_a_call_is_open_until_its_result() -> None:
+    call = {"type": "tool_call", "tool": "Bash", "call_id": "a", "timestamp": TIME}
+    summary = fold(call, {**call, "call_id": "b"}, {"type": "tool_result", "call_id": "a"})
+    assert [(open_call.call_id, open_call.since) for open_call in summary.open_calls] == [("b", TIME)]
+    assert fold(call, {"type": "completed", "status": "success"}).open_calls == []
+
+
+def test_calls_without_ids_are_paired_by_tool() -> None:
+    calls = [{"type": "tool_call", "tool": "Read"}, {"type": "tool_call", "tool": "Bash"}]
+    assert [call.tool for call in fold(*calls, {"type": "tool_result", "tool": "Read"}).open_calls] == ["Bash"]
+
+
+def test_what_goes_on_is_told_in_words() -> None:
+    assert fold({"type": "bash_command", "command": "make\ntest"}).activity == "$ make test"
+    assert fold({"type": "file_write", "path": "x" * 500}).activity.endswith("…")
+    assert fold({"type": "error", "error": "529", "retryable": True}).activity == "retrying: 529"
+    assert fold({"type": "thinking"}, {"type": "usage"}).activity == "thinking"
+
+
+events = st.none() | st.fixed_dictionaries(
+    {"type": st.sampled_from([*MODELS, "x"]) | st.text(max_size=100)},
+    optional={
+        key: st.none() | st.integers() | st.text(max_size=300) | st.lists(st.integers()) | st.just({"input_tokens": 3})
+        for key in ("tool", "call_id", "status", "usage", "cost_usd", "error", "timestamp", "model", "command", "path")
+    },
+)
+
+
+@given(st.lists(events, max_size=60))
+def test_any_events_fold_into_at_most_4_kib(stream: list[dict[str, Any] | None]) -> None:
+    data = to_json(fold(*stream))
+    assert len(data) <= MAX_BYTES
+    assert json.loads(data)["head"] == len(stream)
+
+
+@given(st.lists(events, max_size=30), st.integers(0, 30))
+def test_a_fold_that_was_kept_and_taken_up_again_says_the_same(stream: list[dict[str, Any] | None], at: int) -> None:
+    first = Fold()
+    for event in stream[:at]:
+        first.add(event)
+    second = Fold.model_validate_json(first.model_dump_json())
+    for event in stream[at:]:
+        second.add(event)
+    assert second.summary("wc", 1, 0, "o") == fold(*stream)

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from support.logs import event_line, write_log
+from workcast.broker.root import Root
+from workcast.broker.watch import InotifyWatcher, PortableWatcher, Watcher
+
+WATCHERS: list[Callable[[Root], Watcher]] = [PortableWatcher]
+if sys.platform == "linux":
+    WATCHERS.append(InotifyWatcher)
+
+
+def changes(watcher: Watcher, wanted: set[str]) -> set[str]:
+    """What the watcher tells until all that is wanted was told."""
+    seen: set[str] = set()
+    deadline = time.monotonic() + 10
+    while not wanted <= seen and time.monotonic() < deadline:
+        seen |= watcher.wait(1.0)
+    return seen
+
+
+@pytest.mark.parametrize("make", WATCHERS)
+def test_appends_new_workcells_and_renames_are_told(root: Root, make: Callable[[Root], Watcher]) -> None:
+    write_log(root, "old", [event_line(0)])
+    watcher = make(root)
+    try:
+        write_log(root, "old", [event_line(1)])
+        assert changes(watcher, {"old"}) == {"old"}
+        write_log(root, "new", [event_line(0)])
+        assert "new" in changes(watcher, {"new"})
+        write_log(root, "new", [event_line(1)])
+        assert "new" in changes(watcher, {"new"})
+        replacement = root.log("old").with_suffix(".tmp")
+        replacement.write_bytes(b"x\n")
+        replacement.rename(root.log("old"))
+        assert "old" in changes(watcher, {"old"})
+    finally:
+        watcher.close()
+
+
+@pytest.mark.parametrize("make", WATCHERS)
+def test_a_wait_ends_when_it_is_woken(root: Root, make: Callable[[Root], Watcher]) -> None:
+    watcher = make(root)
+    try:
+        ended = threading.Event()
+
+        def wait() -> None:
+            watcher.wait(60)
+            ended.set()
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        watcher.wake()
+        assert ended.wait(10)
+        thread.join()
+    finally:
+        watcher.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+def test_what_an_agent_does_in_its_worktree_wakes_nobody(root: Root) -> None:
+    write_log(root, "wc", [event_line(0)])
+    (root.workcells / "wc" / "src").mkdir()
+    watcher = InotifyWatcher(root)
+    try:
+        for number in range(100):
+            (root.workcells / "wc" / "src" / f"{number}.py").touch()
+            (root.workcells / "wc" / f"{number}.txt").touch()
+        write_log(root, "wc", [event_line(1)])
+        assert changes(watcher, {"wc"}) == {"wc"}
+    finally:
+        watcher.close()

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workcast.broker.wire import MAX_BYTES, wire
+
+
+def make(**fields: object) -> bytes:
+    return json.dumps({"type": "tool_result", "timestamp": "2026-01-01T00:00:00Z", **fields}).encode()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"type":"x"}',
+        b'  { "type" : "x" ,\t"a":1.50, "b":[ ] }  ',
+        '{"type":"žluť","x":"\u2028"}'.encode(),
+        b'{"type":"started","timestamp":5}',
+        b'{"type":"x","type":"y"}',
+    ],
+)
+def test_an_event_travels_as_it_is_spacing_and_all(line: bytes) -> None:
+    assert wire(line) == line
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"", "json"),
+        (b"   ", "json"),
+        (b"not json", "json"),
+        (b'{"type":"x"', "json"),
+        (b'{"type":"x","n":NaN}', "json"),
+        (b'{"type":"x","n":-Infinity}', "json"),
+        (b'{"type":"x"} {}', "json"),
+        (b'\xef\xbb\xbf{"type":"x"}', "json"),
+        (b'{"type":"\xff"}', "utf8"),
+        (b"\xc3", "utf8"),
+        (b"[]", "object"),
+        (b'"text"', "object"),
+        (b"null", "object"),
+        (b"{}", "type"),
+        (b'{"type":1}', "type"),
+        (b'{"kind":"x"}', "type"),
+    ],
+)
+def test_what_is_no_event_becomes_malformed_with_its_reason(line: bytes, reason: str) -> None:
+    expected = {
+        "type": "malformed",
+        "reason": reason,
+        "bytes": len(line),
+        "raw": line.decode(errors="backslashreplace"),
+    }
+    assert wire(line) == json.dumps(expected, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def test_a_malformed_line_shows_its_first_bytes_only() -> None:
+    shown = json.loads(wire(b"\xff" * 100_000))
+    assert shown["bytes"] == 100_000
+    assert shown["raw"] == "\\xff" * 4096
+
+
+@given(st.binary(max_size=300))
+def test_whatever_a_line_holds_the_wire_carries_json_with_a_type(line: bytes) -> None:
+    value = json.loads(wire(line))
+    assert isinstance(value["type"], str)
+
+
+def test_a_line_of_exactly_64_kib_is_not_cut_and_one_byte_more_is() -> None:
+    line = make(result="x" * (MAX_BYTES - len(make(result=""))))
+    assert len(line) == MAX_BYTES
+    assert wire(line) == line
+    longer = make(result="x" * (MAX_BYTES + 1 - len(make(result=""))))
+    assert json.loads(wire(longer))["truncated"] == {"bytes": MAX_BYTES + 1}
+
+
+@pytest.mark.parametrize(("strings", "limit"), [(1, 8192), (7, 4096), (15, 2048), (450, 64)])
+def test_long_strings_are_cut_to_the_largest_limit_that_fits(strings: int, limit: int) -> None:
+    line = make(result=["é" * 30_000] * strings)
+    data = wire(line)
+    value = json.loads(data)
+    assert len(data) <= MAX_BYTES
+    assert value["result"] == ["é" * limit + "…"] * strings
+    assert list(value)[-1] == "truncated"
+    assert value["truncated"] == {"bytes": len(line)}
+
+
+def test_what_cannot_be_cut_enough_keeps_type_time_context_and_ids() -> None:
+    line = make(result=list(range(50_000)), call_id="c1", workcell_id="w", truncated="forged")
+    value = json.loads(wire(line))
+    assert value == {
+        "type": "tool_result",
+        "timestamp": "2026-01-01T00:00:00Z",
+        "call_id": "c1",
+        "workcell_id": "w",
+        "truncated": {"bytes": len(line)},
+    }
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["a", "b", "call_id", "type", "timestamp"]),
+        st.text(max_size=10).map(lambda text: text * 9000) | st.integers() | st.none(),
+        max_size=5,
+    )
+)
+def test_no_event_is_larger_than_64_kib_on_the_wire(fields: dict[str, object]) -> None:
+    line = json.dumps({"type": "x", **fields}).encode()
+    assert len(wire(line)) <= MAX_BYTES

@@ -1,0 +1,55 @@
+"""Fixtures that all parts share: a root, and a real Valkey server."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from workcast.broker.connection import connect
+from workcast.broker.embedded import EmbeddedBroker
+from workcast.broker.root import Root
+
+settings.register_profile(
+    "workcast",
+    deadline=None,  # no test depends on the speed of the machine
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("workcast")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Root:
+    """An empty root that is ready for workcells."""
+    root = Root(tmp_path)
+    root.prepare()
+    return root
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    """The URL of a Valkey server that all tests share; see ``redis_url`` for an empty one."""
+    root = Root(tmp_path_factory.mktemp("valkey"))
+    root.prepare()
+    with EmbeddedBroker(root) as broker:
+        yield broker.url
+
+
+@pytest.fixture
+def redis_url(valkey: str) -> str:
+    """The URL of an empty server."""
+    client: Any = connect(valkey)
+    client.flushall()
+    client.close()
+    return valkey
+
+
+@pytest.fixture
+def redis_client(redis_url: str) -> Generator[Any]:
+    """A client of the empty server, for looking at what is in it."""
+    client: Any = connect(redis_url)
+    yield client
+    client.close()

@@ -1,0 +1,51 @@
+"""Says what is wrong with what a broker holds of a log; tested itself with brokers that break each rule."""
+
+from __future__ import annotations
+
+from typing import Any
+from zlib import crc32
+
+from pydantic_core import from_json
+
+from workcast.broker.stream import stream_key, summary_key
+from workcast.broker.wire import wire
+
+
+def stream_problems(client: Any, workcell: str, epoch: int, lines: list[bytes], base: int = 0) -> list[str]:
+    """What in the stream differs from ``lines``, which begin at ``base``: checked at any time, complete or not."""
+    problems: list[str] = []
+    expected: int | None = None
+    for entry, fields in client.xrange(stream_key(workcell)):
+        entry_epoch, _, sequence = entry.partition(b"-")
+        offset = int(sequence) - 1
+        if int(entry_epoch) != epoch:
+            problems.append(f"entry {entry!r} is of another epoch than {epoch}")
+            continue
+        if expected is not None and offset != expected:
+            problems.append(f"expected offset {expected} next, got {offset}")
+        expected = offset + 1
+        if not base <= offset < base + len(lines):
+            problems.append(f"offset {offset} is in no line")
+        elif fields[b"d"] != wire(lines[offset - base]):
+            problems.append(f"offset {offset} differs from its line")
+        elif int(fields[b"c"]) != crc32(lines[offset - base]):
+            problems.append(f"the CRC at {offset} is not that of its line")
+    return problems
+
+
+def completeness_problems(client: Any, workcell: str, epoch: int, lines: list[bytes], base: int = 0) -> list[str]:
+    """What is missing once the relay has caught up: the stream ends at the log's end, and so does the summary."""
+    problems = stream_problems(client, workcell, epoch, lines, base)
+    head = base + len(lines)
+    summary = client.hgetall(summary_key(workcell))
+    if int(summary.get(b"epoch", -1)) != epoch:
+        problems.append(f"expected epoch {epoch} in the summary, got {summary.get(b'epoch')!r}")
+    if int(summary.get(b"head", -1)) != head:
+        problems.append(f"expected head {head} in the summary, got {summary.get(b'head')!r}")
+    last = client.xrevrange(stream_key(workcell), count=1)
+    if not last or last[0][0] != b"%d-%d" % (epoch, head):
+        problems.append(f"expected the stream to end at {head}, it ends at {last[0][0] if last else None!r}")
+    fold = from_json(summary.get(b"json", b"{}"))
+    if fold.get("head") != head or sum(fold.get("counts", {}).values()) != len(lines):
+        problems.append(f"expected a summary of {len(lines)} events up to {head}, got {fold.get('counts')}")
+    return problems
