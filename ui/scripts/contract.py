@@ -1,0 +1,61 @@
+"""Print the JSON Schema of everything the dashboard receives or sends, from the models of broker and consumer."""
+
+import json
+import sys
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import models_json_schema
+
+from workcast.broker.event import KnownEvent, Malformed
+from workcast.broker.summary import Summary
+from workcast.consumer import protocol
+
+REF = "#/definitions/{model}"
+
+
+def _tidy(definition: dict[str, Any], *, whole: bool) -> None:
+    """Say what pydantic's schema leaves open: a tag is always there, and of what is sent whole every field is."""
+    required = set(definition.get("required", ()))
+    for name, field in definition.get("properties", {}).items():
+        # A field's own title, or a default beside a reference, would become a type of its own.
+        field.pop("title", None)
+        field.pop("default", None)
+        if not field:
+            field["tsType"] = "unknown"
+        if whole or "const" in field:
+            required.add(name)
+    definition["required"] = sorted(required)
+
+
+def schema() -> dict[str, Any]:
+    """One schema whose definitions become one TypeScript file, with the unions by name."""
+    _, rest = models_json_schema(
+        [(model, "serialization") for model in (Summary, protocol.Workcells, protocol.EventPage)], ref_template=REF
+    )
+    unions = {
+        "ServerMessage": TypeAdapter(protocol.ServerMessage).json_schema(mode="serialization", ref_template=REF),
+        "ClientMessage": protocol.client_messages.json_schema(mode="validation", ref_template=REF),
+        "KnownEvent": TypeAdapter(KnownEvent).json_schema(mode="serialization", ref_template=REF),
+    }
+    definitions: dict[str, Any] = {"Malformed": Malformed.model_json_schema(), **rest["$defs"]}
+    for name, union in unions.items():
+        definitions |= union.pop("$defs")
+        union.pop("discriminator", None)
+        definitions[name] = union
+    # Events are written without the fields that were not set, and a client may leave out what has a default.
+    sparse = {ref["$ref"].rsplit("/")[-1] for name in ("KnownEvent", "ClientMessage") for ref in unions[name]["oneOf"]}
+    for name, definition in definitions.items():
+        _tidy(definition, whole=name not in sparse | {"Usage", "Malformed", "EventMark"})
+    names = ("KnownEvent", "Malformed", "ServerMessage", "ClientMessage", "Summary", "Workcells", "EventPage")
+    return {
+        "title": "Contract",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {name: {"$ref": f"#/definitions/{name}"} for name in names},
+        "required": list(names),
+        "definitions": definitions,
+    }
+
+
+json.dump(schema(), sys.stdout, indent=1)

@@ -1,0 +1,67 @@
+// The fleet: the summaries of all workcells, kept up to date by the fields that change.
+import type { Fleet as FleetMessage, Summary } from '../contract.ts';
+
+const EMPTY: Omit<Summary, 'id'> = {
+  epoch: 0,
+  base: 0,
+  head: 0,
+  status: 'new',
+  agent: null,
+  model: null,
+  issue_id: null,
+  counts: {},
+  usage: {},
+  cost_usd: null,
+  errors: 0,
+  open_calls: [],
+  activity: '',
+  first: null,
+  last: null,
+  origin: '',
+};
+
+export class Fleet {
+  readonly workcells = new Map<string, Summary>();
+  /** The first pages are all here. */
+  complete = false;
+  #seen: Set<string> | null = new Set();
+
+  /** Take a message; null: the first pages are about to come (again), and what they lack is gone. */
+  take(message: FleetMessage | null): void {
+    if (message === null) {
+      this.#seen = new Set();
+      return;
+    }
+    for (const change of message.workcells) {
+      const id = String(change.id);
+      this.workcells.set(id, { ...EMPTY, ...this.workcells.get(id), ...change, id });
+      this.#seen?.add(id);
+    }
+    for (const id of message.removed) this.workcells.delete(id);
+    if (message.more || this.#seen === null) return;
+    for (const id of this.workcells.keys()) if (!this.#seen.has(id)) this.workcells.delete(id);
+    this.#seen = null;
+    this.complete = true;
+  }
+}
+
+/** Running first, then by last activity, newest first. */
+export function sorted(workcells: Iterable<Summary>): Summary[] {
+  const rank = (w: Summary) => (w.status === 'running' ? 0 : 1);
+  const last = (w: Summary) => w.last?.timestamp ?? '';
+  return [...workcells].sort(
+    (a, b) => rank(a) - rank(b) || (last(a) < last(b) ? 1 : last(a) > last(b) ? -1 : a.id < b.id ? -1 : 1),
+  );
+}
+
+/** Whether every word of the filter occurs in what a workcell's card shows. */
+export function matches(workcell: Summary, filter: string, status: string): boolean {
+  if (status !== '' && workcell.status !== status) return false;
+  const { id, issue_id, agent, model, activity } = workcell;
+  const text =
+    `${id} ${issue_id ?? ''} ${agent ?? ''} ${model ?? ''} ${activity} ${workcell.status}`.toLowerCase();
+  return filter
+    .toLowerCase()
+    .split(/\s+/)
+    .every((word) => text.includes(word));
+}

@@ -1,0 +1,59 @@
+// Numbers in words: durations, ages, tokens, costs.
+import type { Usage } from '../contract.ts';
+
+export function duration(ms: number): string {
+  if (!Number.isFinite(ms) || ms < 0) return '–';
+  if (ms < 1_000) return `${Math.round(ms)} ms`;
+  const seconds = ms / 1_000;
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 60) return `${Math.floor(seconds)} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`;
+  const hours = Math.floor(minutes / 60);
+  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}
+
+/** How long ago, coarse: it is read at a glance and redrawn every second. */
+export function age(ms: number): string {
+  const seconds = Math.max(0, Math.floor(ms / 1_000));
+  if (seconds < 2) return 'now';
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3_600) return `${Math.floor(seconds / 60)} min`;
+  return seconds < 172_800 ? `${Math.floor(seconds / 3_600)} h` : `${Math.floor(seconds / 86_400)} d`;
+}
+
+/** 950, 12.4k, 3.1M. */
+export function count(value: number): string {
+  if (value < 1_000) return String(value);
+  if (value < 999_500) return `${(value / 1_000).toFixed(value < 99_950 ? 1 : 0)}k`;
+  return `${(value / 1_000_000).toFixed(1)}M`;
+}
+
+/** Every digit, grouped. */
+export function whole(value: number): string {
+  return value.toLocaleString('en-US');
+}
+
+export function cost(usd: number): string {
+  return usd > 0 && usd < 0.01 ? '< $0.01' : `$${usd.toFixed(2)}`;
+}
+
+export function tokens(usage: Usage): string {
+  const cached = cachedShare(usage);
+  return `${tokensBriefly(usage)}${cached === '' ? '' : ` (${cached})`}`;
+}
+
+export function tokensBriefly(usage: Usage): string {
+  return `${count(Number(usage.input_tokens ?? 0))} in · ${count(Number(usage.output_tokens ?? 0))} out`;
+}
+
+/** Cached input is part of the input, as the convention has it, and said beside it. */
+export function cachedShare(usage: Usage): string {
+  const input = Number(usage.input_tokens ?? 0);
+  const cached = Number(usage.cache_read_tokens ?? 0);
+  return input > 0 && cached > 0 ? `${Math.round((100 * cached) / input)}% cached` : '';
+}
+
+export function clockTime(time: number): string {
+  return new Date(time).toLocaleTimeString('en-GB');
+}

@@ -1,0 +1,20 @@
+// The address of what is shown: `#/` is the fleet, `#/w/ID?o=OFFSET` a workcell, perhaps at an offset.
+export interface Route {
+  readonly workcell: string | null;
+  readonly offset: number | null;
+}
+
+export function parseRoute(hash: string): Route {
+  const match = /^#\/w\/([^?]+)(?:\?o=(\d{1,15}))?$/.exec(hash);
+  if (match?.[1] === undefined) return { workcell: null, offset: null };
+  try {
+    const workcell = decodeURIComponent(match[1]);
+    return { workcell, offset: match[2] === undefined ? null : Number(match[2]) };
+  } catch {
+    return { workcell: null, offset: null };
+  }
+}
+
+export function routeTo(workcell: string, offset: number | null = null): string {
+  return `#/w/${encodeURIComponent(workcell)}${offset === null ? '' : `?o=${offset}`}`;
+}

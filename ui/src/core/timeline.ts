@@ -1,0 +1,301 @@
+// One workcell's timeline: a window fed by the live subscription and by pages of history, folded into items.
+import type { Connection } from './connection.ts';
+import { Fold } from './fold.ts';
+import type { FetchPage } from './history.ts';
+import { PAGE_LIMIT } from './history.ts';
+import type { Item } from './item.ts';
+import type { Subscriber, Subscription, WorkcellMessage } from './subscription.ts';
+import { Window } from './window.ts';
+import type { From } from './wire.ts';
+
+/** How many events to begin with; a reset or an absence of more than `MAX_BEHIND` begins there again. */
+const TAIL = 300;
+const MAX_BEHIND = 20_000;
+
+export type Phase = 'loading' | 'shown' | 'unknown' | 'refused';
+
+export class Timeline implements Subscriber {
+  readonly workcell: string;
+  readonly window = new Window();
+  fold = new Fold();
+  phase: Phase = 'loading';
+  /** The end of the window is the end of the log, and live events extend it. */
+  attached = true;
+  live = false;
+  /** A sentence about what happened last on the way here. */
+  notice = '';
+  loading: 'earlier' | 'later' | 'around' | null = null;
+  readonly #connect: () => Subscription;
+  #subscription: Subscription | null = null;
+  readonly #fetch: FetchPage;
+  readonly #changed: () => void;
+  #from: From = { last: TAIL };
+  #sticky = true;
+  #resuming = false;
+  #closed = false;
+
+  constructor(
+    workcell: string,
+    connection: Connection,
+    fetch: FetchPage,
+    changed: () => void,
+    around: number | null,
+  ) {
+    this.workcell = workcell;
+    this.#fetch = fetch;
+    this.#changed = changed;
+    this.#connect = () => connection.watch(workcell, this);
+    if (around === null) this.#subscribe();
+    else void this.jump(around);
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#subscription?.close();
+  }
+
+  get items(): readonly Item[] {
+    return this.fold.items;
+  }
+
+  /** The item that shows an offset, if it is in the window. */
+  itemAt(offset: number): Item | null {
+    const slots = this.window.slots;
+    let [low, high] = [0, slots.length - 1];
+    while (low <= high) {
+      const middle = (low + high) >> 1;
+      const slot = slots[middle];
+      if (slot === undefined) break;
+      if (offset < slot.offset) high = middle - 1;
+      else if (offset >= slot.until) low = middle + 1;
+      else return this.fold.owners[middle] ?? null;
+    }
+    return null;
+  }
+
+  /** Whether the view sticks to the end: then the oldest make room for the newest, else nothing in view may go. */
+  stick(sticky: boolean): void {
+    this.#sticky = sticky;
+  }
+
+  // ── the subscriber ──────────────────────────────────────────────────────────────────────────────────────────────
+  cursor(): From {
+    const { epoch, hi } = this.window;
+    return this.phase === 'shown' ? { epoch, offset: hi } : this.#from;
+  }
+
+  following(): boolean {
+    return this.attached;
+  }
+
+  lost(): void {
+    this.live = false;
+    this.#resuming = this.phase === 'shown';
+    this.#changed();
+  }
+
+  receive(message: WorkcellMessage, size: number): void {
+    const window = this.window;
+    switch (message.op) {
+      case 'subscribed':
+        this.#subscribed(message.epoch, message.offset, message.head);
+        break;
+      case 'reset':
+        this.notice = this.phase === 'shown' ? 'the log was begun anew: what was shown before is gone' : '';
+        this.#begin(message.epoch, message.offset, message.head);
+        break;
+      case 'events':
+        if (message.epoch === window.epoch) window.head = message.head;
+        if (this.attached) {
+          this.#check(window.append(message.epoch, message.offset, message.events, size));
+        }
+        break;
+      case 'gap':
+        if (this.attached) {
+          this.#check(window.appendGap(message.epoch, message.offset, message.until, message.reason));
+        }
+        break;
+      case 'head':
+        if (message.epoch === window.epoch) window.head = message.head;
+        break;
+      case 'live':
+        this.live = this.attached && message.epoch === window.epoch;
+        break;
+      case 'error':
+        this.#refused(message.code, message.message);
+    }
+    this.#changed();
+  }
+
+  #subscribed(epoch: number, offset: number, head: number): void {
+    const window = this.window;
+    if (this.phase !== 'shown' || epoch !== window.epoch || (this.attached && offset !== window.hi)) {
+      this.#begin(epoch, offset, head);
+    } else if (this.attached && head - window.hi > MAX_BEHIND) {
+      this.notice = `${head - window.hi} events passed meanwhile: shown are the newest`;
+      this.toEnd();
+      return;
+    } else if (this.#resuming) this.notice = `reconnected, resumed at ${offset}`;
+    this.#resuming = false;
+    window.head = head;
+  }
+
+  #begin(epoch: number, offset: number, head: number): void {
+    const paused = !this.attached;
+    this.attached = true;
+    this.live = false;
+    this.window.restart(epoch, offset, head, this.window.epoch === epoch ? this.window.base : 0);
+    this.fold = new Fold();
+    this.phase = 'shown';
+    if (head - offset > MAX_BEHIND) this.toEnd();
+    else if (paused) this.#subscribe();
+  }
+
+  #refused(code: string, message: string): void {
+    if (code === 'unknown_workcell') this.phase = 'unknown';
+    else if (this.phase !== 'shown') this.phase = 'refused';
+    this.notice = message;
+  }
+
+  #check(verdict: 'taken' | 'duplicate' | 'hole' | 'foreign'): void {
+    // Never show a wrong thing: what does not fit is asked for again from where the window ends.
+    if (verdict === 'hole' || verdict === 'foreign') this.#subscribe();
+    if (verdict === 'taken') this.#grown();
+  }
+
+  #grown(): void {
+    if (this.window.full) {
+      if (this.#sticky) this.window.trimStart();
+      else this.#detach();
+    }
+    this.#refold();
+  }
+
+  /** Fold what was appended, or everything if the window begins elsewhere now. */
+  #refold(): void {
+    const { slots } = this.window;
+    if (this.fold.owners.length > slots.length || this.fold.owners[0]?.offset !== slots[0]?.offset) {
+      this.fold = new Fold();
+    }
+    for (let i = this.fold.owners.length; i < slots.length; i += 1) {
+      const slot = slots[i];
+      if (slot !== undefined) this.fold.push(slot);
+    }
+  }
+
+  #subscribe(): void {
+    this.#subscription ??= this.#connect();
+    this.#subscription.subscribe();
+  }
+
+  // ── paging ──────────────────────────────────────────────────────────────────────────────────────────────────────
+  #detach(): void {
+    if (!this.attached) return;
+    this.attached = false;
+    this.live = false;
+    this.#subscription?.pause();
+  }
+
+  /** The end is reached again: live events go on from here. */
+  #attach(): void {
+    this.attached = true;
+    this.#subscribe();
+  }
+
+  /** Begin anew at the end of the log. */
+  toEnd(): void {
+    this.attached = true;
+    this.live = false;
+    this.phase = 'loading';
+    this.#from = { last: TAIL };
+    this.#subscribe();
+    this.#changed();
+  }
+
+  /** Begin anew around an offset. */
+  async jump(offset: number): Promise<void> {
+    await this.#load('around', async () => {
+      const start = Math.max(0, offset - PAGE_LIMIT / 4);
+      const page = await this.#fetch(this.workcell, start, PAGE_LIMIT);
+      if (this.#closed) return;
+      if (page.events.length === 0) return this.toEnd();
+      this.window.restart(page.epoch, page.offset, page.head, page.base);
+      this.fold = new Fold();
+      this.phase = 'shown';
+      this.live = false;
+      this.window.append(page.epoch, page.offset, page.events, page.size);
+      this.#refold();
+      if (this.window.hi >= this.window.head) this.#attach();
+      else {
+        this.attached = false;
+        this.#subscribe();
+      }
+    });
+  }
+
+  get hasEarlier(): boolean {
+    return this.phase === 'shown' && this.window.lo > this.window.base;
+  }
+
+  get hasLater(): boolean {
+    return this.phase === 'shown' && !this.attached;
+  }
+
+  async loadEarlier(): Promise<void> {
+    if (this.hasEarlier) await this.#load('earlier', () => this.#earlier());
+  }
+
+  async #earlier(): Promise<void> {
+    const { epoch, lo } = this.window;
+    let at = Math.max(this.window.base, lo - PAGE_LIMIT);
+    const events = [];
+    let [first, size] = [at, 0];
+    // A gateway may answer with less than was asked for; the rest up to the window is fetched as well.
+    while (at < lo) {
+      const page = await this.#fetch(this.workcell, at, lo - at);
+      if (this.#closed || page.epoch !== this.window.epoch || epoch !== page.epoch || lo !== this.window.lo)
+        return;
+      if (events.length === 0) {
+        first = page.offset;
+        this.window.base = page.base;
+      } else if (page.offset !== at) return;
+      if (page.events.length === 0) break;
+      events.push(...page.events);
+      size += page.size;
+      at = page.offset + page.events.length;
+    }
+    if (this.window.prepend(epoch, first, events, size) !== 'taken') return;
+    if (this.window.trimEnd() > 0) this.#detach();
+    this.#refold();
+  }
+
+  async loadLater(): Promise<void> {
+    if (this.hasLater) await this.#load('later', () => this.#later());
+  }
+
+  async #later(): Promise<void> {
+    const { epoch, hi } = this.window;
+    const page = await this.#fetch(this.workcell, hi, PAGE_LIMIT);
+    if (this.#closed || page.epoch !== epoch || epoch !== this.window.epoch || hi !== this.window.hi) return;
+    this.window.head = Math.max(this.window.head, page.head);
+    if (page.offset > hi) this.window.appendGap(epoch, hi, page.offset, 'pruned');
+    this.window.append(epoch, page.offset, page.events, page.size);
+    this.window.trimStart();
+    this.#refold();
+    if (this.window.hi >= this.window.head) this.#attach();
+  }
+
+  async #load(what: 'earlier' | 'later' | 'around', work: () => Promise<void>): Promise<void> {
+    if (this.loading !== null && what !== 'around') return;
+    this.loading = what;
+    this.#changed();
+    try {
+      await work();
+    } catch (error) {
+      this.notice = error instanceof Error ? error.message : String(error);
+      if (this.phase === 'loading') this.toEnd();
+    }
+    this.loading = null;
+    this.#changed();
+  }
+}

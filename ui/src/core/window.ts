@@ -1,0 +1,116 @@
+// A window over a workcell's offsets: the slots [lo, hi) of one epoch, dense, bounded, never the whole log.
+import type { WireEvent } from './event.ts';
+
+/** One event, or a gap that stands for several: covers [offset, until). */
+export interface Slot {
+  readonly offset: number;
+  readonly until: number;
+  readonly event: WireEvent | null;
+  readonly gap: string | null;
+  readonly bytes: number;
+}
+
+export type Verdict = 'taken' | 'duplicate' | 'hole' | 'foreign';
+
+export const MAX_SLOTS = 5_000;
+export const MAX_BYTES = 8 * 2 ** 20;
+/** Trimming goes down to this share of the bound, so that its cost is spread over many events. */
+const KEEP = 0.8;
+
+export class Window {
+  epoch = 0;
+  base = 0;
+  lo = 0;
+  hi = 0;
+  head = 0;
+  slots: Slot[] = [];
+  bytes = 0;
+
+  /** Forget everything and begin at an offset of an epoch. */
+  restart(epoch: number, offset: number, head: number, base = 0): void {
+    this.epoch = epoch;
+    this.base = base;
+    this.lo = this.hi = offset;
+    this.head = head;
+    this.slots = [];
+    this.bytes = 0;
+  }
+
+  /** Take events that end beyond hi, skipping those it has; `size` is their length as text. */
+  append(epoch: number, offset: number, events: readonly WireEvent[], size: number): Verdict {
+    if (epoch !== this.epoch) return 'foreign';
+    if (offset > this.hi) return 'hole';
+    const skip = this.hi - offset;
+    if (skip >= events.length) return 'duplicate';
+    const each = Math.ceil(size / events.length);
+    for (const event of skip === 0 ? events : events.slice(skip)) {
+      this.#push({ offset: this.hi, until: this.hi + 1, event, gap: null, bytes: each });
+    }
+    return 'taken';
+  }
+
+  /** Take word that [offset, until) cannot be had. */
+  appendGap(epoch: number, offset: number, until: number, reason: string): Verdict {
+    if (epoch !== this.epoch) return 'foreign';
+    if (offset > this.hi) return 'hole';
+    if (until <= this.hi) return 'duplicate';
+    this.#push({ offset: this.hi, until, event: null, gap: reason, bytes: 64 });
+    return 'taken';
+  }
+
+  /** Take events that end exactly where the window begins. */
+  prepend(epoch: number, offset: number, events: readonly WireEvent[], size: number): Verdict {
+    if (epoch !== this.epoch) return 'foreign';
+    const end = offset + events.length;
+    if (end < this.lo) return 'hole';
+    const count = this.lo - offset;
+    if (count <= 0) return 'duplicate';
+    const each = Math.ceil(size / events.length);
+    const slots = events
+      .slice(0, count)
+      .map(
+        (event, i): Slot => ({ offset: offset + i, until: offset + i + 1, event, gap: null, bytes: each }),
+      );
+    this.slots = slots.concat(this.slots);
+    this.bytes += each * count;
+    this.lo = offset;
+    return 'taken';
+  }
+
+  get full(): boolean {
+    return this.slots.length > MAX_SLOTS || this.bytes > MAX_BYTES;
+  }
+
+  /** Drop the oldest until there is room again; returns how many slots went. */
+  trimStart(): number {
+    if (!this.full) return 0;
+    let drop = 0;
+    let bytes = this.bytes;
+    while (this.#over(this.slots.length - drop, bytes)) bytes -= this.slots[drop++]?.bytes ?? 0;
+    this.slots = this.slots.slice(drop);
+    this.bytes = bytes;
+    this.lo = this.slots[0]?.offset ?? this.hi;
+    return drop;
+  }
+
+  /** Drop the newest until there is room again; returns how many slots went. */
+  trimEnd(): number {
+    if (!this.full) return 0;
+    const before = this.slots.length;
+    while (this.#over(this.slots.length, this.bytes)) this.bytes -= this.slots.pop()?.bytes ?? 0;
+    this.hi = this.slots.at(-1)?.until ?? this.lo;
+    return before - this.slots.length;
+  }
+
+  /** At least one slot is kept, however large. */
+  #over(slots: number, bytes: number): boolean {
+    return slots > 1 && (slots > MAX_SLOTS * KEEP || bytes > MAX_BYTES * KEEP);
+  }
+
+  #push(slot: Slot): void {
+    this.slots.push(slot);
+    this.bytes += slot.bytes;
+    this.hi = slot.until;
+    if (this.head < this.hi) this.head = this.hi;
+  }
+}

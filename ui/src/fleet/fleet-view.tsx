@@ -1,0 +1,156 @@
+// Mission Control: one card for each workcell, with a filter by words and by status.
+import { computed, signal } from '@preact/signals';
+import { useEffect, useRef } from 'preact/hooks';
+import { matches } from '../core/fleet.ts';
+import { cost, count, whole } from '../core/format.ts';
+import type { Summary } from '../core/wire.ts';
+import { fleetComplete, route, workcells } from '../state.ts';
+import { WorkcellCard } from './workcell-card.tsx';
+
+/** How many cards are drawn before the user asks for more. */
+const STEP = 200;
+const STATUSES: readonly Summary['status'][] = [
+  'running',
+  'success',
+  'failed',
+  'timeout',
+  'cancelled',
+  'lost',
+  'new',
+];
+
+const filter = signal('');
+const only = signal('');
+const limit = signal(STEP);
+const shown = computed(() => workcells.value.filter((w) => matches(w, filter.value, only.value)));
+
+export function FleetView() {
+  const box = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    const listener = (event: KeyboardEvent) => {
+      if (event.key !== '/' || route.value.workcell !== null || event.target instanceof HTMLInputElement)
+        return;
+      event.preventDefault();
+      box.current?.focus();
+    };
+    document.addEventListener('keydown', listener);
+    return () => document.removeEventListener('keydown', listener);
+  }, []);
+  return (
+    <main class="fleet">
+      <div class="fleet-head">
+        <h1>Mission Control</h1>
+        <Totals />
+      </div>
+      <div class="filters">
+        <input
+          ref={box}
+          type="search"
+          placeholder="Filter by id, issue, agent, model, activity   /"
+          aria-label="Filter workcells"
+          value={filter}
+          onInput={(event) => {
+            filter.value = event.currentTarget.value;
+          }}
+        />
+        <StatusFilter />
+      </div>
+      <Cards />
+    </main>
+  );
+}
+
+function Totals() {
+  const all = workcells.value;
+  const sum = (of: (w: Summary) => number) => all.reduce((total, w) => total + of(w), 0);
+  return (
+    <dl class="totals">
+      <Total name="workcells" value={whole(all.length)} />
+      <Total name="running" value={whole(sum((w) => Number(w.status === 'running')))} />
+      <Total name="events" value={count(sum((w) => w.head - w.base))} />
+      <Total
+        name="tokens"
+        value={count(sum((w) => (w.usage.input_tokens ?? 0) + (w.usage.output_tokens ?? 0)))}
+      />
+      <Total name="cost" value={cost(sum((w) => w.cost_usd ?? 0))} />
+    </dl>
+  );
+}
+
+function Total({ name, value }: { name: string; value: string }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{value}</dd>
+    </div>
+  );
+}
+
+function StatusFilter() {
+  const present = STATUSES.filter((s) => only.value === s || workcells.value.some((w) => w.status === s));
+  return (
+    <fieldset class="status-filter" aria-label="Filter by status">
+      {['', ...present].map((status) => (
+        <button
+          key={status}
+          type="button"
+          aria-pressed={only.value === status}
+          onClick={() => {
+            only.value = status;
+          }}
+        >
+          {status === '' ? 'all' : status}{' '}
+          <span class="dim">
+            {status === ''
+              ? workcells.value.length
+              : workcells.value.filter((w) => w.status === status).length}
+          </span>
+        </button>
+      ))}
+    </fieldset>
+  );
+}
+
+function Cards() {
+  const list = shown.value;
+  if (list.length === 0) {
+    return <p class="empty">{emptyWords()}</p>;
+  }
+  return (
+    <>
+      <div class="cards-head" aria-hidden="true">
+        <span>status</span>
+        <span>workcell and what it does</span>
+        <span>agent</span>
+        <span>events</span>
+        <span>tokens</span>
+        <span>cost</span>
+        <span>errors</span>
+        <span>last</span>
+      </div>
+      <ul class="cards">
+        {list.slice(0, limit.value).map((workcell) => (
+          <WorkcellCard key={workcell.id} workcell={workcell} />
+        ))}
+      </ul>
+      {list.length > limit.value && (
+        <button
+          type="button"
+          class="more"
+          onClick={() => {
+            limit.value += STEP;
+          }}
+        >
+          show {Math.min(STEP, list.length - limit.value)} more of {whole(list.length)}
+        </button>
+      )}
+    </>
+  );
+}
+
+function emptyWords(): string {
+  if (!fleetComplete.value) return 'Waiting for the fleet…';
+  if (workcells.value.length === 0)
+    return 'No workcell yet. Start an agent with “workcast run”, and it appears here.';
+  return 'No workcell fits the filter.';
+}

@@ -1,0 +1,163 @@
+// The first line of a row: an icon and a word for its kind, and what it is about.
+import type { ComponentChildren } from 'preact';
+import { cost, duration, tokens } from '../core/format.ts';
+import type { CallItem, Item, TextItem } from '../core/item.ts';
+import { callSubject } from '../core/subject.ts';
+import { now } from '../state.ts';
+import { StatusBadge } from '../status-badge.tsx';
+import { VisibleText } from '../text/visible-text.tsx';
+import { FileName } from './file-name.tsx';
+
+interface Props {
+  item: Item;
+  open: boolean;
+  onToggle: () => void;
+}
+
+export function Title({ item, open, onToggle }: Props) {
+  const foldable = item.kind === 'call' || item.kind === 'thinking' || item.kind === 'raw';
+  if (!foldable) return <span class="item-title">{words(item)}</span>;
+  return (
+    <button type="button" class="item-title item-toggle" aria-expanded={open} onClick={onToggle}>
+      <span class="caret" aria-hidden="true">
+        {open ? '▾' : '▸'}
+      </span>
+      {words(item)}
+    </button>
+  );
+}
+
+function words(item: Item): ComponentChildren {
+  switch (item.kind) {
+    case 'prompt':
+      return <Label icon="❯" word="prompt" />;
+    case 'answer':
+      return (
+        <Label
+          icon="●"
+          word={item.role === 'assistant' ? 'answer' : item.role}
+          subject={voidWords(item)}
+          growing={item.partial}
+        />
+      );
+    case 'thinking':
+      return (
+        <Label
+          icon="✲"
+          word="thinking"
+          subject={voidWords(item) || firstLine(item.text)}
+          growing={item.partial}
+        />
+      );
+    case 'call':
+      return <CallTitle call={item} />;
+    case 'command':
+      return <Label icon="$" word="command" />;
+    case 'output':
+      return <Label icon="≡" word="output" subject={exitWords(item.exitCode)} />;
+    case 'file':
+      return (
+        <>
+          <Label icon={item.file.write ? '✎' : '◫'} word={item.file.write ? 'wrote' : 'read'} />
+          <FileName file={item.file} />
+        </>
+      );
+    case 'usage':
+      return <Label icon="∑" word="tokens" subject={tokens(item.usage ?? {})} />;
+    case 'started':
+      return <Label icon="▶" word={`${item.toolchain} started`} />;
+    case 'outcome':
+      return <Outcome item={item} />;
+    case 'error':
+      return item.retryable ? (
+        <Label icon="↻" word={`${item.what || 'error'}, will be tried again`} class="warn" />
+      ) : (
+        <Label icon="✕" word={item.what || 'error'} class="bad" />
+      );
+    case 'raw':
+      return <Label icon="?" word="not understood" subject={item.why} class="warn" />;
+    case 'gap':
+      return <Label icon="⋯" word={`events ${item.offset}–${item.until - 1} cannot be shown`} class="warn" />;
+  }
+}
+
+function Label(props: { icon: string; word: string; subject?: string; growing?: boolean; class?: string }) {
+  return (
+    <>
+      <span class={`icon ${props.class ?? ''}`} aria-hidden="true">
+        {props.icon}
+      </span>
+      <span class={`word ${props.class ?? ''}`}>
+        <VisibleText text={props.word} />
+      </span>
+      {props.growing && <span class="growing">…</span>}
+      {props.subject !== undefined && props.subject !== '' && (
+        <span class="subject">
+          <VisibleText text={props.subject} />
+        </span>
+      )}
+    </>
+  );
+}
+
+const CALL_ICONS = { open: '◌', ok: '✓', failed: '✕', lost: '⊘' };
+const CALL_WORDS = { open: 'running', ok: '', failed: 'failed', lost: 'no result: the agent ended' };
+
+function CallTitle({ call }: { call: CallItem }) {
+  return (
+    <>
+      <span class={`icon call-${call.state}`} aria-hidden="true">
+        {CALL_ICONS[call.state]}
+      </span>
+      <span class="word">
+        <VisibleText text={call.tool} />
+      </span>
+      <span class="subject mono">
+        <VisibleText text={callSubject(call)} />
+      </span>
+      {call.files.length === 1 && call.files[0] && <FileName file={call.files[0]} figuresOnly />}
+      <span class={`call-state call-${call.state}`}>
+        {CALL_WORDS[call.state]}
+        {call.state === 'open' && call.time !== null && <Running since={call.time} />}
+        {call.resultOnly && ' result; its call is further up'}
+        {call.exitCode !== null && call.exitCode !== 0 && ` · exit ${call.exitCode}`}
+        {call.durationMs !== null && ` ${duration(call.durationMs)}`}
+      </span>
+    </>
+  );
+}
+
+function Running({ since }: { since: number }) {
+  return <span class="running-time"> {duration(Math.max(1_000, now.value - since))}</span>;
+}
+
+function Outcome({ item }: { item: Extract<Item, { kind: 'outcome' }> }) {
+  const { status, exit_code, duration_ms, cost_usd, usage } = item.completed;
+  return (
+    <>
+      <StatusBadge status={status} />
+      <span class="subject">
+        {[
+          exitWords(exit_code ?? null),
+          duration_ms == null ? '' : duration(duration_ms),
+          cost_usd == null ? '' : cost(cost_usd),
+          usage == null ? '' : tokens(usage),
+        ]
+          .filter((part) => part !== '')
+          .join(' · ')}
+      </span>
+    </>
+  );
+}
+
+function voidWords(item: TextItem): string {
+  return item.abandoned ? 'void: the stream broke off' : '';
+}
+
+function exitWords(code: number | null): string {
+  return code === null ? '' : `exit ${code}`;
+}
+
+function firstLine(text: string): string {
+  return text.trimStart().slice(0, 200).split('\n')[0] ?? '';
+}

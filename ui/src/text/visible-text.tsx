@@ -1,0 +1,18 @@
+// Text of an agent as text nodes, with the characters that would be hidden as labelled chips.
+import { visible } from '../core/visible.ts';
+
+export function VisibleText({ text }: { text: string }) {
+  return (
+    <>
+      {visible(text).map((piece, index) =>
+        piece.mark === null ? (
+          piece.text
+        ) : (
+          <span class="hidden-character" key={index} title={piece.mark}>
+            {piece.text}
+          </span>
+        ),
+      )}
+    </>
+  );
+}

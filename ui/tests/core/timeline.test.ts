@@ -1,0 +1,165 @@
+import fc from 'fast-check';
+import { describe, expect, test, vi } from 'vitest';
+import { Timeline } from '../../src/core/timeline.ts';
+import { connect, historyOf, range } from '../support/fakes.ts';
+
+function open(history = historyOf(1_000), around: number | null = null) {
+  const fake = connect();
+  fake.connection.start();
+  fake.last().opens();
+  const timeline = new Timeline('w', fake.connection, history, () => undefined, around);
+  const says = (op: string, fields: object) => fake.last().receives({ op, workcell: 'w', ...fields });
+  const events = (from: number, until: number, epoch = 1, head = until) =>
+    says('events', { epoch, offset: from, head, events: range(from, until, epoch) });
+  return { ...fake, timeline, says, events };
+}
+
+/** What is shown is exactly the events [lo, hi) of the window's epoch. */
+function expectDense(timeline: Timeline): void {
+  const { epoch, lo, hi, slots } = timeline.window;
+  expect(slots.map((slot) => slot.event?.content)).toEqual(
+    range(lo, hi, epoch).map((event) => event.content),
+  );
+  expect(timeline.items.map((item) => item.offset)).toEqual(slots.map((slot) => slot.offset));
+}
+
+describe('a timeline', () => {
+  test('begins with the last events and follows', () => {
+    const { timeline, last, says, events } = open();
+    expect(last().subscribes()[0]).toMatchObject({ from: { last: 300 } });
+    says('subscribed', { epoch: 1, offset: 700, head: 1_000 });
+    events(700, 1_000);
+    says('live', { epoch: 1, offset: 1_000 });
+    events(1_000, 1_003);
+    expect(timeline.live).toBe(true);
+    expect([timeline.window.lo, timeline.window.hi]).toEqual([700, 1_003]);
+    expectDense(timeline);
+  });
+
+  test('asks again from its own end when a hole appears, and never shows what lies behind it', () => {
+    const { timeline, last, says, events } = open();
+    says('subscribed', { epoch: 1, offset: 0, head: 9 });
+    events(0, 3);
+    events(5, 9);
+    expect(last().subscribes().at(-1)).toMatchObject({ from: { epoch: 1, offset: 3 } });
+    expect(timeline.window.hi).toBe(3);
+    says('subscribed', { epoch: 1, offset: 3, head: 9 });
+    events(3, 9);
+    expectDense(timeline);
+  });
+
+  test('forgets everything on a reset', () => {
+    const { timeline, says, events } = open();
+    says('subscribed', { epoch: 1, offset: 0, head: 5 });
+    events(0, 5);
+    says('reset', { epoch: 2, offset: 0, head: 2 });
+    expect(timeline.items).toHaveLength(0);
+    events(0, 2, 2);
+    expectDense(timeline);
+  });
+
+  test('says where it was resumed after a reconnect', () => {
+    const { timeline, clock, last, says, events } = open();
+    says('subscribed', { epoch: 1, offset: 0, head: 5 });
+    events(0, 5);
+    last().breaks();
+    expect(timeline.live).toBe(false);
+    clock.pass(10_000);
+    last().opens();
+    expect(last().subscribes()[0]).toMatchObject({ from: { epoch: 1, offset: 5 } });
+    says('subscribed', { epoch: 1, offset: 5, head: 5 });
+    expect(timeline.notice).toBe('reconnected, resumed at 5');
+    expectDense(timeline);
+  });
+
+  test('loads earlier events up to the base, also when the gateway answers with less than asked for', async () => {
+    const { timeline, says, events } = open(historyOf(1_000, 1, 100, 37));
+    says('subscribed', { epoch: 1, offset: 700, head: 1_000 });
+    events(700, 1_000);
+    while (timeline.hasEarlier) await timeline.loadEarlier();
+    expect([timeline.window.lo, timeline.window.base]).toEqual([100, 100]);
+    expectDense(timeline);
+  });
+
+  test('refuses a page of another epoch', async () => {
+    const { timeline, says, events } = open(historyOf(1_000, 2));
+    says('subscribed', { epoch: 1, offset: 700, head: 1_000 });
+    events(700, 1_000);
+    await timeline.loadEarlier();
+    expect(timeline.window.lo).toBe(700);
+  });
+
+  test('opens around an offset, pages down to the end, and is live again', async () => {
+    const { timeline, last, says } = open(historyOf(1_500), 300);
+    await vi.waitFor(() => expect(timeline.itemAt(300)).not.toBeNull());
+    expect(last().sent.at(-1)).toMatchObject({ op: 'follow', follow: false });
+    says('subscribed', { epoch: 1, offset: timeline.window.hi, head: 1_500 });
+    while (timeline.hasLater) await timeline.loadLater();
+    expect(last().subscribes().at(-1)).toMatchObject({ from: { epoch: 1, offset: 1_500 } });
+    says('subscribed', { epoch: 1, offset: 1_500, head: 1_500 });
+    says('live', { epoch: 1, offset: 1_500 });
+    expect(timeline.live).toBe(true);
+    expectDense(timeline);
+  });
+
+  test('is not live while it shows another part of the log', async () => {
+    const { timeline, says, events } = open(historyOf(5_000));
+    says('subscribed', { epoch: 1, offset: 4_900, head: 5_000 });
+    events(4_900, 5_000);
+    says('live', { epoch: 1, offset: 5_000 });
+    await timeline.jump(100);
+    expect([timeline.live, timeline.hasLater]).toEqual([false, true]);
+    expectDense(timeline);
+  });
+
+  test('stops taking events when it is full while the user reads further up, but knows the head', () => {
+    const { timeline, last, says, events } = open();
+    says('subscribed', { epoch: 1, offset: 0, head: 0 });
+    timeline.stick(false);
+    for (let at = 0; at < 6_000; at += 500) events(at, at + 500);
+    expect(last().sent.at(-1)).toMatchObject({ op: 'follow', follow: false });
+    expect(timeline.window.lo).toBe(0);
+    says('head', { epoch: 1, head: 8_000 });
+    expect(timeline.window.head).toBe(8_000);
+    expect(timeline.window.hi).toBeLessThan(6_000);
+    expectDense(timeline);
+  });
+
+  test('lets the oldest go when it is full while the view follows', () => {
+    const { timeline, says, events } = open();
+    says('subscribed', { epoch: 1, offset: 0, head: 0 });
+    for (let at = 0; at < 20_000; at += 500) events(at, at + 500);
+    expect(timeline.window.hi).toBe(20_000);
+    expect(timeline.window.slots.length).toBeLessThanOrEqual(5_000);
+    expectDense(timeline);
+  });
+
+  test('is told when nobody knows the workcell', () => {
+    const { timeline, says } = open();
+    says('error', { code: 'unknown_workcell', message: 'no such workcell' });
+    expect(timeline.phase).toBe('unknown');
+  });
+
+  test('stays dense whatever arrives', () => {
+    const message = fc.record({
+      op: fc.constantFrom('subscribed', 'reset', 'events', 'events', 'events', 'live', 'head', 'break'),
+      epoch: fc.constantFrom(1, 1, 1, 2),
+      offset: fc.nat(30),
+      length: fc.nat(12),
+    });
+    fc.assert(
+      fc.property(fc.array(message, { maxLength: 60 }), (messages) => {
+        const { timeline, clock, last, says, events } = open();
+        for (const { op, epoch, offset, length } of messages) {
+          if (op === 'events') events(offset, offset + length, epoch);
+          else if (op === 'break') {
+            last().breaks();
+            clock.pass(10_000);
+            last().opens();
+          } else says(op, { epoch, offset, head: offset + length });
+          expectDense(timeline);
+        }
+      }),
+    );
+  });
+});
