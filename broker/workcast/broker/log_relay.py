@@ -1,7 +1,7 @@
 """Carries one log to its stream: reads past the stream's head, syncs, publishes, and answers what the script says.
 
-Nothing here is remembered that could not be found out again from the log and the broker: a checkpoint only saves the
-work of folding the summary anew, and tells whether the log is still the one that was published.
+Beside a log lie a mark, which tells whether the log is still the one that was published even when the broker has
+forgotten, and a checkpoint, which only saves the work of folding the summary anew.
 """
 
 from __future__ import annotations
@@ -123,7 +123,9 @@ class LogRelay:
         epoch = epoch_of(self._root, self.workcell, reader)
         stored = self._broker.positions([self.workcell])[0]
         checkpoint, fold = self._read_checkpoint()
-        marks = [mark for mark in (self._mark, checkpoint, _mark_of(stored)) if mark is not None]
+        noted = self._root.mark(self.workcell)
+        known = (self._mark, checkpoint, _mark_of(stored), Mark(*noted) if noted else None)
+        marks = [mark for mark in known if mark is not None]
         if any(self._contradicts(epoch, mark) for mark in marks):
             epoch = self._fresh_epoch(epoch)
         if epoch != self._epoch or self._fold.offset > reader.end:
@@ -203,6 +205,9 @@ class LogRelay:
             window_start=self._window_start(), begins_window=self._begins_window, replaces=self._replaces,
             summary=self._summary(span.end),
         )  # fmt: skip
+        # Noted before it is published: should this relay and the broker both forget what was shown, and the log be
+        # replaced, whoever relays it next must not give the new lines the old ones' places.
+        self._root.write_mark(self.workcell, self._epoch, batch.end, batch.entries[-1][0])
         answer = self._broker.publish(batch, time.time_ns() // 1_000_000)
         self._take(answer, batch)
         return True

@@ -1,4 +1,4 @@
-"""The relay: carries every log of a root to its stream, in one thread, for as long as it is asked to."""
+"""The relay: carries logs to their streams, in one thread, for as long as it is asked to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workcast.broker.errors import BrokerError, OriginConflictError
 from workcast.broker.log_relay import LogRelay
 from workcast.broker.root import Root
 from workcast.broker.stream import Budgets, Publisher
-from workcast.broker.watch import watch
+from workcast.broker.watch import Alarm, Watcher, watch
 
 _SWEEP_SECONDS: Final = 5.0
 """How often every log and every head is looked at, whatever the events said."""
@@ -21,12 +21,16 @@ logger = logging.getLogger("workcast.relay")
 
 
 class Relay:
-    """All logs of one root. The queue of what is still to be published is the logs themselves: nothing to bound."""
+    """All logs of one root, or one of them. What is still to be published are the logs themselves: nothing to bound.
 
-    def __init__(self, root: Root, url: str, budgets: Budgets | None = None) -> None:
+    With ``only``, one workcell is relayed, and it is looked at when :meth:`wake` is called.
+    """
+
+    def __init__(self, root: Root, url: str, budgets: Budgets | None = None, only: str | None = None) -> None:
         self._root = root
         self._publisher = Publisher(url, budgets)
-        self._watcher = watch(root)
+        self._watcher: Watcher = watch(root) if only is None else Alarm(only)
+        self._ids = root.ids if only is None else lambda: [only]
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._relays: dict[str, LogRelay] = {}
@@ -35,14 +39,24 @@ class Relay:
         self._run_id = ""
         self._backoff = 0.0
         self._next_sweep = 0.0
+        self._drain_until = 0.0
 
     def start(self) -> None:
         """Relay from a background thread until :meth:`close`."""
         self._thread = threading.Thread(target=self.run, name=f"relay {self._root.directory.name}", daemon=True)
         self._thread.start()
 
-    def close(self) -> None:
-        """Stop the thread, keep checkpoints, close connections."""
+    def wake(self) -> None:
+        """Look at what changed now; called by who writes to the log."""
+        self._watcher.wake()
+
+    def close(self, drain_seconds: float = 0.0) -> None:
+        """Stop the thread, keep checkpoints, close connections.
+
+        With ``drain_seconds``, the lines that are in the logs now are published first, if that takes no longer and
+        Redis is there.
+        """
+        self._drain_until = time.monotonic() + drain_seconds
         self._stop.set()
         self._watcher.wake()
         if self._thread is not None:
@@ -64,6 +78,10 @@ class Relay:
             except Exception:
                 logger.exception("the relay of %s met an error it does not know, and goes on", self._root.directory)
                 self._wait_longer()
+        try:
+            self._drain()
+        except BrokerError as error:
+            self._complain("broker", str(error))
 
     def _wait_longer(self) -> None:
         self._backoff = min(max(self._backoff * 2, 0.05), _MAX_BACKOFF_SECONDS)
@@ -78,6 +96,19 @@ class Relay:
             self._sweep()
             self._next_sweep = now + _SWEEP_SECONDS
         self._changed |= self._watcher.wait(0 if self._changed else self._next_sweep - now)
+        self._give_each_a_batch()
+
+    def _drain(self) -> None:
+        """Publish what is left, for as long as :meth:`close` said."""
+        if time.monotonic() >= self._drain_until:
+            return
+        if not self._run_id:
+            self._connect()
+        self._changed.update(self._ids())
+        while self._changed and time.monotonic() < self._drain_until:
+            self._give_each_a_batch()
+
+    def _give_each_a_batch(self) -> None:
         for workcell in sorted(self._changed):
             if not self._pump(workcell):
                 self._changed.discard(workcell)
@@ -95,7 +126,10 @@ class Relay:
         if self._publisher.prepare() != self._run_id:
             self._run_id = ""
             raise BrokerError("another Redis server answers now; finding the place in it")
-        self._changed.update(self._root.ids())
+        present = self._ids()
+        self._changed.update(present)
+        for gone in self._relays.keys() - set(present):
+            del self._relays[gone]
         known = list(self._relays)
         for workcell, position in zip(known, self._publisher.positions(known), strict=True):
             if not self._relays[workcell].reconcile(position):

@@ -110,6 +110,22 @@ class Root:
         """Keep ``epoch`` for a log, durably: it must be on disk before anyone sees it."""
         self.write_state(f"{workcell}.epoch", f"{epoch}\n", durable=True)
 
+    def mark(self, workcell: str) -> tuple[int, int, int] | None:
+        """Epoch, head, and CRC-32 of the line before it, as a relay last noted them; None if none did."""
+        try:
+            epoch, head, crc = map(int, (self.state / f"{workcell}.mark").read_text(encoding="ascii").split())
+        except (FileNotFoundError, ValueError):
+            return None
+        return epoch, head, crc
+
+    def write_mark(self, workcell: str, epoch: int, head: int, crc: int) -> None:
+        """Note how far a log is about to be published: one write in place, of one width, for it is done each batch."""
+        descriptor = os.open(self.state / f"{workcell}.mark", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.pwrite(descriptor, b"%15d %16d %10d\n" % (epoch, head, crc), 0)
+        finally:
+            os.close(descriptor)
+
     def write_state(self, name: str, text: str, *, durable: bool = False, mode: int = 0o644) -> None:
         """Replace a file of the state directory as a whole, so that no reader sees half of it."""
         self.state.mkdir(parents=True, exist_ok=True)
@@ -146,6 +162,29 @@ class Root:
             pass
         finally:
             temporary.unlink()
+
+
+class LoneLog(Root):
+    """A log that lies in no root, as a root with this one workcell; its state is kept beside it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path.absolute().parent)
+        self.state = self.directory / ".workcast"
+        self._path = path.absolute()
+
+    def log(self, workcell: str) -> Path:
+        """The one log, under whatever id."""
+        check_workcell_id(workcell)
+        return self._path
+
+
+def root_of(log: Path) -> Root | None:
+    """The root that a log lies in: that of ``ROOT/.workcells/<id>/telemetry.jsonl``; None for any other path."""
+    path = log.absolute()
+    cell = path.parent
+    if path.name != LOG_NAME or cell.parent.name != ".workcells" or not _ID.fullmatch(cell.name):
+        return None
+    return Root(cell.parent.parent)
 
 
 def sync_directory(path: Path) -> None:

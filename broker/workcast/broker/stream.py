@@ -167,8 +167,34 @@ class Publisher:
             reply: list[bytes] = self._script(keys=keys, args=arguments)
         return Answer(cast("AnswerKind", reply[0].decode()), reply[1].decode() if len(reply) > 1 else "")
 
+    def entries(self, workcell: str) -> list[StreamEntry]:
+        """All that a workcell's stream holds; at most its budget.
+
+        Raises:
+            BrokerError: not reachable.
+        """
+        with broker_errors(self.url):
+            found: list[tuple[bytes, dict[bytes, bytes]]] = self._client.xrange(stream_key(workcell))
+        return [StreamEntry(*_parse_id(name), crc=int(fields[b"c"]), data=fields[b"d"]) for name, fields in found]
+
     def close(self) -> None:
         self._client.close()
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEntry:
+    """One entry of a workcell's stream."""
+
+    epoch: int
+    offset: int
+    crc: int
+    data: bytes
+
+
+def _parse_id(name: bytes) -> tuple[int, int]:
+    """Epoch and offset of an entry's ID."""
+    epoch, _, sequence = name.partition(b"-")
+    return int(epoch), int(sequence) - 1
 
 
 def check_layout(url: str, stored: bytes | None) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import select
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +33,26 @@ class Watcher(Protocol):
 
     def close(self) -> None:
         """Give back what the system lent."""
+
+
+class Alarm:
+    """For who knows by itself when a log has changed: a wait ends when :meth:`wake` is called."""
+
+    def __init__(self, workcell: str) -> None:
+        self._workcell = workcell
+        self._rung = threading.Event()
+
+    def wait(self, seconds: float) -> set[str]:
+        if not self._rung.wait(seconds):
+            return set()
+        self._rung.clear()
+        return {self._workcell}
+
+    def wake(self) -> None:
+        self._rung.set()
+
+    def close(self) -> None:
+        """Nothing was lent."""
 
 
 def watch(root: Root) -> Watcher:
@@ -104,8 +125,6 @@ class PortableWatcher:
     """watchfiles: a list of directories that is made anew when a workcell comes."""
 
     def __init__(self, root: Root) -> None:
-        import threading
-
         self._root = root
         self._stop = threading.Event()
         self._known: list[str] = []

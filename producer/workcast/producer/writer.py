@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import os
+import threading
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from workcast.broker.connection import check_url
+from workcast.broker.errors import BrokerError, WorkcastError
 from workcast.broker.event import MODELS, BaseEvent, Status, build, dump
 from workcast.broker.log import Appender, LogReader
+from workcast.broker.relay import Relay
+from workcast.broker.root import LoneLog, Root, check_workcell_id, root_of
 from workcast.broker.wire import inspect
+from workcast.producer.mirror import Mirror
 
 _CONTEXT: Final = ("workcell_id", "issue_id", "toolchain", "model")
+_DRAIN_SECONDS: Final = 2.0
+"""How long ``close`` waits for the relay to publish the last events; they are in the log all the same."""
 
 logger = logging.getLogger("workcast.writer")
 
@@ -20,19 +29,48 @@ logger = logging.getLogger("workcast.writer")
 class TelemetryWriter:
     """Appends events to one log; safe for several threads, and beside other writers of the same log.
 
-    ``context`` holds ``workcell_id``, ``issue_id``, ``toolchain`` and ``model`` for every event; ``started`` sets
-    what it is given for the events that follow. An emit validates, appends, and returns: it never waits for Redis.
+    An emit validates, appends, and returns: it never waits for Redis and never fails because of it. What relays the
+    log to Redis is an ``up`` or ``relay`` that serves the log's root; or, with a Redis URL, a thread of this writer.
+
+    Args:
+        path: the log, usually ``ROOT/.workcells/<workcell id>/telemetry.jsonl``; its directory is made.
+        context: ``workcell_id``, ``issue_id``, ``toolchain`` and ``model`` of every event; ``started`` sets what it
+            is given for the events that follow.
+        redis_url: relay the log to this server; default: ``WORKCAST_REDIS_URL``, if set.
+        mirror_path: a second JSONL file, of shortened events (see :class:`~workcast.producer.mirror.Mirror`).
+        mirror_event_types: the event types it gets; None: all.
+        mirror_prefix: put before their types, with a dot.
+        mirror_max_chars: longer strings are cut to so many code points and marked with ``…``.
 
     Raises:
+        BrokerError: the Redis URL is malformed; that nobody answers there is only logged.
         OSError: the log's directory cannot be made, or (from an emit) the log cannot be written.
         EventError: (from an emit) a field does not fit its event.
     """
 
-    def __init__(self, path: Path | str, context: Mapping[str, str | None] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        context: Mapping[str, str | None] | None = None,
+        *,
+        redis_url: str | None = None,
+        mirror_path: Path | str | None = None,
+        mirror_event_types: Iterable[str] | None = None,
+        mirror_prefix: str = "telemetry",
+        mirror_max_chars: int = 2000,
+    ) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._appender = Appender(self.path)
         self._context = {key: value for key, value in (context or {}).items() if value is not None}
+        self._redis_url = redis_url or os.environ.get("WORKCAST_REDIS_URL")
+        if self._redis_url:
+            check_url(self._redis_url)
+        self._relay: Relay | None = None
+        self._starting = threading.Lock()
+        self._mirror = (
+            Mirror(Path(mirror_path), mirror_event_types, mirror_prefix, mirror_max_chars) if mirror_path else None
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -43,8 +81,14 @@ class TelemetryWriter:
         self.close()
 
     def close(self) -> None:
-        """Close the log; a later emit opens it again."""
+        """Close the log; a later emit opens it again. The writer's own relay gets 2 s to publish what is left."""
+        with self._starting:
+            relay, self._relay = self._relay, None
+        if relay is not None:
+            relay.close(_DRAIN_SECONDS)
         self._appender.close()
+        if self._mirror is not None:
+            self._mirror.close()
 
     def emit(self, type: str, data: Mapping[str, Any] | None = None) -> None:  # noqa: A002 - the field's own name
         """Write one event of any type; ``data`` are its fields."""
@@ -56,7 +100,37 @@ class TelemetryWriter:
         self._append(event.model_copy(update=missing) if missing else event)
 
     def _append(self, event: BaseEvent) -> None:
-        self._appender.append(dump(event) + b"\n")
+        line = dump(event)
+        self._appender.append(line + b"\n")
+        if self._mirror is not None:
+            self._mirror.write(event.type, line)
+        if self._relay is not None:
+            self._relay.wake()
+        elif self._redis_url:
+            self._start_relay(self._redis_url)
+
+    def _start_relay(self, url: str) -> None:
+        """Relay this log from a thread of our own, now that there is something in it."""
+        with self._starting:
+            if self._relay is not None:
+                return
+            try:
+                root, workcell = self._place()
+                self._relay = Relay(root, url, only=workcell)
+                self._relay.start()
+            except (WorkcastError, OSError) as error:
+                logger.warning("%s is written but not relayed: %s", self.path, error)
+                self._redis_url = None
+
+    def _place(self) -> tuple[Root, str]:
+        """The root that the log lies in and its workcell id; a log that lies elsewhere goes by its context's id."""
+        root = root_of(self.path)
+        if root is not None:
+            return root, self.path.absolute().parent.name
+        workcell = self._context.get("workcell_id")
+        if workcell is None:
+            raise BrokerError("expected a workcell_id in the context, or a log in ROOT/.workcells/<id>/, got neither")
+        return LoneLog(self.path), check_workcell_id(workcell)
 
     # ── one method an event type, with the parameters of the system that came before ────────────────────────────────
     def started(self, toolchain: str, model: str | None = None, issue_id: str | None = None, **extra: Any) -> None:

@@ -1,0 +1,88 @@
+"""Verifies a workcell: compares its log with its stream, line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+from zlib import crc32
+
+from pydantic import BaseModel
+
+from workcast.broker.history import epoch_of
+from workcast.broker.log import LogReader
+from workcast.broker.root import Root
+from workcast.broker.stream import Publisher, StreamEntry
+from workcast.broker.wire import wire
+
+_MAX_TOLD: Final = 20
+"""Offsets listed of a kind; how many there are is told in full."""
+
+
+class Verdict(BaseModel):
+    """What was compared, and what is wrong. ``ok`` if nothing is."""
+
+    workcell: str
+    epoch: int
+    """The log's."""
+    base: int
+    end: int
+    """The offset after the log's last line."""
+    stream_start: int | None = None
+    stream_end: int | None = None
+    compared: int = 0
+    problems: list[str] = []
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+def verify(root: Root, workcell: str, publisher: Publisher) -> Verdict:
+    """Compare what the broker holds of a workcell with its log.
+
+    The stream may hold only the log's tail, but that dense, up to the log's end, and byte for byte.
+
+    Raises:
+        BrokerError: Redis cannot be reached.
+    """
+    reader = LogReader(root.log(workcell))
+    reader.refresh()
+    verdict = Verdict(workcell=workcell, epoch=epoch_of(root, workcell, reader), base=reader.base, end=reader.end)
+    if reader.base == reader.end:
+        return verdict
+    position = publisher.positions([workcell])[0]
+    if position.epoch != verdict.epoch:
+        verdict.problems.append(f"the log has epoch {verdict.epoch}, the broker {position.epoch}: it needs a relay")
+        return verdict
+    entries = publisher.entries(workcell)
+    if not entries and position.head == reader.end:
+        return verdict  # an idle stream that expired: the log has it all
+    different = list(_compare(reader, entries, verdict))
+    _tell(verdict, "differ from their lines", different)
+    _tell(verdict, "are missing in the stream", _missing(entries, reader.end))
+    return verdict
+
+
+def _compare(reader: LogReader, entries: list[StreamEntry], verdict: Verdict) -> Iterator[int]:
+    """The offsets of entries that are not what their lines say."""
+    for entry in entries:
+        verdict.stream_start = entry.offset if verdict.stream_start is None else verdict.stream_start
+        verdict.stream_end = entry.offset + 1
+        if entry.epoch != verdict.epoch or not reader.base <= entry.offset < reader.end:
+            yield entry.offset
+            continue
+        lines = reader.read(entry.offset, 1, 1).lines
+        if not lines or crc32(lines[0]) != entry.crc or wire(lines[0]) != entry.data:
+            yield entry.offset
+        verdict.compared += 1
+
+
+def _missing(entries: list[StreamEntry], end: int) -> list[int]:
+    have = {entry.offset for entry in entries}
+    return [offset for offset in range(min(have, default=end - 1), end) if offset not in have]
+
+
+def _tell(verdict: Verdict, what: str, offsets: list[int]) -> None:
+    if offsets:
+        listed = ", ".join(map(str, offsets[:_MAX_TOLD])) + (", …" if len(offsets) > _MAX_TOLD else "")
+        verdict.problems.append(f"{len(offsets)} events {what}: {listed}")

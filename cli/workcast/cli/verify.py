@@ -1,0 +1,38 @@
+"""``verify``: log against stream, line by line."""
+
+from __future__ import annotations
+
+import sys
+
+from workcast.broker.root import Root
+from workcast.broker.stream import Publisher
+from workcast.broker.verify import Verdict, verify
+from workcast.cli.gateway_client import GatewayError
+from workcast.cli.up import find_up
+
+
+def verify_root(root: Root, redis_url: str | None, workcells: list[str], *, as_json: bool) -> bool:
+    """Print a line a workcell, and what is wrong below it; True if nothing is.
+
+    Raises:
+        WorkcastError: no broker is known, it cannot be reached, or an id is malformed.
+    """
+    root.check()
+    running = find_up(root)
+    url = redis_url or (running.redis_url if running else None)
+    if url is None:
+        raise GatewayError(f"no workcast up serves {root.directory}; start one, or name a server with --redis-url")
+    publisher = Publisher(url)
+    try:
+        verdicts = [verify(root, workcell, publisher) for workcell in workcells or root.ids()]
+    finally:
+        publisher.close()
+    for verdict in verdicts:
+        sys.stdout.write(verdict.model_dump_json() + "\n" if as_json else _text(verdict))
+    return all(verdict.ok for verdict in verdicts)
+
+
+def _text(verdict: Verdict) -> str:
+    window = "" if verdict.stream_start is None else f", stream {verdict.stream_start}…{verdict.stream_end}"
+    head = f"{verdict.workcell}: log {verdict.base}…{verdict.end}{window}, {verdict.compared} compared"
+    return "\n  ".join([f"{head}, {'ok' if verdict.ok else 'NOT OK'}", *verdict.problems]) + "\n"

@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.broker_checker import completeness_problems
+from support.waiting import wait_until
+from workcast.broker.connection import connect
+from workcast.broker.errors import BrokerError, EventError
+from workcast.broker.event import ResponseChunk
+from workcast.broker.log import natural_epoch
+from workcast.broker.root import Root
+from workcast.producer import TelemetryWriter, read_telemetry_events
+
+
+def lines_of(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines()
+
+
+def test_the_earlier_systems_usage_works_with_one_changed_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with TelemetryWriter(Path("telemetry.jsonl")) as writer:
+        writer.started(toolchain="claude", model="sonnet", issue_id="1", workcell_id="wc-1")
+        writer.prompt_sent(prompt="Write a test", tokens=10)
+        writer.response_chunk("Creating test...")
+        writer.completed(status="success", exit_code=0, duration_ms=1000)
+    events = read_telemetry_events(Path("telemetry.jsonl"))
+    assert [event["type"] for event in events] == ["started", "prompt_sent", "response_chunk", "completed"]
+    context = {"toolchain": "claude", "model": "sonnet", "issue_id": "1", "workcell_id": "wc-1"}
+    for event in events:
+        assert context.items() <= event.items()
+        assert event["timestamp"].endswith("Z")
+    assert events[1] | {"prompt": "Write a test", "tokens": 10} == events[1]
+    assert events[2] | {"content": "Creating test...", "role": "assistant"} == events[2]
+    assert events[3] | {"status": "success", "exit_code": 0, "duration_ms": 1000} == events[3]
+
+
+def test_each_method_takes_the_earlier_systems_parameters_in_its_order_and_extra_fields(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with TelemetryWriter(path) as writer:
+        writer.started("codex", "gpt", "7", cwd="/w", colour="red")
+        writer.prompt_sent("p", 3, colour="red")
+        writer.response_chunk("c", "user", colour="red")
+        writer.response_complete("c", "assistant", 5, colour="red")
+        writer.tool_call("Bash", {"command": "ls"}, call_id="c1", colour="red")
+        writer.tool_result("Bash", {"x": [None]}, "bad", call_id="c1", colour="red")
+        writer.file_read("a.py", colour="red")
+        writer.file_write("b.py", lines_added=3, colour="red")
+        writer.bash_command("ls", colour="red")
+        writer.bash_output("a", 1, colour="red")
+        writer.thinking("t", partial=True, colour="red")
+        writer.error("e", retryable=True, colour="red")
+        writer.completed("failed", 1, 20, cost_usd=0.5, colour="red")
+        writer.emit("anything", {"deep": {"a": [1]}, "colour": "red"})
+    events = read_telemetry_events(path)
+    assert all(event.pop("colour") == "red" for event in events)
+    for event in events:
+        for key in ("timestamp", "toolchain", "model", "issue_id"):
+            del event[key]
+    assert events == [
+        {"type": "started", "cwd": "/w"},
+        {"type": "prompt_sent", "prompt": "p", "tokens": 3},
+        {"type": "response_chunk", "content": "c", "role": "user"},
+        {"type": "response_complete", "content": "c", "role": "assistant", "tokens": 5},
+        {"type": "tool_call", "tool": "Bash", "args": {"command": "ls"}, "call_id": "c1"},
+        {"type": "tool_result", "tool": "Bash", "result": {"x": [None]}, "error": "bad", "call_id": "c1"},
+        {"type": "file_read", "path": "a.py"},
+        {"type": "file_write", "path": "b.py", "lines_added": 3},
+        {"type": "bash_command", "command": "ls"},
+        {"type": "bash_output", "output": "a", "exit_code": 1},
+        {"type": "thinking", "content": "t", "partial": True},
+        {"type": "error", "error": "e", "retryable": True},
+        {"type": "completed", "status": "failed", "exit_code": 1, "duration_ms": 20, "cost_usd": 0.5},
+        {"type": "anything", "deep": {"a": [1]}},
+    ]
+
+
+def test_a_context_fills_in_what_an_event_leaves_open_and_no_more(tmp_path: Path) -> None:
+    with TelemetryWriter(tmp_path / "log", {"workcell_id": "wc", "model": "a", "issue_id": None}) as writer:
+        writer.write(ResponseChunk(content="x", model="b"))
+        writer.emit("error", {"error": "e"})
+    first, second = read_telemetry_events(tmp_path / "log")
+    assert (first["workcell_id"], first["model"]) == ("wc", "b")
+    assert (second["workcell_id"], second["model"]) == ("wc", "a")
+    assert "issue_id" not in first
+
+
+def test_an_event_that_fits_no_model_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    with TelemetryWriter(tmp_path / "log") as writer:
+        with pytest.raises(EventError, match="expected a valid 'completed' event"):
+            writer.completed("splendid")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        with pytest.raises(EventError):
+            writer.emit("tool_call", {"tool": 7})
+    assert not (tmp_path / "log").exists()
+
+
+def test_threads_write_whole_events(tmp_path: Path) -> None:
+    with TelemetryWriter(tmp_path / "log") as writer:
+
+        def work(name: str) -> None:
+            for number in range(100):
+                writer.response_chunk(f"{name}{number}")
+
+        threads = [threading.Thread(target=work, args=(name,)) for name in "abc"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    contents = [event["content"] for event in read_telemetry_events(tmp_path / "log")]
+    assert [text for text in contents if text[0] == "b"] == [f"b{number}" for number in range(100)]
+    assert len(contents) == 300
+
+
+def test_a_writer_that_was_closed_writes_again(tmp_path: Path) -> None:
+    writer = TelemetryWriter(tmp_path / "new" / "dir" / "log")
+    writer.error("one")
+    writer.close()
+    writer.error("two")
+    writer.close()
+    assert len(lines_of(tmp_path / "new" / "dir" / "log")) == 2
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_missing_file_has_no_events(tmp_path: Path) -> None:
+    assert read_telemetry_events(tmp_path / "none") == []
+
+
+def test_a_malformed_line_is_skipped_with_a_warning_and_offsets_count_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b'{"type":"a"}\nrubbish\n{"type":"b","old":"field"}\n[]\n{"type":"c"}\n{"type":"torn"')
+    with caplog.at_level(logging.WARNING):
+        assert [event["type"] for event in read_telemetry_events(path)] == ["a", "b", "c"]
+    assert "offset 1 is no event" in caplog.text
+    assert "offset 3 is no event" in caplog.text
+    assert [event["type"] for event in read_telemetry_events(path, offset=2)] == ["b", "c"]
+    assert [event["type"] for event in read_telemetry_events(path, 0, 2)] == ["a", "b"]
+    assert read_telemetry_events(path, 2, 1) == [{"type": "b", "old": "field"}]
+    assert read_telemetry_events(path, offset=99) == []
+
+
+def test_a_log_of_the_earlier_system_reads_without_loss(tmp_path: Path) -> None:
+    old = {"type": "tool_result", "timestamp": "2025-01-01T00:00:00.123456", "tool": "Bash", "result": "x", "n": None}
+    (tmp_path / "log").write_text(json.dumps(old) + "\n")
+    assert read_telemetry_events(tmp_path / "log") == [old]
+
+
+# ── relaying ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+def relayed(client: Any, path: Path, workcell: str) -> bool:
+    lines = lines_of(path)
+    return not completeness_problems(client, workcell, natural_epoch(lines[0]), lines)
+
+
+def test_with_a_redis_url_a_writer_relays_its_own_log(
+    root: Root, redis_url: str, redis_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKCAST_REDIS_URL", redis_url)
+    with TelemetryWriter(root.log("wc")) as writer:
+        writer.started("claude", "opus", "1")
+        wait_until(lambda: relayed(redis_client, root.log("wc"), "wc"))
+        for number in range(2000):
+            writer.response_chunk(str(number))
+    assert relayed(redis_client, root.log("wc"), "wc")  # closing waits for the last ones
+
+
+def test_a_log_outside_of_any_root_is_relayed_under_its_contexts_id(
+    tmp_path: Path, redis_url: str, redis_client: Any
+) -> None:
+    with TelemetryWriter(tmp_path / "telemetry.jsonl", redis_url=redis_url) as writer:
+        writer.started("claude", "opus", "1", workcell_id="wc-9")
+        wait_until(lambda: relayed(redis_client, tmp_path / "telemetry.jsonl", "wc-9"))
+
+
+def test_a_log_without_any_id_is_written_and_the_missing_relay_is_told(
+    tmp_path: Path, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with TelemetryWriter(tmp_path / "telemetry.jsonl", redis_url=redis_url) as writer:
+        writer.started("claude")
+        writer.error("e")
+    assert len(lines_of(tmp_path / "telemetry.jsonl")) == 2
+    assert caplog.text.count("not relayed: expected a workcell_id") == 1
+
+
+def test_a_server_that_is_away_stops_no_writer(root: Root, caplog: pytest.LogCaptureFixture) -> None:
+    with TelemetryWriter(root.log("wc"), redis_url="redis://:secret@127.0.0.1:1/0") as writer:
+        for number in range(50):
+            writer.response_chunk(str(number))
+        wait_until(lambda: "cannot reach Redis at redis://:***@127.0.0.1:1/0" in caplog.text)
+    assert len(lines_of(root.log("wc"))) == 50
+
+
+def test_a_url_that_can_never_work_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(BrokerError, match="expected a Redis URL"):
+        TelemetryWriter(tmp_path / "log", redis_url="http://127.0.0.1")
+
+
+def test_what_came_before_the_server_is_published_once_it_is_there(
+    root: Root, redis_url: str, redis_client: Any
+) -> None:
+    with TelemetryWriter(root.log("wc")) as writer:
+        writer.error("before")
+    with TelemetryWriter(root.log("wc"), redis_url=redis_url) as writer:
+        writer.error("after")
+    assert relayed(redis_client, root.log("wc"), "wc")
+    client: Any = connect(redis_url)
+    assert client.xlen("workcast:{0}:stream:wc") == 2
+    client.close()
+
+
+# ── mirroring ────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_mirror_gets_chosen_events_under_its_prefix_with_long_strings_cut(tmp_path: Path) -> None:
+    with TelemetryWriter(
+        tmp_path / "log",
+        {"workcell_id": "wc", "issue_id": "1"},
+        mirror_path=tmp_path / "events" / "mirror.jsonl",
+        mirror_event_types={"tool_call", "error"},
+        mirror_prefix="agent",
+        mirror_max_chars=5,
+    ) as writer:
+        writer.response_chunk("not this one")
+        writer.tool_call("Bash", {"command": "éééééé", "list": ["abcdef", "abc"]})
+        writer.error("short")
+    mirrored = [json.loads(line) for line in lines_of(tmp_path / "events" / "mirror.jsonl")]
+    stamps = [event.pop("timestamp") for event in mirrored]
+    assert stamps == [event["timestamp"] for event in read_telemetry_events(tmp_path / "log", 1)]
+    assert mirrored == [
+        {
+            "type": "agent.tool_call", "issue_id": "1", "workcell_id": "wc",
+            "data": {"tool": "Bash", "args": {"command": "ééééé…", "list": ["abcde…", "abc"]}},
+        },
+        {"type": "agent.error", "issue_id": "1", "workcell_id": "wc", "data": {"error": "short"}},
+    ]  # fmt: skip
+
+
+def test_a_mirror_is_of_all_events_by_default(tmp_path: Path) -> None:
+    with TelemetryWriter(tmp_path / "log", mirror_path=tmp_path / "mirror") as writer:
+        writer.response_chunk("x" * 3000)
+    (event,) = (json.loads(line) for line in lines_of(tmp_path / "mirror"))
+    assert event["type"] == "telemetry.response_chunk"
+    assert event["data"]["content"] == "x" * 2000 + "…"
+    assert event["issue_id"] is None
+
+
+def test_a_mirror_that_cannot_be_written_is_told_and_costs_no_event(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "mirror").mkdir()
+    with TelemetryWriter(tmp_path / "log", mirror_path=tmp_path / "mirror") as writer:
+        writer.error("one")
+        writer.error("two")
+    assert len(lines_of(tmp_path / "log")) == 2
+    assert caplog.text.count("cannot write the mirror") == 1
