@@ -1,0 +1,62 @@
+"""A headless Chromium, and a page that reports whatever its policy or its scripts complain about."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+
+from support.browser import FLAGS, find
+
+
+@dataclass
+class Complaints:
+    """What went wrong in a page, and what it asked for from elsewhere."""
+
+    messages: list[str] = field(default_factory=list[str])
+    requests: list[str] = field(default_factory=list[str])
+
+    def watch(self, page: Page) -> None:
+        page.on("console", self._heard)
+        page.on("pageerror", lambda error: self.messages.append(str(error)))
+        page.on("request", self._requested)
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        # A gateway that is away is what some tests are about; the browser tells of each refused connection.
+        refused = "ERR_CONNECTION_" in message.text or "WebSocket connection to" in message.text
+        if message.type in ("error", "warning") and not refused:
+            self.messages.append(message.text)
+
+    def _requested(self, request: Request) -> None:
+        self.requests.append(request.url)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Generator[Browser]:
+    program = find()
+    assert program, "no Chromium here: run `make browser`"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def complaints() -> Complaints:
+    return Complaints()
+
+
+@pytest.fixture
+def page(browser: Browser, complaints: Complaints, tmp_path: Path) -> Generator[Page]:
+    """An empty page; the test fails if a script or the content security policy complained in it."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    complaints.watch(page)
+    yield page
+    page.screenshot(path=tmp_path / "page.png")
+    context.close()
+    assert complaints.messages == []

@@ -1,0 +1,194 @@
+"""The page over a real gateway: following, scrolling back, permalinks, replaced logs, hostile text."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from support.logs import write_log
+from support.processes import Up
+from workcast.broker.root import Root
+from workcast.producer import TelemetryWriter
+from workcast.producer.replay import RECORDINGS, Recording, replay
+
+from .conftest import Complaints
+from .timeline import events, read, wait_for
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def up(root: Root) -> Generator[Up]:
+    with Up(root.directory) as up:
+        yield up
+
+
+def numbered(count: int, start: int = 0) -> list[bytes]:
+    """Events that are an item each."""
+    complete = b'{"type":"response_complete","timestamp":"2026-01-01T00:00:00Z","content":"chunk %d","message_id":"%d"}'
+    return [complete % (number, number) for number in range(start, start + count)]
+
+
+def play(root: Root, workcell: str, recording: str) -> Path:
+    """A recorded run, as fast as it goes."""
+
+    async def no_wait(_: float) -> None:
+        await asyncio.sleep(0)
+
+    found = Recording.load(RECORDINGS / f"{recording}.jsonl")
+    with (
+        TelemetryWriter(root.log(workcell), {"workcell_id": workcell, "toolchain": "claude"}) as writer,
+        ThreadPoolExecutor() as threads,  # Playwright's own event loop runs in this one
+    ):
+        threads.submit(asyncio.run, replay(found, writer, prompt="Do it.", sleep=no_wait)).result()
+    return root.log(workcell)
+
+
+_FIRST_IN_VIEW = """async () => {
+  const top = document.querySelector('[data-testid=timeline]').getBoundingClientRect().top;
+  const first = () => [...document.querySelectorAll('[data-testid=item]')]
+    .find((row) => row.getBoundingClientRect().top > top);
+  let row, place, still = 0;
+  while (still < 20) { // the wheel's own scrolling takes a few frames to come to rest
+    const now = first(), at = now.getBoundingClientRect().top;
+    still = now === row && at === place ? still + 1 : 0;
+    [row, place] = [now, at];
+    await new Promise(requestAnimationFrame);
+  }
+  return row.dataset.offset;
+}"""
+
+
+def test_the_fleet_shows_workcells_as_they_come_and_what_they_do(page: Page, root: Root, up: Up) -> None:
+    page.goto(up.url)
+    for name in ("wc-b", "wc-a"):
+        with TelemetryWriter(root.log(name), {"workcell_id": name}) as writer:
+            writer.started("claude", "opus", "ISSUE-7")
+            writer.bash_command("make test")
+    card = page.locator('[data-workcell="wc-a"]')
+    expect(card).to_contain_text("$ make test")
+    expect(card).to_contain_text("ISSUE-7")
+    expect(page.get_by_test_id("workcell-card")).to_have_count(2)
+    with TelemetryWriter(root.log("wc-a"), {"workcell_id": "wc-a"}) as writer:
+        writer.completed("failed", 3, 10)
+    expect(card).to_have_attribute("data-status", "failed")
+
+
+def test_a_panel_closes_by_escape_by_back_and_by_a_click_outside(page: Page, root: Root, up: Up) -> None:
+    write_log(root, "wc", numbered(3))
+    page.goto(up.url)
+    card = page.locator('[data-workcell="wc"]')
+    timeline = page.get_by_test_id("timeline")
+    for close in (
+        lambda: page.keyboard.press("Escape"),
+        page.go_back,
+        lambda: page.mouse.click(20, 500),
+    ):
+        card.click()
+        expect(timeline).to_be_visible()
+        close()
+        expect(timeline).to_have_count(0)
+
+
+def test_a_long_log_opens_at_its_tail_with_a_bounded_window_and_scrolls_back_to_the_start(
+    page: Page, root: Root, up: Up
+) -> None:
+    write_log(root, "wc", numbered(30_000))
+    page.goto(f"{up.url}/#/w/wc")
+    seen = wait_for(page, head=30_000)
+    assert seen.hi - seen.lo <= 6_000  # it was opened while the log was being relayed
+    assert len(seen.items) < 200
+    assert seen.items[-1].offset == 29_999
+    page.get_by_test_id("timeline").focus()
+    page.keyboard.press("Home")
+    page.wait_for_selector('[data-testid=item][data-offset="0"]')
+    seen = read(page)
+    assert seen.hi - seen.lo <= 6_000
+    write_log(root, "wc", numbered(5, 30_000))
+    page.get_by_test_id("to-end").click()
+    assert wait_for(page, head=30_005).items[-1].offset == 30_004
+
+
+def test_scrolled_up_the_view_stands_still_while_events_arrive_and_says_how_many(
+    page: Page, root: Root, up: Up
+) -> None:
+    write_log(root, "wc", numbered(300))
+    page.goto(f"{up.url}/#/w/wc")
+    wait_for(page, head=300)
+    page.mouse.move(900, 500)
+    page.mouse.wheel(0, -1500)
+    expect(page.get_by_test_id("to-end")).to_be_visible()
+    offset = page.evaluate(_FIRST_IN_VIEW)
+    row = page.locator(f'[data-testid=item][data-offset="{offset}"]')
+    place = row.bounding_box()
+    write_log(root, "wc", numbered(40, 300))
+    expect(page.get_by_test_id("to-end")).to_contain_text("40")
+    assert row.bounding_box() == place
+    page.get_by_test_id("to-end").click()
+    assert wait_for(page, head=340).items[-1].offset == 339
+
+
+def test_a_permalink_opens_the_log_at_its_offset(page: Page, root: Root, up: Up) -> None:
+    write_log(root, "wc", numbered(20_000))
+    page.goto(f"{up.url}/#/w/wc?o=7777")
+    expect(page.locator('[data-testid=item][data-offset="7777"]')).to_be_in_viewport()
+    expect(page.locator('[data-testid=item][data-offset="7777"]')).to_contain_text("chunk 7777")
+
+
+def test_a_log_that_is_replaced_begins_anew_on_the_page(page: Page, root: Root, up: Up) -> None:
+    write_log(root, "wc", numbered(50))
+    page.goto(f"{up.url}/#/w/wc")
+    before = wait_for(page, head=50)
+    root.log("wc").unlink()
+    write_log(root, "wc", numbered(4, 900))
+    seen = wait_for(page, head=4)
+    assert seen.epoch != before.epoch
+    assert [item.offset for item in seen.items] == [0, 1, 2, 3]
+    assert "chunk 900" in seen.items[0].text
+
+
+def test_what_is_no_event_or_of_an_unknown_type_is_shown_raw(page: Page, root: Root, up: Up) -> None:
+    write_log(root, "wc", [b"<b>rubbish</b>", b'{"type":"tomorrow","x":1}', b'{"type":"unknown","raw":"odd line"}'])
+    page.goto(f"{up.url}/#/w/wc")
+    seen = wait_for(page, head=3)
+    assert [item.offset for item in seen.items] == [0, 1, 2]
+    assert "tomorrow" in seen.items[1].text
+    assert page.locator("[data-testid=item] b").count() == 0
+
+
+@pytest.mark.parametrize("recording", ["nasty", "tools", "subagent-foreground"])
+def test_a_recorded_run_is_shown_whole_and_its_text_does_nothing(
+    page: Page, root: Root, up: Up, complaints: Complaints, recording: str
+) -> None:
+    page.set_viewport_size({"width": 1280, "height": 8000})
+    path = play(root, "wc", f"claude-2.1.330-{recording}")
+    lines = events(path)
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: dialogs.append(dialog.message))
+    page.goto(f"{up.url}/#/w/wc")
+    seen = wait_for(page, head=len(lines))
+    kinds = seen.kinds()
+    assert kinds.count("call") == sum(line["type"] == "tool_call" for line in lines)
+    assert kinds.count("answer") == sum(line["type"] == "response_complete" for line in lines)
+    assert kinds.count("outcome") == 1
+    assert dialogs == []
+    assert [url for url in complaints.requests if not url.startswith(up.url)] == []
+    foreign = "[...document.querySelectorAll('[data-testid=timeline] :is(img, iframe, object, embed, script, form)')]"
+    assert page.evaluate(f"{foreign}.map((node) => node.outerHTML)") == []
+
+
+def test_runs_that_repeat_their_message_ids_are_kept_apart(page: Page, root: Root, up: Up) -> None:
+    page.set_viewport_size({"width": 1280, "height": 6000})
+    for _ in range(2):
+        path = play(root, "wc", "claude-2.1.330-basic")
+    page.goto(f"{up.url}/#/w/wc")
+    seen = wait_for(page, head=len(events(path)))
+    answers = [item.text for item in seen.of("answer")]
+    assert len(answers) == 6
+    assert "Done. I listed the directory" in answers[2]
+    assert "and found that does-not-exist.txt is missing" in answers[5]

@@ -1,0 +1,67 @@
+"""What a person sees of a workcell: read from the page, to be compared with the log."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page
+
+_READ = """() => {
+  const timeline = document.querySelector('[data-testid=timeline]');
+  const items = [...document.querySelectorAll('[data-testid=item]')].map((item) => ({
+    kind: item.dataset.kind, offset: Number(item.dataset.offset), text: item.innerText,
+  }));
+  return { ...timeline.dataset, items };
+}"""
+
+
+@dataclass(frozen=True)
+class Item:
+    kind: str
+    offset: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The page's window over the log, and the items drawn."""
+
+    epoch: int
+    lo: int
+    hi: int
+    head: int
+    live: bool
+    items: tuple[Item, ...]
+
+    def kinds(self) -> list[str]:
+        return [item.kind for item in self.items]
+
+    def of(self, kind: str) -> list[Item]:
+        return [item for item in self.items if item.kind == kind]
+
+
+def read(page: Page) -> Timeline:
+    """The timeline as it is drawn now."""
+    seen: dict[str, Any] = page.evaluate(_READ)
+    return Timeline(
+        epoch=int(seen["epoch"]),
+        lo=int(seen["lo"]),
+        hi=int(seen["hi"]),
+        head=int(seen["head"]),
+        live=seen["live"] == "true",
+        items=tuple(Item(**item) for item in seen["items"]),
+    )
+
+
+def wait_for(page: Page, *, head: int) -> Timeline:
+    """The timeline once it is live and shows everything up to ``head``."""
+    page.wait_for_selector(f'[data-testid=timeline][data-live=true][data-hi="{head}"][data-head="{head}"]')
+    return read(page)
+
+
+def events(path: Path) -> list[dict[str, Any]]:
+    """The events of a log."""
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
