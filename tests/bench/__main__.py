@@ -48,8 +48,8 @@ def emit(directory: Path) -> list[tuple[str, str, str]]:
     """An emit against one open handle with ``json.dumps``, write and flush, which promises nothing."""
 
     def earlier(file: io.TextIOWrapper) -> None:
-        event = {"type": "response_chunk", "timestamp": datetime.now(UTC).isoformat(), "content": TEXT, "role": "assistant",
-                 "workcell_id": "wc", "issue_id": "1", "toolchain": "claude", "model": "opus"}  # fmt: skip
+        event = {"type": "response_chunk", "timestamp": datetime.now(UTC).isoformat(), "content": TEXT}
+        event |= {"role": "assistant", "workcell_id": "wc", "issue_id": "1", "toolchain": "claude", "model": "opus"}
         file.write(json.dumps(event) + "\n")
         file.flush()
 

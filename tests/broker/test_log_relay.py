@@ -70,6 +70,25 @@ def test_an_unterminated_tail_is_not_published(root: Root, publisher: Publisher,
     assert problems(root, redis_client, [*numbered(2), b'{"type":"torn"}']) == []
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"no json", b"[1]", b'"text"', b"{}", b'{"type":7}', b'{"type":"x","n":NaN}', b'{"type":"\xff"}', b"",
+        b'{"type":"x","text":"' + b"y" * 20_000_000 + b'"}', b"z" * 20_000_000, b'{"type":"completed","status":[]}',
+    ],
+    ids=["no JSON", "array", "string", "no type", "type of a number", "NaN", "invalid UTF-8", "empty", "20 MB",
+         "20 MB of no JSON", "of a known type that it does not fit"],
+)  # fmt: skip
+def test_any_line_keeps_its_offset_and_the_stream_goes_on(
+    root: Root, publisher: Publisher, redis_client: Any, line: bytes
+) -> None:
+    lines = [*numbered(3), line, *numbered(3, 3)]
+    write_log(root, WORKCELL, lines)
+    pump(LogRelay(root, WORKCELL, publisher))
+    assert problems(root, redis_client, lines) == []
+    assert [int(fields[b"o"]) for _, fields in redis_client.xrange(feed_key(0))][-3:] == [4, 5, 6]
+
+
 def test_a_new_relay_goes_on_from_the_streams_head(root: Root, publisher: Publisher, redis_client: Any) -> None:
     write_log(root, WORKCELL, numbered(700))
     pump(LogRelay(root, WORKCELL, publisher))

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -125,6 +128,20 @@ def test_a_writer_that_was_closed_writes_again(tmp_path: Path) -> None:
     writer.error("two")
     writer.close()
     assert len(lines_of(tmp_path / "new" / "dir" / "log")) == 2
+
+
+def test_every_emit_that_had_returned_is_in_the_log_after_200_kills(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-m", "support.kill_points", str(path), "200", "1"]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
+    returned: list[int] = json.loads(done.stdout)
+    found: dict[int, list[int]] = {}
+    for event in read_telemetry_events(path):
+        found.setdefault(event["writer"], []).append(event["number"])
+    for writer, count in enumerate(returned):
+        assert found[writer][:count] == list(range(count))
+        assert len(found[writer]) <= count + 1  # the one whose emit was cut short may be there too
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────

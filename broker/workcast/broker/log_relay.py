@@ -109,7 +109,7 @@ class LogRelay:
         mark = self._mark
         if mark is None or mark == self._checkpointed or self._fold.offset != mark.head:
             return
-        state = {"epoch": mark.epoch, "head": mark.head, "crc": mark.crc, "fold": self._fold.model_dump(mode="json")}
+        state = {"epoch": mark.epoch, "head": mark.head, "crc": mark.crc, "fold": self._fold.to_state()}
         self._root.write_state(f"{self.workcell}.checkpoint", json.dumps(state))
         self._checkpointed = mark
 
@@ -170,7 +170,7 @@ class LogRelay:
         if not isinstance(epoch, int) or not isinstance(head, int) or not isinstance(crc, int):
             return None, None
         try:
-            return Mark(epoch, head, crc), Fold.model_validate(state.get("fold"))
+            return Mark(epoch, head, crc), Fold.from_state(state.get("fold"))
         except ValidationError:
             return Mark(epoch, head, crc), None
 

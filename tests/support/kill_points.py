@@ -1,0 +1,57 @@
+"""A program that forks writers and kills each at a random moment, so that 200 of them take seconds and not minutes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+from pathlib import Path
+
+from workcast.producer import TelemetryWriter
+
+
+def write(path: Path, writer_id: int, told: int) -> None:
+    """Emit without end; tell on a pipe each number whose emit has returned."""
+    with TelemetryWriter(path, {"workcell_id": "wc"}) as writer:
+        number = 0
+        while True:
+            writer.response_chunk("x" * (number * 131 % 5000), writer=writer_id, number=number)
+            os.write(told, b".")
+            number += 1
+
+
+def kill_one(path: Path, writer_id: int, after: int) -> int:
+    """Fork a writer, kill it some time after so many emits; how many had returned."""
+    heard, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(heard)
+        try:
+            write(path, writer_id, told)
+        finally:
+            os._exit(1)
+    os.close(told)
+    count = 0
+    while count < after:
+        count += len(os.read(heard, after - count))
+    for _ in range(random.randrange(2000)):  # somewhere within the emits that follow
+        pass
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    while piece := os.read(heard, 65536):
+        count += len(piece)
+    os.close(heard)
+    return count
+
+
+def main() -> None:
+    path, points = Path(sys.argv[1]), int(sys.argv[2])
+    random.seed(int(sys.argv[3]))
+    returned = [kill_one(path, point, random.randrange(1, 30)) for point in range(points)]
+    sys.stdout.write(json.dumps(returned))
+
+
+if __name__ == "__main__":
+    main()
