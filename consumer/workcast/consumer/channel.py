@@ -6,8 +6,12 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import Final
 
 from workcast.consumer.frame import Frame, build_frame, split
+
+_FIRST_GUESS: Final = 2048
+"""Bytes of a line, until lines were seen."""
 
 
 class Channel:
@@ -22,10 +26,14 @@ class Channel:
         self.base = 0
         self.head = 0
         self.loaded = False
+        """Whether the position is in force; if not, the broker must be asked."""
+        self.heard: tuple[int, int] | None = None
+        """The epoch and end that the feed told of last, while the position was not in force."""
         self._ring: deque[Frame] = deque()
         self._size = 0
         self._ring_bytes = ring_bytes
         self._frame_bytes = frame_bytes
+        self._line_bytes = _FIRST_GUESS
         self._listeners: set[Callable[[], None]] = set()
 
     @property
@@ -42,6 +50,9 @@ class Channel:
 
     def set_position(self, epoch: int, base: int, head: int) -> None:
         """Take over what the broker says: another epoch forgets everything, a greater head is believed."""
+        heard, self.heard = self.heard, None
+        if heard is not None and heard[0] == epoch:
+            head = max(head, heard[1])  # published after the broker gave its answer
         if epoch != self.epoch:
             self._clear()
             self.epoch, self.base, self.head = epoch, base, head
@@ -50,7 +61,7 @@ class Channel:
             if head > self.head:
                 self._clear()  # the ring would have a hole before the new head
                 self.head = head
-        self.loaded = True
+        self.loaded = heard is None or heard[0] == epoch  # else the feed has overtaken the answer
         self.notify()
 
     def push(self, offset: int, lines: Sequence[bytes]) -> None:
@@ -83,6 +94,14 @@ class Channel:
         if frame.offset == offset:
             return frame
         return build_frame(self.workcell, self.epoch, offset, self.head, frame.lines[offset - frame.offset :])
+
+    def lines_for(self, size: int, most: int) -> int:
+        """How many lines to ask for that ``size`` bytes are to be filled with: what is too much is read in vain."""
+        return max(1, min(size // self._line_bytes + 1, most))
+
+    def saw(self, lines: Sequence[bytes]) -> None:
+        """Learn from lines that were read how long they are hereabouts."""
+        self._line_bytes = max(1, sum(map(len, lines)) // len(lines))
 
     def notify(self) -> None:
         """Wake every viewer of this workcell."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,9 +21,10 @@ from workcast.broker.event import format_timestamp
 from workcast.broker.history import History
 from workcast.broker.root import Root
 from workcast.broker.summary import Summary
+from workcast.broker.wire import inspect
 from workcast.consumer.guard import LOOPBACK, Guard
 from workcast.consumer.hub import Hub
-from workcast.consumer.protocol import SUBPROTOCOL, EventPage, Workcell, Workcells
+from workcast.consumer.protocol import SUBPROTOCOL, EventPage, Limits, Workcell, Workcells
 from workcast.consumer.session import Session
 from workcast.consumer.settings import GatewaySettings
 
@@ -47,7 +48,7 @@ def create_app(hub: Hub, history: History, root: Root, settings: GatewaySettings
                 await task
 
     app = FastAPI(title="workcast", version=version("workcast"), lifespan=lifespan, docs_url=None, redoc_url=None)
-    _add_api(app, hub, history, root)
+    _add_api(app, hub, history, root, settings.limits())
 
     @app.get("/healthz", responses={503: {"description": "Nothing comes from the broker; says why."}})
     async def healthz(response: Response) -> dict[str, str]:
@@ -63,6 +64,11 @@ def create_app(hub: Hub, history: History, root: Root, settings: GatewaySettings
         await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
         await Session(SocketTransport(socket), hub, settings.limits()).run()
 
+    @app.websocket("/{path:path}")
+    async def no_stream(socket: WebSocket) -> None:
+        # Before the files, which would take it for a request.
+        await socket.send_denial_response(PlainTextResponse("the only WebSocket here is /api/stream\n", 404))
+
     if (_STATIC / "index.html").exists():
         app.mount("/", StaticFiles(directory=_STATIC, html=True))
     else:
@@ -71,10 +77,10 @@ def create_app(hub: Hub, history: History, root: Root, settings: GatewaySettings
         async def not_built() -> PlainTextResponse:
             return PlainTextResponse(_NOT_BUILT, 503)
 
-    return Guard(app, LOOPBACK | {settings.host})
+    return Guard(app, LOOPBACK | {settings.host.lower()})
 
 
-def _add_api(app: FastAPI, hub: Hub, history: History, root: Root) -> None:
+def _add_api(app: FastAPI, hub: Hub, history: History, root: Root, limits: Limits) -> None:
     @app.get("/api/workcells", response_model=Workcells)
     async def list_workcells() -> Workcells:
         """Every workcell that has a directory here or is known to the broker."""
@@ -105,10 +111,8 @@ def _add_api(app: FastAPI, hub: Hub, history: History, root: Root) -> None:
         limit = min(limit, head - offset)
         lines: list[bytes] = []
         if limit > 0:
-            try:
+            with _http_errors():
                 lines = await asyncio.to_thread(history.read, workcell, epoch, offset, limit, _PAGE_BYTES)
-            except EpochError as error:
-                raise HTTPException(409, str(error)) from error
         body = b'{"epoch":%d,"base":%d,"head":%d,"offset":%d,"events":[%s]}' % (
             epoch, base, head, offset, b",".join(lines),
         )  # fmt: skip
@@ -121,34 +125,41 @@ def _add_api(app: FastAPI, hub: Hub, history: History, root: Root) -> None:
         if channel is None:
             raise _unknown(workcell)
         if not channel.base <= offset < channel.head:
-            raise HTTPException(404, f"expected an offset in {channel.base}…{channel.head - 1}, got {offset}")
-        try:
+            raise HTTPException(404, f"expected an offset from {channel.base} to below {channel.head}, got {offset}")
+        with _http_errors():
             lines = await asyncio.to_thread(history.read_lines, workcell, channel.epoch, offset, 1)
-        except EpochError as error:
-            raise HTTPException(409, str(error)) from error
         if not lines:
             raise HTTPException(404, f"the log of {workcell} is not here; its stream holds the newest events")
-        return Response(lines[0], media_type="application/json")
+        media_type = "application/octet-stream" if inspect(lines[0])[1] is None else "application/json"
+        return Response(lines[0], media_type=media_type)
 
     @app.get("/api/session")
     async def get_session() -> dict[str, Any]:
         """Whom the gateway takes the caller for, and what it serves."""
-        return {"viewer": "local", "version": version("workcast"), "protocol": SUBPROTOCOL}
+        return {
+            "viewer": "local", "version": version("workcast"), "protocol": SUBPROTOCOL,
+            "limits": limits.model_dump(),
+        }  # fmt: skip
 
 
 def describe(hub: Hub, root: Root, workcell: str) -> Workcell:
     """A workcell as directory and broker know it; looks at the file system, so not for the event loop."""
     summary = Summary.model_validate(hub.fleet.get(workcell) or {"id": workcell})
-    path = root.workcell(workcell)
-    here = root.holds(workcell)
+    created, telemetry, proof, logs = None, False, False, False
+    if _is_here(root, workcell):
+        path = root.workcell(workcell)
+        with contextlib.suppress(OSError):  # it may be removed at any time
+            created = format_timestamp(datetime.fromtimestamp(path.stat().st_ctime, UTC))
+            telemetry, proof = root.log(workcell).exists(), (path / "proof.json").exists()
+            logs = (path / "logs").is_dir()
     return Workcell(
         id=workcell,
         issueId=summary.issue_id,
         toolchain=summary.agent,
-        created=format_timestamp(datetime.fromtimestamp(path.stat().st_ctime, UTC)) if here else None,
-        hasTelemetry=here and root.log(workcell).exists(),
-        hasProof=here and (path / "proof.json").exists(),
-        hasLogs=here and (path / "logs").is_dir(),
+        created=created,
+        hasTelemetry=telemetry,
+        hasProof=proof,
+        hasLogs=logs,
         summary=summary,
     )
 
@@ -158,6 +169,17 @@ def _is_here(root: Root, workcell: str) -> bool:
         return root.holds(workcell)
     except WorkcellIdError:
         return False
+
+
+@contextlib.contextmanager
+def _http_errors() -> Generator[None]:
+    """Why a log cannot be read now, as an answer."""
+    try:
+        yield
+    except EpochError as error:
+        raise HTTPException(409, str(error)) from error
+    except OSError as error:
+        raise HTTPException(503, f"the log cannot be read: {error.strerror}") from error
 
 
 def _unknown(workcell: str) -> HTTPException:

@@ -6,8 +6,8 @@ a socket to a server on the loopback interface, and a name of that site can be m
 
 from __future__ import annotations
 
+import re
 from typing import Final
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -20,6 +20,7 @@ CONTENT_SECURITY_POLICY: Final = "; ".join((
     "font-src 'self'", "manifest-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
     "require-trusted-types-for 'script'", "trusted-types 'none'",
 ))  # fmt: skip
+_HOST: Final = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 _HEADERS: Final = {
     "content-security-policy": CONTENT_SECURITY_POLICY,
     "x-content-type-options": "nosniff",
@@ -32,26 +33,18 @@ _HEADERS: Final = {
 def refusal(headers: Headers, hosts: frozenset[str]) -> str | None:
     """Why a request with these headers is refused, in a sentence; None if it is let in.
 
-    ``hosts`` are the names this server goes by, without a port. A request without an Origin is no browser's.
+    ``hosts`` are the names this server goes by, in lower case and without a port. A request without an Origin is no
+    browser's.
     """
-    host = headers.get("host", "")
-    name = _name(host)
-    if name is None or name not in hosts:
-        return f"expected a Host among {', '.join(sorted(hosts))}, got {host[:200]!r}"
-    origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-        return f"expected no Origin or that of {host}, got {origin[:200]!r}"
+    given = headers.getlist("host")
+    host = given[0].lower() if len(given) == 1 else ""
+    match = _HOST.fullmatch(host)
+    if match is None or match["name"].strip("[]") not in hosts:
+        return f"expected one Host among {', '.join(sorted(hosts))}, got {', '.join(given)[:200]!r}"
+    origins = headers.getlist("origin")
+    if any(origin.lower() not in (f"http://{host}", f"https://{host}") for origin in origins):
+        return f"expected no Origin or that of {host}, got {', '.join(origins)[:200]!r}"
     return None
-
-
-def _name(host: str) -> str | None:
-    """The host's name without its port, in lower case; None if it is malformed."""
-    try:
-        parts = urlsplit(f"//{host}")
-        _ = parts.port
-    except ValueError:
-        return None
-    return None if parts.username is not None or parts.path else parts.hostname
 
 
 class Guard:
@@ -71,7 +64,7 @@ class Guard:
             return
 
         async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 

@@ -11,9 +11,9 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeVar
 
-from pydantic_core import from_json
+from pydantic import ValidationError
 
 from workcast.broker.errors import BrokerError, EpochError, WorkcellIdError
 from workcast.broker.history import Extent
@@ -29,7 +29,11 @@ _BLOCK_MS: Final = 2000
 _SWEEP_SECONDS: Final = 5.0
 _FLEET_SECONDS: Final = 0.25
 _READ_COUNT: Final = 512
+_ANSWER_SECONDS: Final = 10.0
+"""A broker that does not answer for so long, or after a block for so long, is away: TCP alone may never say so."""
 _MAX_BACKOFF_SECONDS: Final = 1.0
+
+T = TypeVar("T")
 
 logger = logging.getLogger("workcast.hub")
 
@@ -59,6 +63,10 @@ class Archive(Protocol):
 
     def extent(self, workcell: str, /) -> Extent | None: ...
 
+    def synced_extent(self, workcell: str, /) -> Extent | None:
+        """Like ``extent``, and what it tells of is on disk."""
+        ...
+
     def read(self, workcell: str, epoch: int, offset: int, limit: int, /) -> list[bytes]: ...
 
 
@@ -74,53 +82,94 @@ class Missing:
 class Hub:
     """Everything viewers read from. Runs in one event loop; :meth:`run` is its only task."""
 
-    def __init__(self, source: Source, archive: Archive, ring_bytes: int, frame_bytes: int) -> None:
+    def __init__(
+        self,
+        source: Source,
+        archive: Archive,
+        ring_bytes: int,
+        frame_bytes: int,
+        *,
+        sweep_seconds: float = _SWEEP_SECONDS,
+        answer_seconds: float = _ANSWER_SECONDS,
+    ) -> None:
         self.fleet = Fleet()
-        self.broker_error: str | None = "not connected yet"
-        """Why nothing comes from the broker now; None while it does."""
         self._source = source
         self._archive = archive
         self._ring_bytes = ring_bytes
         self._frame_bytes = frame_bytes
+        self._sweep_seconds = sweep_seconds
+        self._answer_seconds = answer_seconds
         self._channels: dict[str, Channel] = {}
         self._dirty: set[str] = set()
+        self._missed: set[str] = set()
+        """Workcells of the fleet that the last sweep found nowhere."""
+        self._after: str | None = None
+        """Where to go on in the feed; None: not connected."""
+        self._troubles: dict[str, str] = {"feed": "not connected yet"}
+        """What fails now, by the task that it fails in."""
         self._reads: dict[tuple[str, int, int], asyncio.Task[Frame | Missing | None]] = {}
+        self._loads: dict[Channel, asyncio.Task[bool]] = {}
+
+    @property
+    def broker_error(self) -> str | None:
+        """Why events do not reach us now; None while they do."""
+        return next(iter(self._troubles.values()), None)
 
     # ── living ───────────────────────────────────────────────────────────────────────────────────────────────────────
     async def run(self) -> None:
         """Read the feed, compare heads, and keep the fleet, until cancelled. Whatever fails is tried again."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._forever(self._follow_feed))
-            tasks.create_task(self._forever(self._sweep))
-            tasks.create_task(self._forever(self._refresh_fleet))
+            tasks.create_task(self._forever("feed", self._follow_feed))
+            tasks.create_task(self._forever("heads", self._sweep))
+            tasks.create_task(self._forever("fleet", self._refresh_fleet))
 
-    async def _forever(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _forever(self, name: str, turn: Callable[[], Awaitable[None]]) -> None:
+        """Repeat ``turn``. No error ends it: a gateway that looks alive and hears nothing is worse than any of them."""
         backoff = 0.0
         while True:
             try:
-                await work()
-                backoff = 0.0
-            except BrokerError as error:
-                if self.broker_error is None:
-                    logger.warning("%s", error)
-                self.broker_error = str(error)
+                await turn()
+            except Exception as error:
+                known = isinstance(error, BrokerError)
+                reason = str(error) if known else f"{type(error).__name__}: {error}"
+                if reason not in self._troubles.values():
+                    logger.warning("%s", reason, exc_info=None if known else error)
+                self._troubles[name] = reason
+                if name == "feed":
+                    self._after = None
                 backoff = min(max(2 * backoff, 0.05), _MAX_BACKOFF_SECONDS)
                 await asyncio.sleep(backoff)
+            else:
+                backoff = 0.0
+                self._troubles.pop(name, None)
+
+    async def _ask(self, question: Awaitable[T]) -> T:
+        """The broker's answer to ``question``.
+
+        Raises:
+            BrokerError: it cannot be reached, or does not answer.
+        """
+        try:
+            async with asyncio.timeout(self._answer_seconds):
+                return await question
+        except TimeoutError as error:
+            raise BrokerError(f"no answer from Redis for {self._answer_seconds:g} s; is it stopped?") from error
 
     async def _follow_feed(self) -> None:
-        """Read one feed for as long as the connection holds."""
-        await self._source.check()
-        after = await self._source.feed_end(0)
-        await self._compare_heads()  # whatever came while nobody was reading the feed
-        if self.broker_error is not None:
-            logger.info("connected to the broker")
-        self.broker_error = None
-        while True:
-            after, entries = await self._source.read_feed(0, after, _FEED_COUNT, _BLOCK_MS)
-            if not entries and after > await self._source.feed_end(0):
-                return  # the feed began anew (flushed, failed over): a cursor past its end would wait for ever
-            self._distribute(entries)
-            await asyncio.sleep(0)  # the viewers' turn, before the next batch
+        """Find the feed's end, or read what came after the last turn."""
+        if self._after is None:
+            await self._ask(self._source.check())
+            after = await self._ask(self._source.feed_end(0))
+            await self._compare_heads()  # whatever came while nobody was reading the feed
+            self._after = after
+            return
+        after, entries = await self._ask(self._source.read_feed(0, self._after, _FEED_COUNT, _BLOCK_MS))
+        if not entries and _id(after) > _id(await self._ask(self._source.feed_end(0))):
+            self._after = None  # the feed began anew (flushed, failed over): a cursor past its end would wait for ever
+            return
+        self._after = after
+        self._distribute(entries)
+        await asyncio.sleep(0)  # the viewers' turn, before the next batch
 
     def _distribute(self, entries: Iterable[FeedEntry]) -> None:
         """Give each watched workcell's consecutive events to its channel as one run."""
@@ -141,24 +190,38 @@ class Hub:
 
     def _take(self, workcell: str, epoch: int, offset: int, lines: list[bytes]) -> None:
         channel = self._channels[workcell]
-        if channel.epoch == epoch:
+        if channel.loaded and channel.epoch == epoch:
             channel.push(offset, lines)
-        elif channel.loaded:
+            return
+        channel.heard = (epoch, offset + len(lines))
+        if channel.loaded:
             channel.loaded = False  # another epoch: ask the broker which one is in force
             channel.notify()
 
     async def _sweep(self) -> None:
-        await asyncio.sleep(_SWEEP_SECONDS)
+        await asyncio.sleep(self._sweep_seconds)
         for workcell in [name for name, channel in self._channels.items() if not channel.watched]:
             del self._channels[workcell]
         await self._compare_heads()
-        self._dirty.update(await self._ids())
+        ids = await self._ids()
+        self._dirty.update(ids)
+        # Gone at two sweeps in a row: after a flush the relay tells of its workcells again within a few seconds.
+        gone = set(self.fleet.ids()) - ids
+        self.fleet.update({}, removed=gone & self._missed)
+        self._missed = gone
 
     async def _compare_heads(self) -> None:
         names = list(self._channels)
-        for name, position in zip(names, await self._source.positions(names) if names else [], strict=True):
+        if not names:
+            return
+        for name, position in zip(names, await self._ask(self._source.positions(names)), strict=True):
             channel = self._channels.get(name)
-            if channel is not None and position.epoch is not None:
+            if channel is None or position.epoch is None:
+                continue
+            if channel.loaded and channel.epoch != position.epoch:
+                channel.loaded = False  # perhaps an answer that the feed has overtaken: ask anew
+                channel.notify()
+            elif channel.loaded:
                 channel.set_position(position.epoch, position.base, position.head)
 
     async def _refresh_fleet(self) -> None:
@@ -168,7 +231,7 @@ class Hub:
         dirty, self._dirty = self._dirty, set()
         if dirty:
             try:
-                found = await self._source.summaries(sorted(dirty))
+                found = await self._ask(self._source.summaries(sorted(dirty)))
             except BrokerError:
                 self._dirty |= dirty
                 raise
@@ -177,14 +240,16 @@ class Hub:
 
     def _summary(self, workcell: str, data: bytes | None) -> dict[str, Any]:
         if data is not None:
-            summary: dict[str, Any] = from_json(data)
-            return summary
+            try:
+                return Summary.model_validate_json(data).model_dump(mode="json")
+            except ValidationError as error:
+                logger.warning("the summary of %s in the broker is malformed: %s", workcell, error.errors()[0]["msg"])
         known = self.fleet.get(workcell)  # the broker has forgotten; the relay will tell it again
         return dict(known) if known is not None else Summary(id=workcell).model_dump(mode="json")
 
     async def _ids(self) -> set[str]:
         here = await asyncio.to_thread(self._archive.ids)
-        return {*here, *await self._source.workcells()}
+        return {*here, *await self._ask(self._source.workcells())}
 
     # ── what sessions ask ────────────────────────────────────────────────────────────────────────────────────────────
     async def open(self, workcell: str) -> Channel | None:
@@ -193,30 +258,54 @@ class Hub:
             check_workcell_id(workcell)
         except WorkcellIdError:
             return None
-        channel = self._channels.get(workcell)
-        if channel is None:
-            # In place before the broker is asked, so that what the feed brings meanwhile is not missed.
-            channel = self._channels[workcell] = Channel(workcell, self._ring_bytes, self._frame_bytes)
-        if not channel.loaded and not await self.load(channel):
-            if not channel.watched and self._channels.get(workcell) is channel:
+        while True:
+            channel = self._channels.get(workcell)
+            if channel is None:
+                # In place before the broker is asked, so that what the feed brings meanwhile is not missed.
+                channel = self._channels[workcell] = Channel(workcell, self._ring_bytes, self._frame_bytes)
+            known = channel.loaded or await self.load(channel)
+            if self._channels.get(workcell) is not channel:
+                continue  # swept away meanwhile: nobody would feed it
+            if known:
+                return channel
+            if not channel.watched:
                 del self._channels[workcell]
             return None
-        return channel
 
     async def load(self, channel: Channel) -> bool:
-        """Ask the broker, or else the log, which epoch and head are in force; False if neither knows the workcell."""
+        """Ask the broker, or else the log, which epoch and head are in force; False if neither knows the workcell.
+
+        One question serves all who ask meanwhile.
+        """
+        task = self._loads.get(channel)
+        if task is None:
+            task = self._loads[channel] = asyncio.create_task(self._load(channel))
+            task.add_done_callback(lambda _: self._loads.pop(channel, None))
+        return await asyncio.shield(task)
+
+    async def _load(self, channel: Channel) -> bool:
+        channel.heard = None
+        away = False
         try:
-            position = (await self._source.positions([channel.workcell]))[0]
+            position = (await self._ask(self._source.positions([channel.workcell])))[0]
         except BrokerError:
-            position = Position(None, 0, None)
+            position, away = Position(None, 0, None), True
         if position.epoch is not None:
             channel.set_position(position.epoch, position.base, position.head)
             return True
-        extent = await asyncio.to_thread(self._archive.extent, channel.workcell)
+        try:
+            ask = self._archive.synced_extent if away else self._archive.extent
+            extent = await asyncio.to_thread(ask, channel.workcell)
+        except OSError as error:
+            logger.warning("the log of %s cannot be read: %s", channel.workcell, error)
+            extent = None
         if extent is None:
-            return False
-        # Nothing is published, so nothing may be shown yet: the relay will tell the head.
-        channel.set_position(extent.epoch, extent.base, max(channel.head, extent.base))
+            channel.loaded = channel.watched  # its viewers keep what they have, until the feed tells of it again
+            return channel.loaded
+        # While the broker is there, nothing may be shown yet: the relay will tell the head. While it is not, everything
+        # that a crash cannot take back.
+        shown = channel.head if extent.epoch == channel.epoch else 0
+        channel.set_position(extent.epoch, extent.base, max(shown, extent.end if away else extent.base))
         return True
 
     async def fetch(self, channel: Channel, offset: int) -> Frame | Missing | None:
@@ -239,21 +328,35 @@ class Hub:
         if offset < channel.base:
             return Missing(offset, channel.base, "pruned")
         first, lines = offset, list[bytes]()
+        count = min(head - offset, channel.lines_for(self._frame_bytes, _READ_COUNT))
         with contextlib.suppress(BrokerError):
-            first, lines = await self._source.read_stream(workcell, epoch, offset, min(head - offset, _READ_COUNT))
+            first, lines = await self._ask(self._source.read_stream(workcell, epoch, offset, count))
         if not lines or first > offset:
-            limit = min((first if lines else head) - offset, _READ_COUNT)
-            try:
-                older = await asyncio.to_thread(self._archive.read, workcell, epoch, offset, limit)
-            except EpochError:
-                await self.load(channel)
-                older = []
-                if channel.epoch != epoch:
-                    return None
+            limit = min((first if lines else head) - offset, count)
+            older = await self._read_archive(channel, epoch, offset, limit)
+            if channel.epoch != epoch:
+                return None
             if not older:
-                return Missing(offset, first if lines else head, "unavailable")
+                return Missing(offset, min(first, head) if lines else head, "unavailable")
             lines = older
         if channel.epoch != epoch:
             return None
         run = next(iter(split(lines, self._frame_bytes)))
+        channel.saw(run)
         return build_frame(workcell, epoch, offset, max(channel.head, offset + len(run)), run)
+
+    async def _read_archive(self, channel: Channel, epoch: int, offset: int, limit: int) -> list[bytes]:
+        """Lines of the log; none if it has another epoch, or cannot be read."""
+        try:
+            return await asyncio.to_thread(self._archive.read, channel.workcell, epoch, offset, limit)
+        except EpochError:
+            await self.load(channel)
+        except OSError as error:
+            logger.warning("the log of %s cannot be read: %s", channel.workcell, error)
+        return []
+
+
+def _id(text: str) -> tuple[int, int]:
+    """A stream ID as Redis orders it."""
+    milliseconds, _, sequence = text.partition("-")
+    return int(milliseconds), int(sequence)

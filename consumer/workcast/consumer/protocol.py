@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, StrictInt, StrictStr, Tag, TypeAdapter
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    Tag,
+    TypeAdapter,
+)
 
 from workcast.broker.json_value import as_object
 from workcast.broker.summary import Summary
@@ -14,6 +25,16 @@ SUBPROTOCOL: Final = "workcast.v1"
 
 Offset = Annotated[StrictInt, Field(ge=0, lt=2**53)]
 Epoch = Annotated[StrictInt, Field(ge=0, lt=2**48)]
+
+
+def _is_bool(value: object) -> object:
+    if not isinstance(value, bool):
+        raise ValueError(f"expected true, got {type(value).__name__}")  # noqa: TRY004 - pydantic takes no TypeError
+    return value
+
+
+Yes = Annotated[Literal[True], BeforeValidator(_is_bool)]
+"""``true``, and not the number that equals it in Python."""
 ErrorCode = Literal[
     "bad_message", "unknown_op", "unknown_workcell", "bad_cursor", "too_many_subscriptions", "origin_conflict"
 ]
@@ -50,7 +71,7 @@ class Subscribe(Message):
 
 class SubscribeFleet(Message):
     op: Literal["subscribe"]
-    fleet: Literal[True]
+    fleet: Yes
 
 
 class Unsubscribe(Message):
@@ -60,7 +81,7 @@ class Unsubscribe(Message):
 
 class UnsubscribeFleet(Message):
     op: Literal["unsubscribe"]
-    fleet: Literal[True]
+    fleet: Yes
 
 
 class Follow(Message):
@@ -79,7 +100,8 @@ ClientMessage = Subscribe | SubscribeFleet | Unsubscribe | UnsubscribeFleet | Fo
 
 
 def _shape(value: object) -> str:
-    fields = as_object(value) or vars(value)
+    fields = as_object(value)
+    fields = vars(value) if fields is None else fields
     op = str(fields.get("op"))
     return f"{op}_fleet" if "fleet" in fields and op in ("subscribe", "unsubscribe") else op
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from pydantic import BaseModel, ValidationError
@@ -45,6 +45,7 @@ _MAX_REPLIES: Final = 64
 _FLEET_PAGE: Final = 500
 _PACE_SECONDS: Final = 0.25
 """Fleet changes and heads for viewers that do not follow come at most four times a second."""
+_EXPECTED_FROM: Final = 'expected "start", "tail", {"last":200} or {"epoch":E,"offset":N}, whole numbers from 0 on'
 _OPS: Final = frozenset(("subscribe", "unsubscribe", "follow", "ping"))
 
 
@@ -60,6 +61,25 @@ class Transport(Protocol):
     async def close(self, code: int, reason: str) -> None: ...
 
 
+class Pace:
+    """Lets something happen at most once in a while."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def ready(self, wake: Callable[[], None]) -> bool:
+        """Whether the time has come; if not, ``wake`` is called once when it has."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._due:
+            self._due = loop.time() + self._seconds
+            return True
+        if self._timer is None or self._timer.when() < self._due:
+            self._timer = loop.call_at(self._due, wake)
+        return False
+
+
 @dataclass(slots=True)
 class Subscription:
     """Where one viewer is in one workcell."""
@@ -70,6 +90,8 @@ class Subscription:
     told_live: bool = False
     follow: bool = True
     told_head: int = -1
+    pace: Pace = field(default_factory=lambda: Pace(_PACE_SECONDS))
+    """Of its ``head`` messages."""
 
 
 class Session:
@@ -84,10 +106,10 @@ class Session:
         """The summaries this viewer has; None while it is not subscribed to the fleet."""
         self._fleet_paged = False
         self._fleet_dirty = False
+        self._fleet_pace = Pace(_PACE_SECONDS)
         self._replies: deque[BaseModel] = deque()
         self._room = asyncio.Event()
         self._wake = asyncio.Event()
-        self._paces: dict[str, float] = {}
 
     async def run(self) -> None:
         """Greet, then serve until the viewer closes or breaks the protocol."""
@@ -119,7 +141,7 @@ class Session:
     async def _take(self, message: str | bytes) -> bool:
         """Act on one message; False if it broke the protocol and the socket was closed."""
         try:
-            value = as_object(from_json(message)) if isinstance(message, str) else None
+            value = as_object(from_json(message, allow_inf_nan=False)) if isinstance(message, str) else None
         except ValueError:
             value = None
         if value is None:
@@ -127,20 +149,22 @@ class Session:
             return False
         workcell = value.get("workcell")
         workcell = workcell if isinstance(workcell, str) else None
-        if value.get("op") not in _OPS:
-            expected = ", ".join(sorted(_OPS))
+        op = value.get("op")
+        if not isinstance(op, str) or op not in _OPS:
             self._error(
-                "unknown_op", f"expected one of the ops {expected}, got {str(value.get('op'))[:80]!r}", workcell
+                "unknown_op", f"expected one of the ops {', '.join(sorted(_OPS))}, got {str(op)[:80]!r}", workcell
             )
             return True
         try:
             await self._act(client_messages.validate_python(value))
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in problem["loc"][1:])
-            bad_cursor = "from" in problem["loc"] and isinstance(value.get("from"), dict)
-            code: ErrorCode = "bad_cursor" if bad_cursor else "bad_message"
-            self._error(code, f"{value['op']}: {where or 'message'}: {problem['msg']}", workcell)
+            if "from" in problem["loc"]:
+                code: ErrorCode = "bad_cursor" if isinstance(value.get("from"), dict) else "bad_message"
+                self._error(code, f"{op}: from: {_EXPECTED_FROM}", workcell)
+            else:
+                where = ".".join(str(part) for part in problem["loc"][1:])
+                self._error("bad_message", f"{op}: {where or 'message'}: {problem['msg']}", workcell)
         return True
 
     async def _act(self, message: object) -> None:
@@ -215,10 +239,13 @@ class Session:
         """Send whatever there is, one message at a time in turn over the workcells, then wait to be woken."""
         while True:
             self._wake.clear()
-            busy = await self._flush()
+            busy = False
             for workcell in tuple(self._subscriptions):
+                # Before each: it may have been replaced while another's turn was on, and the answer goes first.
+                busy |= await self._flush()
                 busy |= await self._advance(workcell)
             busy |= await self._send_fleet()
+            busy |= await self._flush()
             if not busy:
                 await self._wake.wait()
 
@@ -227,9 +254,10 @@ class Session:
         sent = False
         while self._replies:
             reply = self._replies.popleft()
+            if len(self._replies) <= _MAX_REPLIES:
+                self._room.set()
             await self._transport.send(reply.model_dump_json(exclude_none=True))
             sent = True
-        self._room.set()
         return sent
 
     async def _advance(self, workcell: str) -> bool:
@@ -244,6 +272,7 @@ class Session:
                 return True
         if channel.epoch != subscription.epoch:
             subscription.epoch, subscription.cursor, subscription.told_live = channel.epoch, channel.base, False
+            subscription.told_head = channel.head
             self._reply(Reset(workcell=workcell, epoch=channel.epoch, offset=channel.base, head=channel.head))
             return await self._flush()
         if not subscription.follow:
@@ -258,8 +287,9 @@ class Session:
 
     async def _send_events(self, workcell: str, subscription: Subscription) -> bool:
         found = await self._hub.fetch(subscription.channel, subscription.cursor)
-        if self._subscriptions.get(workcell) is not subscription or subscription.epoch != subscription.channel.epoch:
-            return True  # replaced, or reset, while it was fetched: look again
+        stale = subscription.epoch != subscription.channel.epoch or not subscription.follow
+        if stale or self._subscriptions.get(workcell) is not subscription:
+            return True  # reset, paused, replaced or gone while it was fetched: look again
         match found:
             case Frame():
                 subscription.cursor = found.end
@@ -281,7 +311,7 @@ class Session:
         head = subscription.channel.head
         if head == subscription.told_head:
             return False
-        if self._paced(workcell):
+        if subscription.pace.ready(self._wake.set):
             subscription.told_head = head
             self._reply(Head(workcell=workcell, epoch=subscription.epoch, head=head))
             return True
@@ -291,7 +321,7 @@ class Session:
         """Send a page of the fleet, or what changed, four times a second at most."""
         if self._seen is None or not self._fleet_dirty:
             return False
-        if self._fleet_paged and not self._paced("\0fleet"):
+        if not self._fleet_pace.ready(self._wake.set) and self._fleet_paged:
             return False
         self._fleet_dirty = False
         seen = self._seen
@@ -310,16 +340,6 @@ class Session:
     def _fleet_changed(self) -> None:
         self._fleet_dirty = True
         self._wake.set()
-
-    def _paced(self, key: str) -> bool:
-        """Whether the time has come for the next message of a kind; if not, wakes the writer when it has."""
-        loop = asyncio.get_running_loop()
-        now, due = loop.time(), self._paces.get(key, 0.0)
-        if now < due:
-            loop.call_at(due, self._wake.set)
-            return False
-        self._paces[key] = now + _PACE_SECONDS
-        return True
 
     def _reply(self, message: BaseModel) -> None:
         self._replies.append(message)

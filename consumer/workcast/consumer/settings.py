@@ -22,6 +22,8 @@ class GatewaySettings(BaseSettings):
     port: int = Field(default=DEFAULT_PORT, ge=0, le=65535)
     redis_url: str | None = None
     root: Path = Path()
+    redis_patience: float = Field(default=10.0, ge=0)
+    """Seconds for which a Redis server that cannot be reached at the start is tried."""
     max_message_bytes: int = Field(default=64 * 1024, ge=1024)
     """Of one message from a viewer; a larger one closes its socket with 1009."""
     max_subscriptions: int = Field(default=256, ge=1)

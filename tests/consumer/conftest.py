@@ -1,0 +1,26 @@
+"""Fixtures of the consumer's tests: a relay and a hub over the real server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+
+import pytest
+
+from support.viewers import running_hub, running_relay
+from workcast.broker.relay import Relay
+from workcast.broker.root import Root
+from workcast.consumer.hub import Hub
+
+
+@pytest.fixture
+def relay(root: Root, redis_url: str) -> Generator[Relay]:
+    """Relays the root for as long as the test runs."""
+    with running_relay(root, redis_url) as relay:
+        yield relay
+
+
+@pytest.fixture
+async def hub(root: Root, redis_url: str) -> AsyncGenerator[Hub]:
+    """Follows the broker for as long as the test runs."""
+    async with running_hub(root, redis_url) as hub:
+        yield hub

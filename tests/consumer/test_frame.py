@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workcast.broker.wire import wire
+from workcast.consumer.frame import build_frame, split
+
+LINES = st.lists(st.binary(max_size=300).map(lambda line: wire(line.replace(b"\n", b""))), min_size=1, max_size=20)
+
+
+@given(lines=LINES, epoch=st.integers(0, 2**48 - 1), offset=st.integers(0, 2**53), ahead=st.integers(0, 9))
+def test_a_frame_parses_to_exactly_its_lines(lines: list[bytes], epoch: int, offset: int, ahead: int) -> None:
+    end = offset + len(lines)
+    frame = build_frame("wc-1", epoch, offset, end + ahead, lines)
+    assert json.loads(frame.text) == {
+        "op": "events",
+        "workcell": "wc-1",
+        "epoch": epoch,
+        "offset": offset,
+        "head": end + ahead,
+        "events": [json.loads(line) for line in lines],
+    }
+    assert (frame.offset, frame.end, frame.lines) == (offset, end, tuple(lines))
+
+
+@given(lines=LINES)
+def test_a_frame_carries_the_bytes_of_its_lines_as_they_are(lines: list[bytes]) -> None:
+    frame = build_frame("wc-1", 1, 0, len(lines), lines)
+    assert frame.text.encode().endswith(b'"events":[' + b",".join(lines) + b"]}")
+
+
+def test_odd_spacing_survives_in_a_frame() -> None:
+    line = b'{ "type" :\t"x",  "n":1.0e0 , "s":"\\u0041" }'
+    assert line.decode() in build_frame("wc-1", 1, 0, 1, [line]).text
+
+
+@given(lines=st.lists(st.binary(max_size=60), max_size=30), max_bytes=st.integers(1, 150))
+def test_split_keeps_every_line_in_order_and_within_bounds(lines: list[bytes], max_bytes: int) -> None:
+    runs = list(split(lines, max_bytes))
+    assert [line for run in runs for line in run] == lines
+    for run in runs:
+        size = sum(len(line) + 1 for line in run)
+        assert run
+        assert size <= max_bytes or len(run) == 1
+
+
+@given(lines=st.lists(st.binary(max_size=60), max_size=30), max_bytes=st.integers(1, 150))
+def test_split_makes_no_run_shorter_than_it_must_be(lines: list[bytes], max_bytes: int) -> None:
+    runs = list(split(lines, max_bytes))
+    for run, following in pairwise(runs):
+        assert sum(len(line) + 1 for line in [*run, following[0]]) > max_bytes

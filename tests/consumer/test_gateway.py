@@ -1,0 +1,354 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin, Subprotocol
+
+from support.logs import event_line, write_log
+from support.viewers import running_relay
+from support.waiting import wait_until
+from workcast.broker.embedded import EmbeddedBroker
+from workcast.broker.history import History
+from workcast.broker.log import natural_epoch
+from workcast.broker.root import Root
+from workcast.broker.stream import Subscriber
+from workcast.broker.wire import wire
+from workcast.cli.up import RootArchive
+from workcast.consumer import gateway as gateway_module
+from workcast.consumer.gateway import create_app
+from workcast.consumer.guard import CONTENT_SECURITY_POLICY
+from workcast.consumer.hub import Hub
+from workcast.consumer.settings import GatewaySettings
+
+LINES = [event_line(n) for n in range(20)]
+EPOCH = natural_epoch(LINES[0])
+ODD = b'{ "type" :  "thinking"\t,"timestamp":"2026-01-01T00:00:00Z",   "content":"odd \\u0041  space" ,"n":1.0E+2}  '
+
+
+class Gateway(uvicorn.Server):
+    """The application on a free port, in a thread of its own."""
+
+    def __init__(self, root: Root, redis_url: str) -> None:
+        self._root, self._redis_url = root, redis_url
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.stream = f"ws://127.0.0.1:{self.port}/api/stream"
+        self._thread = threading.Thread(target=self._serve_here)
+
+    def _serve_here(self) -> None:
+        import asyncio
+
+        async def serve() -> None:
+            subscriber = Subscriber(self._redis_url)
+            settings = GatewaySettings(root=self._root.directory)
+            hub = Hub(
+                subscriber,
+                RootArchive(self._root, History(self._root)),
+                1 << 20,
+                settings.max_frame_bytes,
+                sweep_seconds=0.1,
+            )
+            super(Gateway, self).__init__(
+                uvicorn.Config(
+                    create_app(hub, History(self._root), self._root, settings),
+                    log_config=None,
+                    ws="websockets-sansio",
+                    ws_max_size=settings.max_message_bytes,
+                    ws_per_message_deflate=False,
+                    timeout_graceful_shutdown=2,
+                )
+            )
+            await self.serve(sockets=[self._socket])
+            await subscriber.aclose()
+
+        asyncio.run(serve())
+
+    @contextlib.contextmanager
+    def running(self) -> Generator[Gateway]:
+        self._thread.start()
+        try:
+            wait_until(lambda: getattr(self, "started", False))
+            yield self
+        finally:
+            self.should_exit = True
+            self._thread.join()
+
+
+@pytest.fixture
+def offline(root: Root, tmp_path: Path) -> Generator[Gateway]:
+    """A gateway whose broker is not there."""
+    with Gateway(root, f"unix://{tmp_path}/nothing.sock").running() as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def gateway(root: Root, redis_url: str, relay: object) -> Generator[Gateway]:
+    """A gateway over the real server, with a relay beside it."""
+    with Gateway(root, redis_url).running() as gateway:
+        wait_until(lambda: httpx.get(f"{gateway.url}/healthz").status_code == 200)
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def fixed(tmp_path_factory: pytest.TempPathFactory) -> Generator[Gateway]:
+    """A gateway that many tests look at: it shows one workcell, ``wc``, that has ``LINES``."""
+    root = Root(tmp_path_factory.mktemp("fixed"))
+    root.prepare()
+    with (
+        EmbeddedBroker(root) as broker,
+        running_relay(root, broker.url),
+        Gateway(root, broker.url).running() as gateway,
+    ):
+        publish(gateway, root, "wc", LINES)
+        yield gateway
+
+
+def get(gateway: Gateway, path: str, **options: Any) -> httpx.Response:
+    return httpx.get(gateway.url + path, **options)
+
+
+def publish(gateway: Gateway, root: Root, workcell: str, lines: list[bytes]) -> None:
+    """Write a log and wait until the gateway shows all of it."""
+    write_log(root, workcell, lines)
+    wait_until(lambda: get(gateway, f"/api/workcells/{workcell}/events").json().get("head") == len(lines))
+
+
+def receive_until(viewer: ClientConnection, op: str) -> list[dict[str, Any]]:
+    """Messages up to and with the first of this kind."""
+    messages: list[dict[str, Any]] = []
+    while not messages or messages[-1]["op"] != op:
+        messages.append(json.loads(viewer.recv(20)))
+    return messages
+
+
+# ── the line's own bytes ─────────────────────────────────────────────────────────────────────────────────────────────
+def test_odd_spacing_in_a_line_survives_from_the_log_to_the_socket(gateway: Gateway, root: Root) -> None:
+    path = root.log("wc")
+    path.parent.mkdir()
+    with path.open("wb") as file:
+        file.write(LINES[0] + b"\n" + ODD + b"\n")
+    wait_until(lambda: get(gateway, "/api/workcells/wc/events").json().get("head") == 2)
+    with connect(gateway.stream, compression=None) as viewer:
+        viewer.send(json.dumps({"op": "subscribe", "workcell": "wc", "from": {"epoch": EPOCH, "offset": 1}}))
+        while b'"op":"events"' not in (frame := viewer.recv(20, decode=False)):
+            pass
+    assert frame == (
+        b'{"op":"events","workcell":"wc","epoch":%d,"offset":1,"head":2,"events":[' % EPOCH + ODD + b"]}"
+    )  # fmt: skip
+
+
+# ── REST ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_workcells_are_listed_under_the_names_that_outside_clients_know(gateway: Gateway, root: Root) -> None:
+    publish(gateway, root, "wc", LINES)
+    root.workcell("empty").mkdir()
+    (root.workcell("wc") / "proof.json").touch()
+    (root.workcell("wc") / "logs").mkdir()
+    wait_until(lambda: get(gateway, "/api/workcells/wc").json()["summary"]["head"] == 20)
+    listed = {w["id"]: w for w in get(gateway, "/api/workcells").json()["workcells"]}
+    assert listed.keys() == {"wc", "empty"}
+    assert listed["wc"] == get(gateway, "/api/workcells/wc").json()
+    assert listed["wc"].keys() == {
+        "id", "issueId", "toolchain", "created", "speculateTag", "hasTelemetry", "hasProof", "hasLogs", "summary",
+    }  # fmt: skip
+    assert [listed["wc"][key] for key in ("hasTelemetry", "hasProof", "hasLogs")] == [True, True, True]
+    assert [listed["empty"][key] for key in ("hasTelemetry", "hasProof", "hasLogs")] == [False, False, False]
+    assert listed["wc"]["created"].endswith("Z")
+    assert listed["wc"]["summary"]["counts"] == {"response_chunk": 20}
+
+
+@pytest.mark.parametrize(
+    ("query", "offset", "until"),
+    [("", 0, 20), ("?offset=5&limit=3", 5, 8), ("?offset=18&limit=1000", 18, 20), ("?offset=20", 20, 20),
+     ("?offset=99", 99, 99)],
+)  # fmt: skip
+def test_a_page_of_events_is_what_the_log_has_there(fixed: Gateway, query: str, offset: int, until: int) -> None:
+    page = get(fixed, f"/api/workcells/wc/events{query}").json()
+    events = [json.loads(line) for line in LINES[offset:until]]
+    assert page == {"epoch": EPOCH, "base": 0, "head": 20, "offset": offset, "events": events}
+
+
+def test_a_page_below_the_base_begins_at_the_base(gateway: Gateway, root: Root) -> None:
+    write_log(root, "wc", [b'{"type":"log","epoch":9,"base":100}', *LINES])
+    wait_until(lambda: get(gateway, "/api/workcells/wc/events").json().get("head") == 120)
+    page = get(gateway, "/api/workcells/wc/events?offset=3&limit=2").json()
+    assert (page["epoch"], page["base"], page["offset"], len(page["events"])) == (9, 100, 100, 2)
+
+
+@pytest.mark.parametrize("query", ["offset=-1", "offset=x", "limit=0", "limit=1001", "limit=-5", f"offset={2**53}"])
+def test_an_impossible_offset_or_limit_is_422(fixed: Gateway, query: str) -> None:
+    assert get(fixed, f"/api/workcells/wc/events?{query}").status_code == 422
+
+
+def test_one_event_is_the_whole_line_however_long_and_odd(gateway: Gateway, root: Root) -> None:
+    long = event_line(1, "y" * 200_000)
+    publish(gateway, root, "wc", [ODD, long, b"no json \xff"])
+    assert get(gateway, "/api/workcells/wc/events/0").content == ODD
+    whole = get(gateway, "/api/workcells/wc/events/1")
+    assert whole.content == long
+    assert whole.headers["content-type"] == "application/json"
+    broken = get(gateway, "/api/workcells/wc/events/2")
+    assert broken.content == b"no json \xff"
+    assert broken.headers["content-type"] == "application/octet-stream"
+    page = get(gateway, "/api/workcells/wc/events").json()["events"]
+    assert page == [json.loads(wire(line)) for line in (ODD, long, b"no json \xff")]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/workcells/nobody", 404),
+        ("/api/workcells/nobody/events", 404),
+        ("/api/workcells/nobody/events/0", 404),
+        ("/api/workcells/wc/events/20", 404),
+        ("/api/workcells/wc/events/-1", 404),
+        ("/api/workcells/wc/events/x", 422),
+        ("/api/workcells/wc/events/" + "9" * 5000, 422),
+        ("/api/workcells/a%2Fb", 404),
+        ("/api/workcells/..%2F..%2Fetc", 404),
+        ("/api/workcells/%2e%2e", 404),
+        ("/api/workcells/%2e%2e/events", 404),
+        ("/api/workcells/.workcast/events", 404),
+        ("/api/workcells/%00/events", 404),
+        ("/api/workcells/" + "x" * 129, 404),
+        ("/api/nothing", 404),
+    ],
+)
+def test_what_is_not_there_is_said_to_be_so(fixed: Gateway, path: str, status: int) -> None:
+    url = httpx.URL(fixed.url).copy_with(raw_path=path.encode())
+    assert httpx.get(url).status_code == status
+
+
+def test_the_session_tells_version_protocol_and_limits(fixed: Gateway) -> None:
+    session = get(fixed, "/api/session").json()
+    assert session["protocol"] == "workcast.v1"
+    assert session["limits"] == GatewaySettings().limits().model_dump()
+
+
+def test_health_is_green_with_a_broker_and_red_with_the_reason_without(gateway: Gateway, root: Root) -> None:
+    assert get(gateway, "/healthz").json() == {"status": "ok"}
+
+
+def test_without_a_broker_health_is_red_and_history_is_there_all_the_same(offline: Gateway, root: Root) -> None:
+    write_log(root, "wc", LINES)
+    wait_until(lambda: "cannot reach Redis" in get(offline, "/healthz").json().get("reason", ""))
+    assert get(offline, "/healthz").status_code == 503
+    assert [w["id"] for w in get(offline, "/api/workcells").json()["workcells"]] == ["wc"]
+    page = get(offline, "/api/workcells/wc/events").json()
+    assert (page["epoch"], page["head"], page["events"]) == (EPOCH, 20, [json.loads(line) for line in LINES])
+    with connect(offline.stream) as viewer:
+        viewer.send('{"op":"subscribe","workcell":"wc","from":"start"}')
+        assert [message["op"] for message in receive_until(viewer, "live")] == ["hello", "subscribed", "events", "live"]
+
+
+# ── headers and files ────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    "path", ["/", "/healthz", "/api/workcells", "/api/workcells/nobody", "/api/workcells/a/events?limit=0", "/nothing"]
+)
+def test_every_response_has_the_policy_exactly_once(fixed: Gateway, path: str) -> None:
+    headers = get(fixed, path).headers
+    assert headers.get_list("content-security-policy") == [CONTENT_SECURITY_POLICY]
+    assert headers["x-content-type-options"] == "nosniff"
+    refused = get(fixed, path, headers={"Host": "evil.example"})
+    assert refused.status_code == 403
+    assert refused.headers.get_list("content-security-policy") == [CONTENT_SECURITY_POLICY]
+
+
+def test_without_the_built_files_the_page_says_how_to_get_them(
+    root: Root, redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(gateway_module, "_STATIC", tmp_path / "none")
+    with Gateway(root, redis_url).running() as gateway:
+        page = get(gateway, "/")
+        assert page.status_code == 503
+        assert "The dashboard is not built" in page.text
+
+
+def test_the_built_files_are_served_and_nothing_beside_them(
+    root: Root, redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    static = tmp_path / "static"
+    static.mkdir()
+    (static / "index.html").write_text("<!doctype html>the dashboard")
+    (static / "app.js").write_text("1")
+    (tmp_path / "secret").write_text("secret")
+    monkeypatch.setattr(gateway_module, "_STATIC", static)
+    with Gateway(root, redis_url).running() as gateway:
+        assert get(gateway, "/").text == "<!doctype html>the dashboard"
+        assert get(gateway, "/app.js").status_code == 200
+        for path in (b"/../secret", b"/%2e%2e/secret", b"/..%2fsecret", b"//secret"):
+            assert httpx.get(httpx.URL(gateway.url).copy_with(raw_path=path)).status_code == 404
+        with pytest.raises(InvalidStatus) as refused, connect(gateway.stream.replace("/api/stream", "/app.js")):
+            pass
+        assert refused.value.response.status_code == 404
+
+
+# ── the socket ───────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("offered", [None, ["workcast.v1"], ["other", "workcast.v1"], ["other"]])
+def test_offering_the_subprotocol_is_optional(fixed: Gateway, offered: list[str] | None) -> None:
+    names = None if offered is None else [Subprotocol(name) for name in offered]
+    with connect(fixed.stream, subprotocols=names) as viewer:
+        assert viewer.subprotocol == ("workcast.v1" if offered and "workcast.v1" in offered else None)
+        assert json.loads(viewer.recv(20))["op"] == "hello"
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://["])
+def test_a_foreign_origin_is_refused_before_the_socket_opens(fixed: Gateway, origin: str) -> None:
+    with pytest.raises(InvalidStatus) as refused, connect(fixed.stream, origin=Origin(origin)):
+        pass
+    assert refused.value.response.status_code == 403
+    assert refused.value.response.headers.get_all("content-security-policy") == [CONTENT_SECURITY_POLICY]
+
+
+def test_a_foreign_host_is_refused_before_the_socket_opens(fixed: Gateway) -> None:
+    with (
+        socket.create_connection(("127.0.0.1", fixed.port)) as plain,
+        pytest.raises(InvalidStatus) as refused,
+        connect(f"ws://evil.example:{fixed.port}/api/stream", sock=plain),
+    ):
+        pass
+    assert refused.value.response.status_code == 403
+
+
+def test_our_own_page_may_open_the_socket(fixed: Gateway) -> None:
+    with connect(fixed.stream, origin=Origin(fixed.url)) as viewer:
+        assert json.loads(viewer.recv(20))["op"] == "hello"
+
+
+def test_a_socket_elsewhere_is_not_found(fixed: Gateway) -> None:
+    with pytest.raises(InvalidStatus) as refused, connect(fixed.stream + "/more"):
+        pass
+    assert refused.value.response.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [("x" * 65_537, 1009), (b"{}", 4400), ("no json", 4400), ("[1]", 4400)],
+)
+def test_what_breaks_the_protocol_closes_the_socket_with_its_code(
+    fixed: Gateway, message: str | bytes, code: int
+) -> None:
+    with connect(fixed.stream) as viewer:
+        viewer.send(message)
+        with contextlib.suppress(ConnectionClosedError):
+            for _ in viewer:
+                pass
+        assert viewer.close_code == code
+
+
+def test_a_message_of_64_kib_is_read(fixed: Gateway) -> None:
+    message = '{"op":"ping","pad":""}'
+    with connect(fixed.stream) as viewer:
+        viewer.send(message.replace('""', f'"{"x" * (65_536 - len(message))}"'))
+        assert receive_until(viewer, "pong")

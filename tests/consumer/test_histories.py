@@ -1,0 +1,230 @@
+"""Every viewer's history is dense and equal to the log, whatever happens to viewers, broker and log meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import Coroutine
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from support.history_checker import Asked, Connected, Happening, Log, problems
+from support.logs import event_line, write_log
+from support.viewers import Viewer, running_hub, running_relay
+from support.waiting import wait_until_async
+from workcast.broker.connection import connect
+from workcast.broker.log import natural_epoch
+from workcast.broker.root import Root
+from workcast.broker.stream import Budgets, feed_key, stream_key
+from workcast.broker.wire import wire
+
+T = TypeVar("T")
+WORKCELL = "wc"
+TEXTS = st.sampled_from([b'{"type":"x","n":1}', b'{ "type" :"odd" , "n": 1.0 }  ', b"no json", b"\xff", b"[]", b""])
+
+
+class Histories(RuleBasedStateMachine):
+    """Viewers come, go and resume; a writer appends; the broker forgets; the log is replaced."""
+
+    url: str
+    viewers = Bundle("viewers")
+    left = Bundle("left")
+
+    @initialize()
+    def begin(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._runner = self._stack.enter_context(asyncio.Runner())
+        directory = self._stack.enter_context(tempfile.TemporaryDirectory())
+        self._root = Root(Path(directory))
+        self._root.prepare()
+        self._root.workcell(WORKCELL).mkdir()
+        self._client: Any = connect(self.url)
+        self._client.flushall()
+        self._stack.callback(self._client.close)
+        self._relay = contextlib.ExitStack()
+        self._start_relay()
+        self._stack.callback(self._relay.close)
+        self._hub_context = running_hub(self._root, self.url, ring_bytes=600, frame_bytes=300)
+        self._hub = self._run(self._hub_context.__aenter__())
+        self._present: list[Viewer] = []
+        self._logs: dict[int, Log] = {}
+        self._lines: list[bytes] = []
+        self._epoch = 0
+        self._logs_begun = 0
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(work)
+
+    def _start_relay(self) -> None:
+        self._relay.enter_context(running_relay(self._root, self.url, Budgets(stream_entries=5, feed_entries=8)))
+
+    # ── the writer ──
+    @rule(texts=st.lists(TEXTS, min_size=1, max_size=12))
+    def append(self, texts: list[bytes]) -> None:
+        if not self._lines:
+            self._begin_log()
+        self._extend(texts)
+
+    @rule(texts=st.lists(TEXTS, max_size=6))
+    def replace_the_log(self, texts: list[bytes]) -> None:
+        # Not under the relay's eyes: then it may give the new log a random epoch, which is not ours to foretell.
+        self._relay.close()
+        self._root.log(WORKCELL).unlink(missing_ok=True)
+        self._begin_log()
+        self._extend(texts)
+        self._start_relay()
+
+    def _begin_log(self) -> None:
+        """Its first line, unlike that of any other, names the epoch."""
+        self._logs_begun += 1
+        first = event_line(self._logs_begun)
+        self._lines = []
+        self._epoch = natural_epoch(first)
+        self._extend([first])
+
+    def _extend(self, lines: list[bytes]) -> None:
+        self._lines += lines
+        self._logs[self._epoch] = Log([wire(line) for line in self._lines])
+        write_log(self._root, WORKCELL, lines)
+
+    # ── the broker ──
+    @rule()
+    def flush_the_broker(self) -> None:
+        self._client.flushall()
+
+    @rule(key=st.sampled_from([feed_key(0), stream_key(WORKCELL)]))
+    def trim(self, key: str) -> None:
+        self._client.xtrim(key, maxlen=0, approximate=False)
+
+    @rule()
+    def restart_the_relay(self) -> None:
+        self._relay.close()
+        self._start_relay()
+
+    # ── the viewers ──
+    @rule(target=viewers, place=st.sampled_from(["start", "tail", {"last": 3}, {"epoch": 7, "offset": 2}]))
+    def come(self, place: object) -> Viewer:
+        return self._connect(place, None)
+
+    def _connect(self, place: object, history: list[Happening] | None) -> Viewer:
+        async def connected() -> Viewer:
+            viewer = Viewer(self._hub, history=history)
+            viewer.subscribe(WORKCELL, place)
+            return viewer
+
+        viewer = self._run(connected())
+        self._present.append(viewer)
+        return viewer
+
+    @rule(viewer=viewers, place=st.sampled_from(["start", "tail", {"last": 2}]))
+    def subscribe_again(self, viewer: Viewer, place: object) -> None:
+        viewer.subscribe(WORKCELL, place)
+
+    @rule(viewer=viewers)
+    def stop_reading(self, viewer: Viewer) -> None:
+        viewer.transport.draining.clear()
+
+    @rule(viewer=viewers)
+    def read_again(self, viewer: Viewer) -> None:
+        viewer.transport.draining.set()
+
+    @rule(target=left, viewer=consumes(viewers))
+    def go(self, viewer: Viewer) -> Viewer:
+        self._present.remove(viewer)
+        self._run(viewer.leave())
+        return viewer
+
+    @rule(target=viewers, viewer=consumes(left))
+    def come_back(self, viewer: Viewer) -> Viewer:
+        return self._connect(_cursor(viewer) or "start", viewer.history)
+
+    @rule(turns=st.integers(1, 30))
+    def let_things_happen(self, turns: int) -> None:
+        async def pass_turns() -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+        self._run(pass_turns())
+
+    # ── what must hold ──
+    @invariant()
+    def every_history_is_dense_and_equal_to_the_log(self) -> None:
+        for viewer in self._present:
+            viewer.note()
+            assert problems(WORKCELL, viewer.history, self._logs, unavailable=self._replaced()) == []
+
+    def _replaced(self) -> set[int]:
+        """The epochs whose log is no longer on disk: what the broker has not is gone."""
+        return self._logs.keys() - {self._epoch}
+
+    def teardown(self) -> None:
+        try:
+            self._run(self._settle())
+            for viewer in self._present:
+                viewer.note()
+                if self._lines:
+                    found = problems(
+                        WORKCELL, viewer.history, self._logs, complete=self._epoch, unavailable=self._replaced()
+                    )  # fmt: skip
+                    assert found == []
+        finally:
+            self._run(self._close())
+            self._stack.close()
+
+    async def _settle(self) -> None:
+        """Everybody reads, and has come to the end of the log."""
+        for viewer in self._present:
+            viewer.transport.draining.set()
+        end = (self._epoch, len(self._lines))
+        for viewer in self._present:
+            await wait_until_async(partial(_is_live_at, viewer, end), what=f"{end}; {viewer.got[-3:]}")
+
+    async def _close(self) -> None:
+        for viewer in self._present:
+            await viewer.leave()
+        await self._hub_context.__aexit__(None, None, None)
+
+
+def _cursor(viewer: Viewer) -> dict[str, int] | None:
+    """Where a viewer is by what it was told, as a client would keep it."""
+    cursor = None
+    for message in viewer.got:
+        match message["op"]:
+            case "subscribed" | "reset":
+                cursor = {"epoch": message["epoch"], "offset": message["offset"]}
+            case "events":
+                cursor = {"epoch": message["epoch"], "offset": message["offset"] + len(message["events"])}
+            case _:
+                pass
+    return cursor
+
+
+def _is_live_at(viewer: Viewer, end: tuple[int, int]) -> bool:
+    """Whether a viewer has all its answers, and is live with this epoch and cursor."""
+    cursor, ops = _cursor(viewer), viewer.ops()
+    answered = [at for at, op in enumerate(ops) if op in ("subscribed", "reset")]
+    last_connected = max(at for at, item in enumerate(viewer.history) if isinstance(item, Connected))
+    asked = sum(isinstance(item, Asked) for item in viewer.history[last_connected:])
+    if cursor is None or len(answered) < asked or "live" not in ops[answered[-1] :]:
+        return False
+    return (cursor["epoch"], cursor["offset"]) == end
+
+
+def test_every_viewers_history_is_dense_and_equal_to_the_log(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Histories, "url", redis_url, raising=False)
+    run_state_machine_as_test(Histories, settings=settings(max_examples=25, stateful_step_count=25, deadline=None))

@@ -1,0 +1,156 @@
+"""Hubs over a real broker, and viewers of them without a network: a transport in memory, and what it carried."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Any, Self
+
+import pytest
+
+from support.history_checker import Asked, Connected, Happening
+from support.waiting import wait_until_async
+from workcast.broker import relay as relay_module
+from workcast.broker.history import History
+from workcast.broker.relay import Relay
+from workcast.broker.root import Root
+from workcast.broker.stream import Budgets, Subscriber
+from workcast.cli.up import RootArchive
+from workcast.consumer.hub import Hub
+from workcast.consumer.protocol import Limits
+from workcast.consumer.session import Session
+
+LIMITS = Limits(max_message_bytes=65536, max_subscriptions=4, max_frame_bytes=65536)
+Message = dict[str, Any]
+
+
+@contextlib.contextmanager
+def running_relay(root: Root, url: str, budgets: Budgets | None = None) -> Generator[Relay]:
+    """A relay that looks after lost heads ten times a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relay_module, "_SWEEP_SECONDS", 0.1)
+        relay = Relay(root, url, budgets)
+        relay.start()
+        try:
+            yield relay
+        finally:
+            relay.close()
+
+
+@contextlib.asynccontextmanager
+async def running_hub(
+    root: Root,
+    url: str,
+    *,
+    ring_bytes: int = 1 << 20,
+    frame_bytes: int = 65536,
+    answer_seconds: float = 10.0,
+    connected: bool = True,
+) -> AsyncGenerator[Hub]:
+    """A hub that compares heads ten times a second; connected to the broker, unless told not to wait for that."""
+    subscriber = Subscriber(url)
+    hub = Hub(
+        subscriber,
+        RootArchive(root, History(root)),
+        ring_bytes,
+        frame_bytes,
+        sweep_seconds=0.1,
+        answer_seconds=answer_seconds,
+    )
+    task = asyncio.create_task(hub.run())
+    try:
+        if connected:
+            await wait_until_async(lambda: hub.broker_error is None)
+        yield hub
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await subscriber.aclose()
+
+
+class MemoryTransport:
+    """A socket whose other end is a list. While ``draining`` is cleared it is full."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.closed: tuple[int, str] | None = None
+        self.draining = asyncio.Event()
+        self.draining.set()
+        self.inbox: asyncio.Queue[str | bytes | None] = asyncio.Queue()
+
+    async def send(self, text: str) -> None:
+        await self.draining.wait()
+        self.sent.append(text)
+
+    async def receive(self) -> str | bytes | None:
+        return await self.inbox.get()
+
+    async def close(self, code: int, reason: str) -> None:
+        self.closed = (code, reason)
+
+
+class Viewer:
+    """One session, and the history at its socket. ``history`` goes on over connections, if it is handed on."""
+
+    def __init__(self, hub: Hub, limits: Limits = LIMITS, history: list[Happening] | None = None) -> None:
+        self.transport = MemoryTransport()
+        self.history: list[Happening] = [] if history is None else history
+        self.history.append(Connected())
+        self._told = 0
+        self.task = asyncio.create_task(Session(self.transport, hub, limits).run())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.leave()
+
+    @property
+    def got(self) -> list[Message]:
+        """All messages so far."""
+        return [json.loads(text) for text in self.transport.sent]
+
+    def note(self) -> None:
+        """Take what came into the history."""
+        self.history += self.transport.sent[self._told :]
+        self._told = len(self.transport.sent)
+
+    def say(self, message: object) -> None:
+        """Send a message: a text or bytes as they are, anything else as JSON."""
+        self.transport.inbox.put_nowait(message if isinstance(message, str | bytes) else json.dumps(message))
+
+    def subscribe(self, workcell: str, place: object = "start") -> None:
+        self.note()
+        self.history.append(Asked(workcell, place))
+        self.say({"op": "subscribe", "workcell": workcell, "from": place})
+
+    async def until(self, condition: Callable[[Message], bool], what: str = "") -> Message:
+        """The first message that fulfils the condition."""
+        return await wait_until_async(
+            lambda: next(filter(condition, self.got), Message()), what=what or f"{self.got[-3:]} came last"
+        )
+
+    async def until_op(self, op: str, count: int = 1) -> Message:
+        """The ``count``-th message of this kind."""
+        return await wait_until_async(
+            lambda: next(iter([m for m in self.got if m["op"] == op][count - 1 : count]), Message()),
+            what=f"{count} {op}",
+        )
+
+    def ops(self) -> list[str]:
+        return [message["op"] for message in self.got]
+
+    async def leave(self) -> None:
+        """The socket is gone."""
+        self.note()
+        self.transport.draining.set()
+        self.transport.inbox.put_nowait(None)
+        await self.task
+
+
+def events_of(messages: list[Message], workcell: str) -> list[Message]:
+    """The events that ``events`` messages carried, in order."""
+    return [event for m in messages if m["op"] == "events" and m["workcell"] == workcell for event in m["events"]]
