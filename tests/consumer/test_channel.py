@@ -65,7 +65,7 @@ class ChannelMachine(RuleBasedStateMachine):
     def the_ring_is_dense_bounded_and_ends_at_the_head(self) -> None:
         channel = self.channel
         frames = list(channel._ring)
-        size = sum(len(frame.text) for frame in frames)
+        size = sum(len(frame.payload) for frame in frames)
         assert channel._size == size
         assert size <= RING_BYTES or len(frames) == 1
         for one, other in pairwise(frames):

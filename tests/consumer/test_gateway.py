@@ -3,32 +3,26 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
+from support.gateway import Gateway, get
 from support.logs import event_line, write_log
 from support.viewers import running_relay
 from support.waiting import wait_until
 from workcast.broker.embedded import EmbeddedBroker
-from workcast.broker.history import History
 from workcast.broker.log import natural_epoch
 from workcast.broker.root import Root
-from workcast.broker.stream import Subscriber
 from workcast.broker.wire import wire
-from workcast.cli.up import RootArchive
 from workcast.consumer import gateway as gateway_module
-from workcast.consumer.gateway import create_app
 from workcast.consumer.guard import CONTENT_SECURITY_POLICY
-from workcast.consumer.hub import Hub
 from workcast.consumer.settings import GatewaySettings
 
 LINES = [event_line(n) for n in range(20)]
@@ -36,68 +30,10 @@ EPOCH = natural_epoch(LINES[0])
 ODD = b'{ "type" :  "thinking"\t,"timestamp":"2026-01-01T00:00:00Z",   "content":"odd \\u0041  space" ,"n":1.0E+2}  '
 
 
-class Gateway(uvicorn.Server):
-    """The application on a free port, in a thread of its own."""
-
-    def __init__(self, root: Root, redis_url: str) -> None:
-        self._root, self._redis_url = root, redis_url
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._socket.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.stream = f"ws://127.0.0.1:{self.port}/api/stream"
-        self._thread = threading.Thread(target=self._serve_here)
-
-    def _serve_here(self) -> None:
-        import asyncio
-
-        async def serve() -> None:
-            subscriber = Subscriber(self._redis_url)
-            settings = GatewaySettings(root=self._root.directory)
-            hub = Hub(
-                subscriber,
-                RootArchive(self._root, History(self._root)),
-                1 << 20,
-                settings.max_frame_bytes,
-                sweep_seconds=0.1,
-            )
-            super(Gateway, self).__init__(
-                uvicorn.Config(
-                    create_app(hub, History(self._root), self._root, settings),
-                    log_config=None,
-                    ws="websockets-sansio",
-                    ws_max_size=settings.max_message_bytes,
-                    ws_per_message_deflate=False,
-                    timeout_graceful_shutdown=2,
-                )
-            )
-            await self.serve(sockets=[self._socket])
-            await subscriber.aclose()
-
-        asyncio.run(serve())
-
-    @contextlib.contextmanager
-    def running(self) -> Generator[Gateway]:
-        self._thread.start()
-        try:
-            wait_until(lambda: getattr(self, "started", False))
-            yield self
-        finally:
-            self.should_exit = True
-            self._thread.join()
-
-
 @pytest.fixture
 def offline(root: Root, tmp_path: Path) -> Generator[Gateway]:
     """A gateway whose broker is not there."""
     with Gateway(root, f"unix://{tmp_path}/nothing.sock").running() as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def gateway(root: Root, redis_url: str, relay: object) -> Generator[Gateway]:
-    """A gateway over the real server, with a relay beside it."""
-    with Gateway(root, redis_url).running() as gateway:
-        wait_until(lambda: httpx.get(f"{gateway.url}/healthz").status_code == 200)
         yield gateway
 
 
@@ -113,10 +49,6 @@ def fixed(tmp_path_factory: pytest.TempPathFactory) -> Generator[Gateway]:
     ):
         publish(gateway, root, "wc", LINES)
         yield gateway
-
-
-def get(gateway: Gateway, path: str, **options: Any) -> httpx.Response:
-    return httpx.get(gateway.url + path, **options)
 
 
 def publish(gateway: Gateway, root: Root, workcell: str, lines: list[bytes]) -> None:

@@ -303,6 +303,7 @@ async def test_a_frame_of_an_epoch_that_went_under_the_read_is_not_shown(hub: Hu
     channel._clear()
     reading = asyncio.create_task(hub.fetch(channel, 0))
     await asyncio.sleep(0)
+    await asyncio.sleep(0)  # now the read itself is under way
     channel.set_position(EPOCH + 1, 0, 3)
     assert await reading is None
 

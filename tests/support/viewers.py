@@ -18,6 +18,7 @@ from workcast.broker.relay import Relay
 from workcast.broker.root import Root
 from workcast.broker.stream import Budgets, Subscriber
 from workcast.cli.up import RootArchive
+from workcast.consumer.frame import Frame
 from workcast.consumer.hub import Hub
 from workcast.consumer.protocol import Limits
 from workcast.consumer.session import Session
@@ -84,6 +85,9 @@ class MemoryTransport:
     async def send(self, text: str) -> None:
         await self.draining.wait()
         self.sent.append(text)
+
+    async def send_frame(self, frame: Frame) -> None:
+        await self.send(frame.text)
 
     async def receive(self) -> str | bytes | None:
         return await self.inbox.get()

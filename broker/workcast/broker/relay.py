@@ -15,6 +15,8 @@ from workcast.broker.watch import Alarm, Watcher, watch
 
 _SWEEP_SECONDS: Final = 5.0
 """How often every log and every head is looked at, whatever the events said."""
+_BEACON_SECONDS: Final = 1.0
+"""How often a gateway hears through the feed that this relay lives."""
 _MAX_BACKOFF_SECONDS: Final = 1.0
 
 logger = logging.getLogger("workcast.relay")
@@ -39,6 +41,7 @@ class Relay:
         self._run_id = ""
         self._backoff = 0.0
         self._next_sweep = 0.0
+        self._next_beacon = 0.0
         self._drain_until = 0.0
 
     def start(self) -> None:
@@ -95,7 +98,11 @@ class Relay:
         if now >= self._next_sweep:
             self._sweep()
             self._next_sweep = now + _SWEEP_SECONDS
-        self._changed |= self._watcher.wait(0 if self._changed else self._next_sweep - now)
+        if now >= self._next_beacon:
+            self._publisher.send_beacon(self._root.origin())
+            self._next_beacon = now + _BEACON_SECONDS
+        due = min(self._next_sweep, self._next_beacon)
+        self._changed |= self._watcher.wait(0 if self._changed else due - now)
         self._give_each_a_batch()
 
     def _drain(self) -> None:

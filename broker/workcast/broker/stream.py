@@ -167,6 +167,17 @@ class Publisher:
             reply: list[bytes] = self._script(keys=keys, args=arguments)
         return Answer(cast("AnswerKind", reply[0].decode()), reply[1].decode() if len(reply) > 1 else "")
 
+    def send_beacon(self, name: str) -> None:
+        """Say in every feed that a relay lives: what a gateway hears of, it could have heard an event by as well.
+
+        Raises:
+            BrokerError: not reachable.
+        """
+        fields: dict[str | bytes, str | int] = {"w": "", "e": 0, "o": 0, "d": name}
+        with broker_errors(self.url):
+            for number in range(PARTITIONS):
+                self._client.xadd(feed_key(number), fields, maxlen=self.budgets.feed_entries, approximate=True)
+
     def entries(self, workcell: str) -> list[StreamEntry]:
         """All that a workcell's stream holds; at most its budget.
 
@@ -218,7 +229,7 @@ def check_layout(url: str, stored: bytes | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """One event as a gateway hears of it."""
+    """One event as a gateway hears of it; or, without a workcell, a relay's beacon, whose name is in ``data``."""
 
     workcell: str
     epoch: int

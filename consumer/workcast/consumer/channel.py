@@ -78,10 +78,10 @@ class Channel:
         for run in split(lines, self._frame_bytes):
             frame = build_frame(self.workcell, self.epoch, offset, self.head, run)
             self._ring.append(frame)
-            self._size += len(frame.text)
+            self._size += len(frame.payload)
             offset = frame.end
         while self._size > self._ring_bytes and len(self._ring) > 1:
-            self._size -= len(self._ring.popleft().text)
+            self._size -= len(self._ring.popleft().payload)
         self.notify()
 
     def frame_at(self, offset: int) -> Frame | None:

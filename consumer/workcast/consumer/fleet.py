@@ -38,6 +38,10 @@ class Fleet:
     def get(self, workcell: str) -> Mapping[str, Any] | None:
         return self._summaries.get(workcell)
 
+    def summaries(self) -> list[Mapping[str, Any]]:
+        """The newest summary of each."""
+        return list(self._summaries.values())
+
     def ids(self) -> list[str]:
         return list(self._summaries)
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 from fastapi import FastAPI, HTTPException, Query, Response, WebSocket
 from fastapi.responses import PlainTextResponse
 from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocketDisconnect
 
@@ -22,13 +23,18 @@ from workcast.broker.history import History
 from workcast.broker.root import Root
 from workcast.broker.summary import Summary
 from workcast.broker.wire import inspect
+from workcast.consumer.asyncapi import document
+from workcast.consumer.frame import Frame
 from workcast.consumer.guard import LOOPBACK, Guard
 from workcast.consumer.hub import Hub
 from workcast.consumer.protocol import SUBPROTOCOL, EventPage, Limits, Workcell, Workcells
 from workcast.consumer.session import Session
 from workcast.consumer.settings import GatewaySettings
+from workcast.consumer.stream_protocol import FRAME_KEY
 
 MAX_PAGE: Final = 1000
+_SILENCE_SECONDS: Final = 5.0
+"""Relays send a beacon every second; five that are missing are no accident."""
 _PAGE_BYTES: Final = 4 << 20
 _STATIC: Final = Path(__file__).parent / "static"
 _NOT_BUILT: Final = "The dashboard is not built: run `make ui`, or install a wheel of workcast, which carries it.\n"
@@ -50,13 +56,8 @@ def create_app(hub: Hub, history: History, root: Root, settings: GatewaySettings
     app = FastAPI(title="workcast", version=version("workcast"), lifespan=lifespan, docs_url=None, redoc_url=None)
     _add_api(app, hub, history, root, settings.limits())
 
-    @app.get("/healthz", responses={503: {"description": "Nothing comes from the broker; says why."}})
-    async def healthz(response: Response) -> dict[str, str]:
-        """Whether events reach this gateway."""
-        if hub.broker_error is None:
-            return {"status": "ok"}
-        response.status_code = 503
-        return {"status": "broker", "reason": hub.broker_error}
+    _add_health(app, hub)
+    _add_documents(app)
 
     @app.websocket("/api/stream")
     async def stream(socket: WebSocket) -> None:
@@ -142,6 +143,47 @@ def _add_api(app: FastAPI, hub: Hub, history: History, root: Root, limits: Limit
         }  # fmt: skip
 
 
+def _add_health(app: FastAPI, hub: Hub) -> None:
+    def heard() -> dict[str, float]:
+        now = asyncio.get_running_loop().time()
+        return {relay: now - at for relay, at in hub.beacons.items()}
+
+    hub.metrics.tell_states(hub.fleet.summaries, heard)
+
+    @app.get("/healthz", responses={503: {"description": "Events cannot reach this gateway; says why."}})
+    async def healthz(response: Response) -> dict[str, str]:
+        """Whether events reach this gateway: the broker answers, and a relay's beacon came through the feed."""
+        silence = hub.silence()
+        if hub.broker_error is not None:
+            status, reason = "broker", hub.broker_error
+        elif silence is None or silence > _SILENCE_SECONDS:
+            since = "" if silence is None else f" for {silence:.0f} s"
+            status, reason = "relay", f"nothing was heard of any relay{since}; start `workcast up` or `workcast relay`"
+        else:
+            return {"status": "ok"}
+        response.status_code = 503
+        return {"status": status, "reason": reason}
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """The gateway's numbers, for Prometheus."""
+        return Response(generate_latest(hub.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_documents(app: FastAPI) -> None:
+    asyncapi = document(app.version)
+
+    @app.get("/asyncapi.json")
+    async def get_asyncapi() -> dict[str, Any]:
+        """The WebSocket protocol as an AsyncAPI 3 document."""
+        return asyncapi
+
+    @app.get("/docs", include_in_schema=False)
+    async def get_docs() -> dict[str, Any]:
+        # The document itself: the pages that render it load scripts from elsewhere, which our policy forbids.
+        return app.openapi()
+
+
 def describe(hub: Hub, root: Root, workcell: str) -> Workcell:
     """A workcell as directory and broker know it; looks at the file system, so not for the event loop."""
     summary = Summary.model_validate(hub.fleet.get(workcell) or {"id": workcell})
@@ -193,8 +235,17 @@ class SocketTransport:
         self._socket = socket
 
     async def send(self, text: str) -> None:
+        await self._send({"type": "websocket.send", "text": text})
+
+    async def send_frame(self, frame: Frame) -> None:
+        if FRAME_KEY in self._socket.scope["extensions"]:
+            await self._send({"type": "websocket.send", FRAME_KEY: frame})
+        else:
+            await self.send(frame.text)
+
+    async def _send(self, message: dict[str, Any]) -> None:
         try:
-            await self._socket.send_text(text)
+            await self._socket.send(message)
         except (WebSocketDisconnect, RuntimeError) as error:
             raise ConnectionError("the viewer is gone") from error
 

@@ -23,11 +23,13 @@ from workcast.broker.summary import Summary
 from workcast.consumer.channel import Channel
 from workcast.consumer.fleet import Fleet
 from workcast.consumer.frame import Frame, build_frame, split
+from workcast.consumer.metrics import Metrics
 
 _FEED_COUNT: Final = 2000
 _BLOCK_MS: Final = 2000
 _SWEEP_SECONDS: Final = 5.0
 _FLEET_SECONDS: Final = 0.25
+_COALESCE_SECONDS: Final = 0.02
 _READ_COUNT: Final = 512
 _ANSWER_SECONDS: Final = 10.0
 """A broker that does not answer for so long, or after a block for so long, is away: TCP alone may never say so."""
@@ -93,6 +95,9 @@ class Hub:
         answer_seconds: float = _ANSWER_SECONDS,
     ) -> None:
         self.fleet = Fleet()
+        self.metrics = Metrics()
+        self.beacons: dict[str, float] = {}
+        """When each relay's beacon came through the feed last, by the event loop's clock."""
         self._source = source
         self._archive = archive
         self._ring_bytes = ring_bytes
@@ -109,6 +114,10 @@ class Hub:
         """What fails now, by the task that it fails in."""
         self._reads: dict[tuple[str, int, int], asyncio.Task[Frame | Missing | None]] = {}
         self._loads: dict[Channel, asyncio.Task[bool]] = {}
+
+    def silence(self) -> float | None:
+        """Seconds since any relay was heard of; None if none ever was."""
+        return asyncio.get_running_loop().time() - max(self.beacons.values()) if self.beacons else None
 
     @property
     def broker_error(self) -> str | None:
@@ -169,13 +178,22 @@ class Hub:
             return
         self._after = after
         self._distribute(entries)
-        await asyncio.sleep(0)  # the viewers' turn, before the next batch
+        # The viewers' turn. What comes while they are served, and for as long again, makes the next batch: idle, an
+        # event waits for nothing; the more viewers there are, the more events share a frame.
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        await asyncio.sleep(0)
+        await asyncio.sleep(min(loop.time() - start, _COALESCE_SECONDS))
 
     def _distribute(self, entries: Iterable[FeedEntry]) -> None:
         """Give each watched workcell's consecutive events to its channel as one run."""
         runs: dict[str, tuple[int, int, list[bytes]]] = {}
         for entry in entries:
+            if not entry.workcell:
+                self.beacons[entry.data.decode(errors="replace")] = asyncio.get_running_loop().time()
+                continue
             self._dirty.add(entry.workcell)
+            self.metrics.events_in.inc()
             if entry.workcell not in self._channels:
                 continue
             run = runs.get(entry.workcell)
@@ -315,6 +333,7 @@ class Hub:
         """
         frame = channel.frame_at(offset)
         if frame is not None:
+            self.metrics.ring.inc()
             return frame
         key = (channel.workcell, channel.epoch, offset)
         task = self._reads.get(key)
@@ -331,6 +350,7 @@ class Hub:
         count = min(head - offset, channel.lines_for(self._frame_bytes, _READ_COUNT))
         with contextlib.suppress(BrokerError):
             first, lines = await self._ask(self._source.read_stream(workcell, epoch, offset, count))
+        tier = self.metrics.stream
         if not lines or first > offset:
             limit = min((first if lines else head) - offset, count)
             older = await self._read_archive(channel, epoch, offset, limit)
@@ -338,11 +358,12 @@ class Hub:
                 return None
             if not older:
                 return Missing(offset, min(first, head) if lines else head, "unavailable")
-            lines = older
+            lines, tier = older, self.metrics.log
         if channel.epoch != epoch:
             return None
         run = next(iter(split(lines, self._frame_bytes)))
         channel.saw(run)
+        tier.inc()
         return build_frame(workcell, epoch, offset, max(channel.head, offset + len(run)), run)
 
     async def _read_archive(self, channel: Channel, epoch: int, offset: int, limit: int) -> list[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -54,6 +54,11 @@ class Transport(Protocol):
 
     async def send(self, text: str) -> None:
         """Send one text message; returns once the socket has room for the next."""
+        ...
+
+    async def send_frame(self, frame: Frame) -> None:
+        """Send a message that was built for many viewers; returns once the socket has room for the next."""
+        ...
 
     async def receive(self) -> str | bytes | None:
         """The next message, or None once the viewer is gone."""
@@ -113,6 +118,7 @@ class Session:
 
     async def run(self) -> None:
         """Greet, then serve until the viewer closes or breaks the protocol."""
+        self._hub.metrics.viewers.add(self)
         self._reply(Hello(limits=self._limits))
         writer = asyncio.create_task(self._write())
         reader = asyncio.create_task(self._read())
@@ -125,9 +131,15 @@ class Session:
             for subscription in self._subscriptions.values():
                 subscription.channel.unlisten(self._wake.set)
             self._hub.fleet.unlisten(self._fleet_changed)
+            self._hub.metrics.viewers.discard(self)
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, ConnectionError):
                 raise result
+
+    def lags(self) -> Iterator[int]:
+        """How many events each subscription is behind."""
+        for subscription in self._subscriptions.values():
+            yield max(0, subscription.channel.head - subscription.cursor)
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
     async def _read(self) -> None:
@@ -293,8 +305,10 @@ class Session:
         match found:
             case Frame():
                 subscription.cursor = found.end
+                self._hub.metrics.frames_out.inc()
+                self._hub.metrics.events_out.inc(found.end - found.offset)
                 # What was asked for meanwhile is answered after this frame, which was due before.
-                await self._transport.send(found.text)
+                await self._transport.send_frame(found)
             case Missing():
                 subscription.cursor = found.until
                 gap = Gap(

@@ -1,0 +1,86 @@
+"""What a gateway tells Prometheus. Counters live where things happen; states are read when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, Protocol
+
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from workcast.broker.json_value import as_object
+
+_MAX_WORKCELLS: Final = 1000
+"""Workcells told of one by one, the most recently active first; a time series each."""
+
+
+class Watched(Protocol):
+    """A viewer as the metrics see it."""
+
+    def lags(self) -> Iterable[int]:
+        """How many events each of its subscriptions is behind."""
+        ...
+
+
+class Metrics:
+    """One gateway's numbers, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.events_in = Counter("workcast_events_in", "Events that came from the feeds.", registry=self.registry)
+        self.frames_out = Counter("workcast_frames_out", "Events messages sent to viewers.", registry=self.registry)
+        self.events_out = Counter("workcast_events_out", "Events sent to viewers.", registry=self.registry)
+        self.refills = Counter(
+            "workcast_refills", "Frames that viewers were given, by where they came from.", ["tier"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.ring, self.stream, self.log = (self.refills.labels(tier) for tier in ("ring", "stream", "log"))
+        self.viewers: set[Watched] = set()
+
+    def tell_states(
+        self, summaries: Callable[[], Iterable[Mapping[str, Any]]], beacons: Callable[[], Mapping[str, float]]
+    ) -> None:
+        """Read the fleet's and the relays' state whenever the metrics are asked for."""
+        self.registry.register(_States(self.viewers, summaries, beacons))
+
+
+def _last_time(summary: Mapping[str, Any]) -> str:
+    last = as_object(summary.get("last")) or {}
+    return str(last.get("timestamp"))
+
+
+class _States(Collector):
+    def __init__(
+        self,
+        viewers: set[Watched],
+        summaries: Callable[[], Iterable[Mapping[str, Any]]],
+        beacons: Callable[[], Mapping[str, float]],
+    ) -> None:
+        self._viewers = viewers
+        self._summaries = summaries
+        self._beacons = beacons
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        lags = [lag for viewer in self._viewers for lag in viewer.lags()]
+        yield GaugeMetricFamily("workcast_viewers", "Viewers that are connected.", value=len(self._viewers))
+        yield GaugeMetricFamily("workcast_subscriptions", "Workcells that viewers watch.", value=len(lags))
+        yield GaugeMetricFamily(
+            "workcast_viewer_lag_events", "How far the viewer that is furthest behind is.", value=max(lags, default=0)
+        )
+        summaries = list(self._summaries())
+        heads = GaugeMetricFamily("workcast_relay_position", "Events relayed of a workcell.", labels=["workcell"])
+        newest = sorted(summaries, key=_last_time, reverse=True)
+        for summary in newest[:_MAX_WORKCELLS]:
+            heads.add_metric([str(summary["id"])], summary["head"])
+        yield heads
+        lines = GaugeMetricFamily("workcast_odd_lines", "Lines that no rule knows, in all logs.", labels=["kind"])
+        for kind in ("unknown", "malformed"):
+            lines.add_metric([kind], sum(summary["counts"].get(kind, 0) for summary in summaries))
+        yield lines
+        heard = GaugeMetricFamily(
+            "workcast_relay_heard_seconds", "Seconds since a relay's beacon came through the feed.", labels=["relay"]
+        )
+        for relay, seconds in self._beacons().items():
+            heard.add_metric([relay], seconds)
+        yield heard

@@ -1,0 +1,101 @@
+"""uvicorn's WebSocket protocol, which also writes frames that were built, and compressed, once for all viewers.
+
+A message compressed without context takeover is valid for every connection that negotiated ``permessage-deflate``
+with a 15-bit window (RFC 7692, 7.2.3): such viewers get the same bytes, all others get the plain frame.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from asyncio.transports import BaseTransport
+from typing import Any, Final, Protocol, cast, runtime_checkable
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+
+from workcast.consumer.settings import GatewaySettings
+
+FRAME_KEY: Final = "workcast.frame"
+"""An extension of ASGI: in a ``websocket.send`` message, a :class:`PreparedFrame` to write as it is."""
+_SEND_BUFFER: Final = 128 * 1024
+"""Of the kernel, for one viewer: a stalled one hides 4 MB in it otherwise (measured), which it will want later."""
+_SHUTDOWN_SECONDS: Final = 3
+_WRITE_HIGH: Final = 256 * 1024
+"""Of asyncio, for one viewer: above it, the session waits until the viewer has drained."""
+
+
+@runtime_checkable
+class PreparedFrame(Protocol):
+    """A text message as WebSocket frames, to be written as they are."""
+
+    @property
+    def plain(self) -> bytes: ...
+
+    @property
+    def deflated(self) -> bytes: ...
+
+
+def server_config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
+    """How uvicorn serves a gateway."""
+    return uvicorn.Config(
+        app,
+        log_config=None,  # as all of workcast logs: to stderr, warnings and worse
+        ws=StreamProtocol,
+        ws_max_size=settings.max_message_bytes,
+        ws_per_message_deflate=False,  # StreamProtocol negotiates it by itself
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        server_header=False,
+    )
+
+
+class StreamProtocol(WebSocketsSansIOProtocol):
+    """One viewer's connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.conn = ServerProtocol(
+            extensions=[
+                ServerPerMessageDeflateFactory(
+                    server_no_context_takeover=True,
+                    client_no_context_takeover=True,  # no window of 32 KiB to keep for each idle viewer
+                    compress_settings={"level": 1, "memLevel": 5},
+                )
+            ],
+            max_size=self.config.ws_max_size,
+            logger=logging.getLogger("workcast.gateway"),
+        )
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.set_write_buffer_limits(high=_WRITE_HIGH)
+        peer: socket.socket | None = transport.get_extra_info("socket")
+        if peer is not None:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if self.response.status_code == 101:
+            cast("dict[str, Any]", self.scope)["extensions"][FRAME_KEY] = {}
+
+    async def send(self, message: Any) -> None:
+        frame = message.get(FRAME_KEY)
+        if not isinstance(frame, PreparedFrame) or self.close_sent or not self.handshake_complete:
+            await super().send(message)
+            return
+        await self.writable.wait()
+        if self.disconnected:
+            raise ClientDisconnected
+        self.transport.write(frame.deflated if self._shares_compression() else frame.plain)
+
+    def _shares_compression(self) -> bool:
+        for extension in self.conn.extensions:
+            if isinstance(extension, PerMessageDeflate):
+                settings = cast("Any", extension)
+                return bool(settings.local_no_context_takeover and settings.local_max_window_bits == 15)
+        return False

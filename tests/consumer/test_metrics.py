@@ -1,0 +1,68 @@
+"""The gateway's numbers and its health, as Prometheus and a load balancer see them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from websockets.sync.client import connect
+
+from support.gateway import Gateway, get
+from support.logs import event_line, write_log
+from support.viewers import running_relay
+from support.waiting import wait_until
+from workcast.broker.root import Root
+
+
+def numbers(gateway: Gateway) -> dict[str, float]:
+    """Every sample by its name and labels."""
+    text = get(gateway, "/metrics").text
+    return {
+        sample.name + "".join(f"{{{value}}}" for value in sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_the_metrics_count_what_passes_through(gateway: Gateway, root: Root) -> None:
+    write_log(root, "wc", [event_line(0), b"rubbish", b'{"type":"unknown","raw":"odd"}'])
+    wait_until(lambda: numbers(gateway).get("workcast_relay_position{wc}") == 3)
+    with connect(gateway.stream, proxy=None) as socket:
+        socket.send(json.dumps({"op": "subscribe", "workcell": "wc", "from": "start"}))
+        for text in socket:
+            if json.loads(text)["op"] == "live":
+                break
+        seen = numbers(gateway)
+        assert seen["workcast_viewers"] == seen["workcast_subscriptions"] == 1
+        assert seen["workcast_viewer_lag_events"] == 0
+        assert seen["workcast_events_out_total"] == 3
+        assert seen["workcast_events_in_total"] == 3
+        assert seen["workcast_refills_total{ring}"] + seen["workcast_refills_total{stream}"] >= 1
+        assert seen["workcast_odd_lines{malformed}"] == seen["workcast_odd_lines{unknown}"] == 1
+        assert seen[f"workcast_relay_heard_seconds{{{root.origin()}}}"] < 60
+    wait_until(lambda: numbers(gateway)["workcast_viewers"] == 0)
+
+
+def test_health_is_red_until_a_relays_beacon_came_through_the_feed(root: Root, redis_url: str) -> None:
+    with Gateway(root, redis_url).running() as gateway:
+        wait_until(lambda: get(gateway, "/healthz").json()["status"] == "relay")
+        assert get(gateway, "/healthz").status_code == 503
+        assert "nothing was heard of any relay; start" in get(gateway, "/healthz").json()["reason"]
+        with running_relay(root, redis_url):
+            wait_until(lambda: get(gateway, "/healthz").status_code == 200)
+
+
+def test_health_is_red_when_the_relays_fall_silent(root: Root, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workcast.consumer.gateway._SILENCE_SECONDS", 0.5)
+    with Gateway(root, redis_url).running() as gateway, running_relay(root, redis_url):
+        wait_until(lambda: get(gateway, "/healthz").status_code == 200)
+
+    def reason(gateway: Gateway) -> Any:
+        return get(gateway, "/healthz").json().get("reason", "")
+
+    with Gateway(root, redis_url).running() as gateway:
+        with running_relay(root, redis_url):
+            wait_until(lambda: get(gateway, "/healthz").status_code == 200)
+        wait_until(lambda: "nothing was heard of any relay for" in reason(gateway))

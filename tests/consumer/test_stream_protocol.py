@@ -1,0 +1,107 @@
+"""Frames as they arrive at clients nobody here wrote, compressed and not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import zlib
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
+from websockets.sync.client import ClientConnection, connect
+
+from support.gateway import Gateway, get
+from support.logs import event_line, write_log
+from support.node import TOOLS, node
+from support.waiting import wait_until
+from workcast.broker.root import Root
+from workcast.broker.wire import wire
+from workcast.consumer.frame import build_frame
+
+LINES = [event_line(number, "words and words " * (number % 40)) for number in range(2000)]
+
+
+@pytest.fixture
+def gateway(root: Root, redis_url: str, relay: object) -> Generator[Gateway]:
+    write_log(root, "wc", LINES)
+    with Gateway(root, redis_url).running() as gateway:
+        wait_until(lambda: get(gateway, "/api/workcells/wc/events").json().get("head") == len(LINES))
+        yield gateway
+
+
+def history(socket: ClientConnection) -> list[Any]:
+    """All events of the log."""
+    socket.send(json.dumps({"op": "subscribe", "workcell": "wc", "from": "start"}))
+    events: list[Any] = []
+    for text in socket:
+        message = json.loads(text)
+        if message["op"] == "live":
+            break
+        events += message.get("events", [])
+    return events
+
+
+@pytest.mark.parametrize("compression", ["deflate", None])
+def test_the_websockets_client_gets_every_event(gateway: Gateway, compression: str | None) -> None:
+    with connect(gateway.stream, compression=compression, proxy=None) as socket:
+        assert bool(socket.protocol.extensions) == (compression is not None)
+        assert history(socket) == [json.loads(line) for line in LINES]
+
+
+@pytest.mark.parametrize("compression", ["deflate", "plain"])
+def test_the_ws_client_from_npm_gets_every_event(gateway: Gateway, compression: str) -> None:
+    command = [*node(), str(TOOLS / "ws-viewer.mjs"), gateway.stream, "wc", compression]
+    done = subprocess.run(command, cwd=TOOLS, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    messages = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event for message in messages for event in message.get("events", [])] == [
+        json.loads(line) for line in LINES
+    ]
+    assert messages[-1]["protocol"] == "workcast.v1"
+    assert ("permessage-deflate" in messages[-1]["extensions"]) == (compression == "deflate")
+
+
+def test_a_client_with_a_smaller_window_gets_plain_frames(gateway: Gateway) -> None:
+    offer = ClientPerMessageDeflateFactory(server_max_window_bits=10)
+    with connect(gateway.stream, extensions=[offer], compression=None, proxy=None) as socket:
+        assert socket.protocol.extensions
+        assert history(socket) == [json.loads(line) for line in LINES]
+
+
+def test_viewers_of_both_kinds_watch_side_by_side(gateway: Gateway) -> None:
+    with connect(gateway.stream, proxy=None) as one, connect(gateway.stream, compression=None, proxy=None) as other:
+        assert history(one) == history(other) == [json.loads(line) for line in LINES]
+
+
+@given(st.lists(st.binary(max_size=2000).map(lambda line: wire(line.replace(b"\n", b""))), min_size=1, max_size=40))
+def test_a_compressed_frame_holds_the_same_message(lines: list[bytes]) -> None:
+    frame = build_frame("wc", 1, 0, len(lines), lines)
+    assert _payload(frame.plain) == (0x81, frame.payload)
+    first, data = _payload(frame.deflated)
+    if first == 0xC1:
+        data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data + b"\x00\x00\xff\xff")
+    assert data == frame.payload
+
+
+@pytest.mark.parametrize("size", [100, 125, 126, 65535, 65536, 70000])
+def test_a_frame_says_its_length_in_the_shortest_form(size: int) -> None:
+    empty = len(build_frame("wc", 1, 0, 1, [b""]).payload)
+    frame = build_frame("wc", 1, 0, 1, [b"x" * (size - empty)])
+    assert len(frame.payload) == size
+    assert len(frame.plain) - size == (2 if size < 126 else 4 if size < 65536 else 10)
+    assert _payload(frame.plain)[1] == frame.payload
+
+
+def _payload(frame: bytes) -> tuple[int, bytes]:
+    """First byte and payload of an unmasked WebSocket frame, read as RFC 6455 says."""
+    length, start = frame[1], 2
+    if length == 126:
+        length, start = int.from_bytes(frame[2:4], "big"), 4
+    elif length == 127:
+        length, start = int.from_bytes(frame[2:10], "big"), 10
+    assert len(frame) == start + length
+    return frame[0], frame[start:]

@@ -1,0 +1,68 @@
+"""A gateway within the test's own process, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Generator
+from typing import Any
+
+import httpx
+import uvicorn
+
+from support.waiting import wait_until
+from workcast.broker.history import History
+from workcast.broker.root import Root
+from workcast.broker.stream import Subscriber
+from workcast.cli.up import RootArchive
+from workcast.consumer.gateway import create_app
+from workcast.consumer.hub import Hub
+from workcast.consumer.settings import GatewaySettings
+from workcast.consumer.stream_protocol import server_config
+
+
+class Gateway(uvicorn.Server):
+    """The application on a free port, in a thread of its own."""
+
+    def __init__(self, root: Root, redis_url: str) -> None:
+        self._root, self._redis_url = root, redis_url
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.stream = f"ws://127.0.0.1:{self.port}/api/stream"
+        self._thread = threading.Thread(target=self._serve_here)
+
+    def _serve_here(self) -> None:
+        async def serve() -> None:
+            subscriber = Subscriber(self._redis_url)
+            settings = GatewaySettings(root=self._root.directory)
+            hub = Hub(
+                subscriber,
+                RootArchive(self._root, History(self._root)),
+                1 << 20,
+                settings.max_frame_bytes,
+                sweep_seconds=0.1,
+            )
+            super(Gateway, self).__init__(
+                server_config(create_app(hub, History(self._root), self._root, settings), settings)
+            )
+            await self.serve(sockets=[self._socket])
+            await subscriber.aclose()
+
+        asyncio.run(serve())
+
+    @contextlib.contextmanager
+    def running(self) -> Generator[Gateway]:
+        self._thread.start()
+        try:
+            wait_until(lambda: getattr(self, "started", False))
+            yield self
+        finally:
+            self.should_exit = True
+            self._thread.join()
+
+
+def get(gateway: Gateway, path: str, **options: Any) -> httpx.Response:
+    return httpx.get(gateway.url + path, **options)
