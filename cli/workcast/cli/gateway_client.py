@@ -6,7 +6,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from workcast.broker.errors import WorkcastError
 from workcast.broker.root import Root
-from workcast.cli.up import find_up
+from workcast.cli.running import find_up
 
 
 class GatewayError(WorkcastError):
@@ -22,7 +22,12 @@ def gateway_url(root: Root, url: str | None) -> str | None:
     if url is None:
         running = find_up(root)
         return running.http_url if running else None
-    if urlsplit(url).scheme not in ("http", "https"):
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound:
         raise GatewayError(f"expected an http:// or https:// URL of a gateway, got {url!r}")
     return url.rstrip("/")
 

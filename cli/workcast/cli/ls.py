@@ -6,17 +6,19 @@ import sys
 from typing import Any
 
 import httpx
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from workcast.broker.errors import RootError
 from workcast.broker.history import epoch_of
 from workcast.broker.log import LogReader
 from workcast.broker.root import Root
 from workcast.broker.summary import Fold, Summary
 from workcast.broker.wire import inspect
 from workcast.cli.gateway_client import GatewayError, gateway_url
-from workcast.cli.printable import printable
+from workcast.cli.printable import harmless_json, printable
 from workcast.consumer.protocol import Workcells
 
 _COLORS = {
@@ -40,7 +42,7 @@ def list_fleet(root: Root, url: str | None, *, as_json: bool) -> None:
     summaries = _from_gateway(address) if address else _from_files(root)
     if as_json:
         for summary in summaries:
-            sys.stdout.write(summary.model_dump_json() + "\n")
+            sys.stdout.write(harmless_json(summary.model_dump_json()) + "\n")
         return
     table = Table(box=None, pad_edge=False)
     for column in ("WORKCELL", "STATUS", "AGENT", "EVENTS", "COST", "ACTIVITY"):
@@ -56,15 +58,22 @@ def list_fleet(root: Root, url: str | None, *, as_json: bool) -> None:
 def _from_gateway(address: str) -> list[Summary]:
     try:
         reply = httpx.get(f"{address}/api/workcells", timeout=10, trust_env=False).raise_for_status()
-    except httpx.HTTPError as error:
+        workcells = Workcells.model_validate_json(reply.content).workcells
+    except httpx.HTTPStatusError as error:
+        raise GatewayError(f"cannot list the workcells of {address}: HTTP {error.response.status_code}") from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise GatewayError(f"cannot list the workcells of {address}: {error}; is workcast up there?") from error
-    workcells = Workcells.model_validate_json(reply.content).workcells
+    except ValidationError as error:
+        raise GatewayError(f"expected a workcast gateway at {address}, got an answer of something else") from error
     return [workcell.summary or Summary(id=workcell.id) for workcell in workcells]
 
 
 def _from_files(root: Root) -> list[Summary]:
     root.check()
-    return [_fold(root, workcell) for workcell in root.ids()]
+    try:
+        return [_fold(root, workcell) for workcell in root.ids()]
+    except OSError as error:
+        raise RootError(f"cannot read {error.filename or root.workcells}: {error.strerror}") from error
 
 
 def _fold(root: Root, workcell: str) -> Summary:
@@ -74,6 +83,8 @@ def _fold(root: Root, workcell: str) -> Summary:
     fold = Fold(offset=reader.base)
     while fold.offset < reader.end:
         lines: list[bytes] = reader.read(fold.offset, 4096, 4 << 20).lines
+        if not lines:
+            break  # it was replaced meanwhile
         for line in lines:
             event: dict[str, Any] | None = inspect(line)[1]
             fold.add(event)

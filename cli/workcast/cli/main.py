@@ -7,17 +7,19 @@ import logging
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.logging import RichHandler
 
 from workcast.broker.errors import WorkcastError
 from workcast.broker.root import Root
 from workcast.cli.duration import parse_duration
-from workcast.consumer.settings import GatewaySettings
+from workcast.cli.printable import printable
+
+if TYPE_CHECKING:
+    from workcast.consumer.settings import GatewaySettings
 
 app = typer.Typer(
     name="workcast",
@@ -32,6 +34,9 @@ RootOption = Annotated[
 ]
 UrlOption = Annotated[
     str | None, typer.Option("--url", envvar="WORKCAST_URL", help="A gateway, instead of the root's.", metavar="URL")
+]
+RedisOption = Annotated[
+    str | None, typer.Option("--redis-url", envvar="WORKCAST_REDIS_URL", help="A Redis server.", metavar="URL")
 ]
 PortOption = Annotated[
     int | None, typer.Option("--port", min=0, max=65535, help="WORKCAST_PORT, or 8787; 0: any free.")
@@ -77,11 +82,12 @@ def demo(port: PortOption = None) -> None:
     serve_demo(_settings(port=port))
 
 
-@app.command(context_settings={"allow_interspersed_args": False})
+@app.command()
 def run(
-    agent: Annotated[str, typer.Argument(help="claude.", metavar="AGENT")],
+    agent: Annotated[str, typer.Argument(help="claude, codex, or exec for any command.", metavar="AGENT")],
     words: Annotated[
-        list[str], typer.Argument(help="Options for the agent, and the prompt last.", metavar="-- PROMPT")
+        list[str],
+        typer.Argument(help="Options for the agent, and the prompt last; - reads it from stdin.", metavar="-- PROMPT"),
     ],
     root: RootOption = Path(),
     workcell: Annotated[str | None, typer.Option(help="Its id; default: made from agent and time.")] = None,
@@ -90,6 +96,10 @@ def run(
     timeout: Annotated[
         float | None, typer.Option(parser=parse_duration, help="End it then: 90s, 30m, 2h.", metavar="TIME")
     ] = None,
+    *,
+    worktree: Annotated[
+        bool, typer.Option("--worktree", help="Make the workcell a git worktree of the root, on branch workcast/ID.")
+    ] = False,
 ) -> None:
     """Run an agent in a workcell, with telemetry.
 
@@ -97,13 +107,13 @@ def run(
     """
     from workcast.cli.run import run_in_workcell
 
-    code = asyncio.run(run_in_workcell(Root(root), agent, words, workcell, issue, model, timeout))
+    code = asyncio.run(run_in_workcell(Root(root), agent, words, workcell, issue, model, timeout, worktree=worktree))
     raise typer.Exit(code)
 
 
 @app.command()
 def parse(
-    agent: Annotated[str, typer.Argument(help="claude.", metavar="AGENT")],
+    agent: Annotated[str, typer.Argument(help="claude, codex or exec.", metavar="AGENT")],
     file: Annotated[Path | None, typer.Argument(help="The agent's stdout; default: stdin.")] = None,
     exit_code: Annotated[int | None, typer.Option(help="What the agent ended with, if known.")] = None,
 ) -> None:
@@ -136,8 +146,38 @@ def list_workcells(root: RootOption = Path(), url: UrlOption = None, *, json: Js
     list_fleet(Root(root), url, as_json=json)
 
 
+@app.command()
+def verify(
+    workcells: Annotated[list[str] | None, typer.Argument(metavar="[WORKCELL]…", help="Default: all.")] = None,
+    root: RootOption = Path(),
+    redis_url: RedisOption = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Compare logs with their streams, line by line. Exit code 1 if anything is missing or differs."""
+    from workcast.cli.verify import verify_root
+
+    if not verify_root(Root(root), redis_url, workcells or [], as_json=json):
+        raise typer.Exit(1)
+
+
+@app.command()
+def relay(
+    redis_url: Annotated[str, typer.Option(envvar="WORKCAST_REDIS_URL", help="Where to.", metavar="URL")],
+    root: RootOption = Path(),
+) -> None:
+    """Carry the logs of a root to Redis, for gateways that run elsewhere."""
+    from workcast.cli.relay import relay_root
+
+    relay_root(Root(root), redis_url, _settings().redis_patience)
+
+
 def _settings(**given: object) -> GatewaySettings:
     """Settings from the command line, else from the environment, else their defaults."""
+    from pydantic import ValidationError
+
+    from workcast.consumer.settings import GatewaySettings
+
     try:
         return GatewaySettings.model_validate({key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
@@ -146,16 +186,14 @@ def _settings(**given: object) -> GatewaySettings:
 
 
 def main() -> None:
-    """Entry point: what workcast raises on purpose becomes one sentence on stderr and an exit code."""
-    from workcast.producer.errors import AgentNotInstalledError
+    """Entry point: what workcast raises on purpose becomes one sentence on stderr and an exit code.
+
+    Typer does as much for Ctrl-C (130) and for a reader of our output who has gone (1).
+    """
+    from workcast.producer.errors import AgentNotInstalledError, EmptyPromptError
 
     try:
         app()
     except WorkcastError as error:
-        sys.stderr.write(f"workcast: {error}\n")
-        sys.exit(127 if isinstance(error, AgentNotInstalledError) else 1)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has gone; there is nobody to tell
-        sys.exit(141)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        sys.stderr.write("workcast: " + printable(str(error), keep="\n") + "\n")
+        sys.exit(127 if isinstance(error, AgentNotInstalledError) else 2 if isinstance(error, EmptyPromptError) else 1)

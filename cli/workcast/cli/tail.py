@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -10,19 +11,21 @@ from typing import Any, Final
 
 from rich.console import Console
 from rich.text import Text
+from typer import BadParameter
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidHandshake, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
 from workcast.broker.errors import WorkcastError
 from workcast.broker.root import Root
 from workcast.cli.gateway_client import GatewayError, gateway_url, socket_url
-from workcast.cli.printable import printable
+from workcast.cli.printable import harmless_json, printable
 from workcast.consumer.protocol import SUBPROTOCOL
 
 _RETRY_SECONDS: Final = 0.5
 _MAX_MESSAGE_BYTES: Final = 4 << 20
-
+_FINAL_CODES: Final = (1009, 4400, 4401, 4429)
+"""Closing codes after which nothing would get better by trying again."""
 
 _STYLES: Final = {
     "started": "bold cyan", "prompt_sent": "bold", "thinking": "dim italic", "tool_call": "yellow",
@@ -31,7 +34,7 @@ _STYLES: Final = {
 
 
 class TailError(WorkcastError):
-    """The gateway does not show this workcell, or the start is no place in it."""
+    """The gateway does not show this workcell."""
 
 
 async def follow(root: Root, workcell: str, start: str, url: str | None, *, as_json: bool) -> None:
@@ -39,29 +42,49 @@ async def follow(root: Root, workcell: str, start: str, url: str | None, *, as_j
 
     Raises:
         GatewayError: there is no gateway to ask, or it refuses.
-        TailError: the workcell is unknown, or ``start`` is malformed.
+        TailError: the workcell is unknown.
+        BadParameter: ``start`` is malformed.
     """
-    address = gateway_url(root, url)
-    if address is None:
-        raise GatewayError(f"no workcast up serves {root.directory}; start one, or name a gateway with --url")
+    if start not in ("start", "tail") and not (start.isascii() and start.isdecimal()):
+        raise BadParameter(f"expected start, tail or an offset, got {start!r}", param_hint="--from")
     viewer = _Viewer(workcell, start, _json_line if as_json else _Pretty())
     connected = False
     while True:
-        try:
-            async with connect(
-                socket_url(address),
-                subprotocols=[Subprotocol(SUBPROTOCOL)],
-                max_size=_MAX_MESSAGE_BYTES,
-                proxy=None,
-            ) as socket:
+        address = gateway_url(root, url)  # each time: an up that was started again may have another port
+        if address is not None:
+            socket = await _connect(address, again=connected)
+            if socket is not None:
                 connected = True
-                await viewer.watch(socket)
-        except InvalidHandshake as error:
-            raise GatewayError(f"{address} refuses: {error}") from error
-        except (OSError, WebSocketException) as error:
-            if not connected:
-                raise GatewayError(f"cannot reach {address}: {error}; is workcast up there?") from error
+                async with socket:
+                    await viewer.watch(socket)
+                if socket.close_code in _FINAL_CODES:
+                    raise GatewayError(f"{address} ended the connection: {socket.close_reason or socket.close_code}")
+        elif not connected:
+            raise GatewayError(f"no workcast up serves {root.directory}; start one, or name a gateway with --url")
         await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _connect(address: str, *, again: bool) -> ClientConnection | None:
+    """A connection to a gateway; None if one that answered before does not do so now."""
+    try:
+        socket = await connect(
+            socket_url(address),
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            max_size=_MAX_MESSAGE_BYTES,
+            proxy=None,
+        )
+    except InvalidStatus as error:
+        if again:
+            return None
+        raise GatewayError(f"{address} refuses: HTTP {error.response.status_code}") from error
+    except (OSError, WebSocketException) as error:
+        if again:
+            return None
+        raise GatewayError(f"cannot reach {address}: {error}; is workcast up there?") from error
+    if socket.subprotocol != SUBPROTOCOL:
+        await socket.close()
+        raise GatewayError(f"expected a gateway that speaks {SUBPROTOCOL} at {address}, got something else")
+    return socket
 
 
 class _Viewer:
@@ -72,44 +95,45 @@ class _Viewer:
         self._start = start
         self._show = show
         self._cursor: dict[str, int] | None = None
+        self._probing = False
+        """Subscribed only to learn today's epoch, which the offset to start at is then taken in."""
 
     async def watch(self, socket: ClientConnection) -> None:
-        await self._subscribe(socket)
-        async for text in socket:
-            message: dict[str, Any] = json.loads(text)
-            await self._take(message, socket)
+        """Follow the workcell until the connection ends."""
+        with contextlib.suppress(ConnectionClosed):
+            self._probing = self._cursor is None and self._start.isdecimal()
+            await self._subscribe(socket, "tail" if self._probing else self._cursor or self._start)
+            async for text in socket:
+                message: dict[str, Any] = json.loads(text)
+                await self._take(message, socket)
 
-    async def _subscribe(self, socket: ClientConnection) -> None:
-        place: object = self._cursor or self._start
-        if self._cursor is None and self._start not in ("start", "tail"):
-            if not self._start.isdecimal():
-                raise TailError(f"expected --from start, tail or an offset, got {self._start!r}")
-            place = "tail"  # tells today's epoch, which the offset is then taken in
+    async def _subscribe(self, socket: ClientConnection, place: object) -> None:
         await socket.send(json.dumps({"op": "subscribe", "workcell": self._workcell, "from": place}))
 
     async def _take(self, message: dict[str, Any], socket: ClientConnection) -> None:
         match message["op"]:
-            case "subscribed" if self._cursor is None and self._start.isdecimal():
-                self._cursor = {"epoch": message["epoch"], "offset": int(self._start)}
-                await self._subscribe(socket)
+            case "subscribed" if self._probing:
+                self._probing = False
+                await self._subscribe(socket, {"epoch": message["epoch"], "offset": int(self._start)})
             case "subscribed" | "reset":
                 if message["op"] == "reset" and self._cursor is not None:
                     sys.stderr.write("the log began anew\n")
                 self._cursor = {"epoch": message["epoch"], "offset": message["offset"]}
-            case "events":
+            case "events" if self._cursor is not None:
                 for offset, event in enumerate(message["events"], message["offset"]):
                     self._show(offset, event)
                 self._cursor = {"epoch": message["epoch"], "offset": message["offset"] + len(message["events"])}
-            case "gap":
+            case "gap" if self._cursor is not None:
                 sys.stderr.write(f"events {message['offset']} to {message['until'] - 1} are {message['reason']}\n")
+                self._cursor = {"epoch": message["epoch"], "offset": message["until"]}
             case "error":
                 raise TailError(message["message"])
             case _:
-                pass
+                pass  # hello and live; and what a probing subscription brings, before the answer to the real one
 
 
 def _json_line(offset: int, event: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps({"offset": offset, "event": event}, ensure_ascii=False) + "\n")
+    sys.stdout.write(harmless_json(json.dumps({"offset": offset, "event": event}, ensure_ascii=False)) + "\n")
     sys.stdout.flush()
 
 
@@ -121,7 +145,7 @@ class _Pretty:
         self._in_line = False
 
     def __call__(self, offset: int, event: dict[str, Any]) -> None:
-        kind = str(event.get("type"))
+        kind = printable(str(event.get("type")))
         text = describe(kind, event)
         if text is None:
             return

@@ -10,10 +10,9 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Protocol
 
 import tenacity
 import typer
@@ -21,62 +20,43 @@ import uvicorn
 
 from workcast.broker.embedded import EmbeddedBroker
 from workcast.broker.errors import BrokerError, WorkcastError
-from workcast.broker.history import History
+from workcast.broker.history import Extent, History
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
 from workcast.broker.stream import Publisher, Subscriber
+from workcast.cli.running import LOCK, STATE
 from workcast.consumer.gateway import create_app
 from workcast.consumer.hub import Hub
 from workcast.consumer.settings import GatewaySettings
+from workcast.consumer.stream_protocol import server_config
 
-_CONNECT_SECONDS: Final = 10.0
-_SHUTDOWN_SECONDS: Final = 3
-_STATE: Final = "up.json"
 
-Background = Callable[[Root], Awaitable[None]]
-"""Something that runs beside the gateway until it ends."""
+class Background(Protocol):
+    """A function that runs beside the gateway until it ends."""
+
+    __name__: str
+
+    async def __call__(self, root: Root, /) -> None: ...
 
 
 class UpError(WorkcastError):
     """``up`` cannot start: its root or its port is taken."""
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """The ``up`` that serves a root now, as its state file tells."""
-
-    http_url: str
-    redis_url: str
-    pid: int
-
-
-def find_up(root: Root) -> Running | None:
-    """The ``up`` of this root, or None: a state file whose lock nobody holds was left by one that was killed."""
-    state = root.read_state(_STATE)
-    if state is None:
-        return None
-    try:
-        with (root.state / "up.lock").open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return Running(str(state.get("http_url")), str(state.get("redis_url")), int(str(state.get("pid"))))
-    except FileNotFoundError:
-        pass
-    return None
-
-
 def serve_root(directory: Path, settings: GatewaySettings, background: Sequence[Background] = ()) -> None:
-    """Run until SIGINT or SIGTERM; prints the address once it answers.
+    """Run until SIGINT or SIGTERM, which end it cleanly; prints the address once it answers.
 
     Raises:
         WorkcastError: the root, the port or Redis is not to be had; one sentence says which and why.
     """
     root = Root(directory)
     root.prepare()
+    # Until the server takes both signals over: so that what was begun is ended.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _only_one(root), _listen(settings.host, settings.port) as listener, contextlib.ExitStack() as stack:
         if settings.redis_url:
             url = settings.redis_url
-            _wait_for_redis(url)
+            wait_for_redis(url, settings.redis_patience)
         else:
             url = stack.enter_context(EmbeddedBroker(root)).url
         relay = Relay(root, url)
@@ -85,10 +65,10 @@ def serve_root(directory: Path, settings: GatewaySettings, background: Sequence[
         host, port = listener.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         state = {"redis_url": url, "http_url": address, "pid": os.getpid(), "prefix": ""}
-        stack.callback((root.state / _STATE).unlink, missing_ok=True)
+        stack.callback((root.state / STATE).unlink, missing_ok=True)
 
         def announce() -> None:
-            root.write_state(_STATE, json.dumps(state), mode=0o600)
+            root.write_state(STATE, json.dumps(state), mode=0o600)
             typer.echo(address)
 
         asyncio.run(_serve(root, url, settings, listener, announce, background))
@@ -104,17 +84,7 @@ async def _serve(
 ) -> None:
     history, subscriber = History(root), Subscriber(url)
     hub = Hub(subscriber, RootArchive(root, history), settings.ring_bytes, settings.max_frame_bytes)
-    server = Server(
-        uvicorn.Config(
-            create_app(hub, history, root, settings),
-            log_level="warning",
-            ws="websockets-sansio",
-            ws_max_size=settings.max_message_bytes,
-            ws_per_message_deflate=False,
-            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-            server_header=False,
-        )
-    )
+    server = Server(server_config(create_app(hub, history, root, settings), settings))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, server.stop)
@@ -133,10 +103,11 @@ async def _serve(
 
 
 async def _beside(work: Background, root: Root) -> None:
+    """Run ``work``; if it fails, say so and go on serving."""
     try:
         await work(root)
-    except WorkcastError as error:
-        logging.getLogger("workcast").warning("%s", error)
+    except Exception:
+        logging.getLogger("workcast").exception("%s of %s ended", work.__name__, root.directory)
 
 
 class Server(uvicorn.Server):
@@ -165,20 +136,29 @@ class RootArchive:
     """A root's logs as the hub reads them."""
 
     def __init__(self, root: Root, history: History) -> None:
+        self._root = root
         self.ids = root.ids
         self.extent = history.extent
         self.read = history.read
+
+    def synced_extent(self, workcell: str) -> Extent | None:
+        """What the log holds; all of it is on disk."""
+        extent = self.extent(workcell)
+        if extent is not None and extent.end > extent.base:
+            with self._root.log(workcell).open("rb") as log:
+                os.fsync(log.fileno())
+        return extent
 
 
 @contextlib.contextmanager
 def _only_one(root: Root) -> Generator[None]:
     """Hold the root's lock: the kernel gives it back however this process ends."""
-    descriptor = os.open(root.state / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(root.state / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             _lock(descriptor)
         except BlockingIOError:
-            state = root.read_state(_STATE) or {}
+            state = root.read_state(STATE) or {}
             where = f" at {state['http_url']} (pid {state['pid']})" if "http_url" in state and "pid" in state else ""
             raise UpError(f"a workcast up already serves {root.directory}{where}; use that one or end it") from None
         yield
@@ -203,18 +183,19 @@ def _listen(host: str, port: int) -> Generator[socket.socket]:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.create_server(address[:2], family=family, backlog=2048)
-    except OSError as error:
-        raise UpError(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port") from error
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UpError(f"cannot listen on {host}:{port}: {reason}; choose another --host or --port") from error
     with listener:
         yield listener
 
 
-def _wait_for_redis(url: str) -> None:
-    """Try a server that is still coming up for 10 s; later on nobody gives up."""
+def wait_for_redis(url: str, patience: float) -> None:
+    """Try a server that is still coming up for a while; later on nobody gives up."""
     retrying = tenacity.Retrying(
-        stop=tenacity.stop_after_delay(_CONNECT_SECONDS),
+        stop=tenacity.stop_after_delay(patience),
         wait=tenacity.wait_exponential(0.1, max=1),
-        retry=tenacity.retry_if_exception_type(BrokerError),
+        retry=tenacity.retry_if_exception(_may_pass),
         reraise=True,
     )
     publisher = Publisher(url)
@@ -222,3 +203,8 @@ def _wait_for_redis(url: str) -> None:
         retrying(publisher.prepare)
     finally:
         publisher.close()
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether trying again can help: what Redis or the network said may change, another layout will not."""
+    return isinstance(error, BrokerError) and error.__cause__ is not None

@@ -8,7 +8,7 @@ from workcast.broker.root import Root
 from workcast.broker.stream import Publisher
 from workcast.broker.verify import Verdict, verify
 from workcast.cli.gateway_client import GatewayError
-from workcast.cli.up import find_up
+from workcast.cli.running import find_up
 
 
 def verify_root(root: Root, redis_url: str | None, workcells: list[str], *, as_json: bool) -> bool:

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from support.logs import event_line, write_log
+from support.processes import Program, Up, refusal, workcast
+from support.waiting import wait_until
+from workcast.broker.root import Root
+from workcast.producer.replay import RECORDINGS
+
+BASIC = RECORDINGS / "claude-2.1.330-basic.jsonl"
+
+
+def fake_claude(directory: Path, script: str) -> dict[str, str]:
+    """A PATH whose only ``claude`` is a shell script."""
+    directory.mkdir()
+    program = directory / "claude"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return {"PATH": f"{directory}:/usr/bin:/bin"}
+
+
+def log_of(root: Path, workcell: str = "*") -> list[dict[str, Any]]:
+    (path,) = (root / ".workcells").glob(f"{workcell}/telemetry.jsonl")
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """An empty root."""
+    (tmp_path / "root").mkdir()
+    return tmp_path / "root"
+
+
+def test_an_agent_that_is_not_installed_is_127_and_nothing_is_written(place: Path) -> None:
+    env = {"PATH": "/nowhere"}
+    text = refusal(workcast("run", "claude", "--root", str(place), "--", "hello", env=env), 127)
+    assert "npm install -g @anthropic-ai/claude-code" in text
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("../clod",), "expected one of claude"),
+        (("claude", "--workcell", "../x"), "expected a workcell id"),
+        (("claude", "--root", "/no/such/root"), "does not exist"),
+    ],
+)
+def test_what_cannot_be_run_is_told_in_one_sentence_and_nothing_is_written(
+    place: Path, tmp_path: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    env = fake_claude(tmp_path / "bin", "exit 0")
+    assert sentence in refusal(workcast("run", *arguments, "--", "hello", cwd=place, env=env))
+    assert list(place.iterdir()) == []
+
+
+def test_an_agents_run_is_in_the_log_from_prompt_to_completed(place: Path, tmp_path: Path) -> None:
+    env = fake_claude(tmp_path / "bin", f'echo "$@" > {tmp_path}/arguments; cat {BASIC}')
+    done = workcast(
+        "run", "claude", "--root", str(place), "--workcell", "wc-1", "--issue", "X-1", "--model", "m-1",
+        "--", "--max-turns", "3", "Say hello.", env=env,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == b""
+    assert b"wc-1: success" in done.stderr
+    events = log_of(place)
+    assert (events[0]["type"], events[0]["prompt"]) == ("prompt_sent", "Say hello.")
+    assert (events[-1]["type"], events[-1]["status"], events[-1]["exit_code"]) == ("completed", "success", 0)
+    assert {event["workcell_id"] for event in events} == {"wc-1"}
+    assert {event["issue_id"] for event in events} == {"X-1"}
+    parsed = [json.loads(line) for line in workcast("parse", "claude", str(BASIC)).stdout.splitlines()]
+    assert [event["type"] for event in events[1:]] == [event["type"] for event in parsed]
+    given = (tmp_path / "arguments").read_text()
+    assert "--max-turns 3" in given
+    assert "--model m-1" in given
+    assert (place / ".workcells/wc-1/prompt.md").read_text() == "Say hello."
+
+
+def test_the_exit_codes_tell_how_it_ended(place: Path, tmp_path: Path) -> None:
+    env = fake_claude(tmp_path / "bin", '[ "$#" -gt 0 ] && case "$*" in *slow*) exec sleep 60;; esac; exit 3')
+    assert workcast("run", "claude", "--root", str(place), "--", "fail", env=env).returncode == 1
+    assert log_of(place)[-1]["status"] == "failed"
+    second = place.with_name("second")
+    second.mkdir()
+    options = ("run", "claude", "--root", str(second), "--timeout", "300ms", "--", "slow")
+    assert workcast(*options, env=env).returncode == 124
+    assert log_of(second)[-1]["status"] == "timeout"
+
+
+def test_ctrl_c_is_130_and_completed_says_cancelled(place: Path, tmp_path: Path) -> None:
+    env = fake_claude(tmp_path / "bin", f"head -n 2 {BASIC}; exec sleep 60")
+    with Program("run", "claude", "--root", str(place), "--", "go", env=env) as run:
+        wait_until(lambda: list(place.glob(".workcells/*/telemetry.jsonl")) and len(log_of(place)) > 1)
+        run.interrupt()
+        assert run.wait() == 130
+        assert "Traceback" not in run.err
+        assert "cancelled" in run.err
+    assert (log_of(place)[-1]["type"], log_of(place)[-1]["status"]) == ("completed", "cancelled")
+
+
+def test_two_runs_that_begin_together_have_workcells_of_their_own(place: Path, tmp_path: Path) -> None:
+    env = fake_claude(tmp_path / "bin", "exit 0")
+    arguments = ("run", "claude", "--root", str(place), "--", "go")
+    with Program(*arguments, env=env) as one, Program(*arguments, env=env) as other:
+        one.wait()
+        other.wait()
+    assert len(list(place.glob(".workcells/*/telemetry.jsonl"))) == 2
+
+
+def test_it_says_where_to_watch_and_the_gateway_shows_it(place: Path, tmp_path: Path) -> None:
+    env = fake_claude(tmp_path / "bin", f"cat {BASIC}")
+    write_log(Root(place), "before", [event_line(0)])
+    with Up(place) as up:
+        done = workcast("run", "claude", "--root", str(place), "--workcell", "wc-1", "--", "go", env=env)
+        assert f"wc-1: {up.url}/#/w/wc-1" in done.stderr.decode()
+        up.show("wc-1", len(log_of(place, "wc-1")))
+        assert httpx.get(f"{up.url}/api/workcells/wc-1").json()["summary"]["status"] == "success"
+
+
+def test_a_workcell_that_cannot_be_written_is_told_in_one_sentence(place: Path, tmp_path: Path) -> None:
+    env = fake_claude(tmp_path / "bin", "exit 0")
+    (place / ".workcells").write_text("in the way")
+    done = workcast("run", "claude", "--root", str(place), "--", "go", env=env)
+    assert "cannot write to" in refusal(done)
