@@ -197,6 +197,8 @@ def test_a_server_with_another_layout_is_refused(redis_url: str, redis_client: A
         ("http://127.0.0.1", "expected a Redis URL"),
         ("redis://127.0.0.1:port", "expected a Redis URL"),
         ("nonsense", "expected a Redis URL"),
+        ("redis://[::1", "expected a Redis URL"),
+        ("redis://:secret@[::1", "expected a Redis URL"),
     ],
 )
 def test_a_broker_that_is_not_to_be_had_is_a_clear_sentence(url: str, message: str) -> None:

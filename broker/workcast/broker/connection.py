@@ -25,7 +25,10 @@ SCHEMES: Final = ("redis", "rediss", "unix")
 
 def mask_url(url: str) -> str:
     """``url`` without its password, fit for a message."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(a malformed URL)"
     if parts.password is None:
         return url
     location = parts.netloc.rpartition("@")[2]
@@ -38,7 +41,9 @@ def check_url(url: str) -> str:
     Raises:
         BrokerError: another scheme, or no URL at all.
     """
-    if urlsplit(url).scheme not in SCHEMES:
+    with _url_errors(url):
+        scheme = urlsplit(url).scheme
+    if scheme not in SCHEMES:
         raise BrokerError(f"expected a Redis URL ({', '.join(f'{s}://…' for s in SCHEMES)}), got {mask_url(url)!r}")
     return url
 

@@ -43,6 +43,7 @@ class Relay:
         self._next_sweep = 0.0
         self._next_beacon = 0.0
         self._drain_until = 0.0
+        self._closed = False
 
     def start(self) -> None:
         """Relay from a background thread until :meth:`close`."""
@@ -59,6 +60,9 @@ class Relay:
         With ``drain_seconds``, the lines that are in the logs now are published first, if that takes no longer and
         Redis is there.
         """
+        if self._closed:
+            return
+        self._closed = True
         self._drain_until = time.monotonic() + drain_seconds
         self._stop.set()
         self._watcher.wake()
