@@ -16,7 +16,7 @@ from support.waiting import wait_until
 from workcast.broker.history import History
 from workcast.broker.root import Root
 from workcast.broker.stream import Subscriber
-from workcast.cli.up import RootArchive
+from workcast.cli.serving import RootArchive
 from workcast.consumer.gateway import create_app
 from workcast.consumer.hub import Hub
 from workcast.consumer.settings import GatewaySettings

@@ -145,7 +145,7 @@ class Up(Program):
     """A ``workcast up`` (or ``demo``) on a free port, ready."""
 
     def __init__(self, root: Path, *options: str, verb: str = "up", env: Mapping[str, str] | None = None) -> None:
-        place = ("--root", str(root)) if verb == "up" else ()
+        place = ("--root", str(root)) if verb != "demo" else ()
         super().__init__(verb, *place, "--port", "0", *options, env=env)
         self.root = root
         self.url = ""

@@ -17,7 +17,7 @@ from workcast.broker.history import History
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
 from workcast.broker.stream import Budgets, Subscriber
-from workcast.cli.up import RootArchive
+from workcast.cli.serving import RootArchive
 from workcast.consumer.frame import Frame
 from workcast.consumer.hub import Hub
 from workcast.consumer.protocol import Limits

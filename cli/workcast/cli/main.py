@@ -75,6 +75,19 @@ def up(
 
 
 @app.command()
+def serve(
+    root: RootOption = Path(),
+    host: Annotated[str | None, typer.Option(help="WORKCAST_HOST, or 127.0.0.1.")] = None,
+    port: PortOption = None,
+    redis_url: RedisOption = None,
+) -> None:
+    """Serve the gateway and dashboard alone, over a broker that runs elsewhere. Any number of them may."""
+    from workcast.cli.serve import serve_gateway
+
+    serve_gateway(Root(root), _settings(host=host, port=port, redis_url=redis_url))
+
+
+@app.command()
 def demo(port: PortOption = None) -> None:
     """Serve a fleet of recorded agents, playing at their own pace: needs no agent and no key."""
     from workcast.cli.demo import serve_demo

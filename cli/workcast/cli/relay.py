@@ -7,7 +7,7 @@ import threading
 
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
-from workcast.cli.up import wait_for_redis
+from workcast.cli.serving import wait_for_redis
 
 
 def relay_root(root: Root, redis_url: str, patience: float) -> None:

@@ -17,7 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocketDisconnect
 
-from workcast.broker.errors import EpochError, WorkcellIdError
+from workcast.broker.errors import BrokerError, EpochError, WorkcellIdError
 from workcast.broker.event import format_timestamp
 from workcast.broker.history import History
 from workcast.broker.root import Root
@@ -35,7 +35,6 @@ from workcast.consumer.stream_protocol import FRAME_KEY
 MAX_PAGE: Final = 1000
 _SILENCE_SECONDS: Final = 5.0
 """Relays send a beacon every second; five that are missing are no accident."""
-_PAGE_BYTES: Final = 4 << 20
 _STATIC: Final = Path(__file__).parent / "static"
 _NOT_BUILT: Final = "The dashboard is not built: run `make ui`, or install a wheel of workcast, which carries it.\n"
 
@@ -109,11 +108,10 @@ def _add_api(app: FastAPI, hub: Hub, history: History, root: Root, limits: Limit
             raise _unknown(workcell)
         epoch, base, head = channel.epoch, channel.base, channel.head
         offset = max(offset, base)
-        limit = min(limit, head - offset)
-        lines: list[bytes] = []
-        if limit > 0:
-            with _http_errors():
-                lines = await asyncio.to_thread(history.read, workcell, epoch, offset, limit, _PAGE_BYTES)
+        with _http_errors():
+            lines = await hub.page(channel, offset, limit)
+        if channel.epoch != epoch:
+            raise HTTPException(409, f"the log of {workcell} was replaced; ask again")
         body = b'{"epoch":%d,"base":%d,"head":%d,"offset":%d,"events":[%s]}' % (
             epoch, base, head, offset, b",".join(lines),
         )  # fmt: skip
@@ -222,6 +220,8 @@ def _http_errors() -> Generator[None]:
         raise HTTPException(409, str(error)) from error
     except OSError as error:
         raise HTTPException(503, f"the log cannot be read: {error.strerror}") from error
+    except BrokerError as error:
+        raise HTTPException(503, str(error)) from error
 
 
 def _unknown(workcell: str) -> HTTPException:

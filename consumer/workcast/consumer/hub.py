@@ -342,6 +342,17 @@ class Hub:
             task.add_done_callback(lambda _: self._reads.pop(key, None))
         return await asyncio.shield(task)
 
+    async def page(self, channel: Channel, offset: int, limit: int) -> list[bytes]:
+        """At most ``limit`` events from ``offset`` (at or above the base) on, for who asks once: log or else stream."""
+        limit = min(limit, channel.head - offset)
+        if limit <= 0:
+            return []
+        lines = await self._read_archive(channel, channel.epoch, offset, limit)
+        if not lines:
+            first, found = await self._ask(self._source.read_stream(channel.workcell, channel.epoch, offset, limit))
+            lines = found if first == offset else []
+        return lines
+
     async def _read(self, channel: Channel, offset: int) -> Frame | Missing | None:
         workcell, epoch, head = channel.workcell, channel.epoch, channel.head
         if offset < channel.base:

@@ -1,0 +1,29 @@
+"""``serve``: a gateway alone, beside any number of others on the same broker."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import typer
+
+from workcast.broker.root import Root
+from workcast.cli.serving import ServeError, address_of, listen, serve, wait_for_redis
+from workcast.consumer.settings import GatewaySettings
+
+
+def serve_gateway(root: Root, settings: GatewaySettings) -> None:
+    """Serve until SIGINT or SIGTERM; prints the address once it answers.
+
+    Where the root's logs lie on this host, history is read from them; else it ends where the streams begin.
+
+    Raises:
+        WorkcastError: no broker is named or it cannot be reached, or the port is taken.
+    """
+    url = settings.redis_url
+    if url is None:
+        raise ServeError("expected --redis-url (or WORKCAST_REDIS_URL): a gateway alone needs to know its broker")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with listen(settings.host, settings.port) as listener:
+        wait_for_redis(url, settings.redis_patience)
+        asyncio.run(serve(root, url, settings, listener, lambda: typer.echo(address_of(listener)), ()))

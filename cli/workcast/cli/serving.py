@@ -1,0 +1,151 @@
+"""A gateway on a listening socket, until it is told to end: what ``up`` and ``serve`` have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Generator, Sequence
+from typing import Protocol
+
+import tenacity
+import uvicorn
+
+from workcast.broker.errors import BrokerError, WorkcastError
+from workcast.broker.history import Extent, History
+from workcast.broker.root import Root
+from workcast.broker.stream import Publisher, Subscriber
+from workcast.consumer.gateway import create_app
+from workcast.consumer.hub import Hub
+from workcast.consumer.settings import GatewaySettings
+from workcast.consumer.stream_protocol import server_config
+
+
+class Background(Protocol):
+    """A function that runs beside the gateway until it ends."""
+
+    __name__: str
+
+    async def __call__(self, root: Root, /) -> None: ...
+
+
+class ServeError(WorkcastError):
+    """A gateway cannot start: its root or its port is taken."""
+
+
+async def serve(
+    root: Root,
+    url: str,
+    settings: GatewaySettings,
+    listener: socket.socket,
+    announce: Callable[[], None],
+    background: Sequence[Background],
+) -> None:
+    history, subscriber = History(root), Subscriber(url)
+    hub = Hub(subscriber, RootArchive(root, history), settings.ring_bytes, settings.max_frame_bytes)
+    server = Server(server_config(create_app(hub, history, root, settings), settings))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, server.stop)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    tasks = [asyncio.create_task(_beside(work, root)) for work in background]
+    try:
+        await asyncio.wait((serving, asyncio.create_task(server.ready.wait())), return_when=asyncio.FIRST_COMPLETED)
+        if server.started:
+            announce()
+        await serving
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await subscriber.aclose()
+
+
+async def _beside(work: Background, root: Root) -> None:
+    """Run ``work``; if it fails, say so and go on serving."""
+    try:
+        await work(root)
+    except Exception:
+        logging.getLogger("workcast").exception("%s of %s ended", work.__name__, root.directory)
+
+
+class Server(uvicorn.Server):
+    """uvicorn, whose end is asked for by us: its own handling would raise the signal again, past our clean-up."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    def stop(self) -> None:
+        """End cleanly; at the second call, at once."""
+        if self.should_exit:
+            self.force_exit = True
+        self.should_exit = True
+
+
+class RootArchive:
+    """A root's logs as the hub reads them."""
+
+    def __init__(self, root: Root, history: History) -> None:
+        self._root = root
+        self.ids = root.ids
+        self.extent = history.extent
+        self.read = history.read
+
+    def synced_extent(self, workcell: str) -> Extent | None:
+        """What the log holds; all of it is on disk."""
+        extent = self.extent(workcell)
+        if extent is not None and extent.end > extent.base:
+            with self._root.log(workcell).open("rb") as log:
+                os.fsync(log.fileno())
+        return extent
+
+
+@contextlib.contextmanager
+def listen(host: str, port: int) -> Generator[socket.socket]:
+    """A listening socket, taken before anything is started."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.create_server(address[:2], family=family, backlog=2048)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ServeError(f"cannot listen on {host}:{port}: {reason}; choose another --host or --port") from error
+    with listener:
+        yield listener
+
+
+def wait_for_redis(url: str, patience: float) -> None:
+    """Try a server that is still coming up for a while; later on nobody gives up."""
+    retrying = tenacity.Retrying(
+        stop=tenacity.stop_after_delay(patience),
+        wait=tenacity.wait_exponential(0.1, max=1),
+        retry=tenacity.retry_if_exception(_may_pass),
+        reraise=True,
+    )
+    publisher = Publisher(url)
+    try:
+        retrying(publisher.prepare)
+    finally:
+        publisher.close()
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether trying again can help: what Redis or the network said may change, another layout will not."""
+    return isinstance(error, BrokerError) and error.__cause__ is not None
+
+
+def address_of(listener: socket.socket) -> str:
+    """The URL that a listening socket answers at."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

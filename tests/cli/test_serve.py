@@ -1,0 +1,96 @@
+"""Gateways beside each other, a relay on its own, and what verify says of it all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+from websockets.sync.client import connect
+
+from support.logs import event_line, write_log
+from support.processes import Program, Up, refusal, workcast
+from support.waiting import wait_until
+from workcast.broker.root import Root
+
+LINES = [event_line(number) for number in range(300)]
+
+
+def history(url: str, count: int) -> list[object]:
+    """What a viewer of this gateway receives from the start."""
+    with connect(f"ws{url.removeprefix('http')}/api/stream", proxy=None) as socket:
+        socket.send(json.dumps({"op": "subscribe", "workcell": "wc", "from": "start"}))
+        events: list[object] = []
+        while len(events) < count:
+            events += json.loads(socket.recv(20)).get("events", [])
+        return events
+
+
+def test_several_gateways_on_one_broker_show_everything_to_their_viewers(
+    root: Root, redis_url: str, tmp_path_factory: object
+) -> None:
+    write_log(root, "wc", LINES)
+    options = ("--redis-url", redis_url)
+    with (
+        Program("relay", "--root", str(root.directory), *options) as relay,
+        Up(root.directory, *options, verb="serve") as one,
+        Up(root.directory, *options, verb="serve") as other,
+    ):
+        for gateway in (one, other):
+            wait_until(lambda url=gateway.url: httpx.get(f"{url}/healthz").status_code == 200)
+        write_log(root, "wc", [event_line(300)])
+        expected = [json.loads(line) for line in [*LINES, event_line(300)]]
+        assert history(one.url, 301) == history(other.url, 301) == expected
+        one.interrupt()
+        assert one.wait() == 0
+        write_log(root, "wc", [event_line(301)])
+        assert len(history(other.url, 302)) == 302
+        relay.interrupt()
+        assert relay.wait() == 0
+        assert relay.out == relay.err == ""
+
+
+def test_a_gateway_far_from_the_logs_shows_what_the_streams_hold(root: Root, redis_url: str, tmp_path: Path) -> None:
+    write_log(root, "wc", LINES)
+    far = tmp_path / "far"
+    far.mkdir()
+    options = ("--redis-url", redis_url)
+    with (
+        Program("relay", "--root", str(root.directory), *options),
+        Up(far, *options, verb="serve") as gateway,
+    ):
+        page = f"{gateway.url}/api/workcells/wc/events?offset=7&limit=5"
+        wait_until(lambda: httpx.get(page).status_code == 200 and httpx.get(page).json()["head"] == 300)
+        assert httpx.get(page).json()["events"] == [json.loads(line) for line in LINES[7:12]]
+        assert history(gateway.url, 300) == [json.loads(line) for line in LINES]
+        (workcell,) = httpx.get(f"{gateway.url}/api/workcells").json()["workcells"]
+        assert (workcell["id"], workcell["hasTelemetry"]) == ("wc", False)
+
+
+def test_a_gateway_alone_needs_to_know_its_broker(root: Root) -> None:
+    assert "expected --redis-url" in refusal(workcast("serve", "--root", str(root.directory), "--port", "0"))
+
+
+def test_a_relay_needs_a_root_and_a_broker(tmp_path: Path, redis_url: str) -> None:
+    missing = workcast("relay", "--root", str(tmp_path / "none"), "--redis-url", redis_url)
+    assert "does not exist" in refusal(missing)
+    away = workcast(
+        "relay", "--root", str(tmp_path), "--redis-url", "redis://127.0.0.1:1", env={"WORKCAST_REDIS_PATIENCE": "0"}
+    )
+    assert "cannot reach Redis at redis://127.0.0.1:1" in refusal(away)
+
+
+def test_verify_compares_every_log_with_its_stream(root: Root, redis_url: str, redis_client: object) -> None:
+    write_log(root, "good", LINES)
+    place = ("--root", str(root.directory))
+    assert "start one, or name a server" in refusal(workcast("verify", *place))
+    with Up(root.directory):
+        wait_until(lambda: workcast("verify", *place).returncode == 0)
+        done = workcast("verify", *place)
+        assert done.stdout.decode() == "good: log 0…300, stream 0…300, 300 compared, ok\n"
+        verdict = json.loads(workcast("verify", *place, "--json").stdout)
+        assert (verdict["workcell"], verdict["end"], verdict["problems"]) == ("good", 300, [])
+    unrelayed = workcast("verify", *place, "--redis-url", redis_url)
+    assert unrelayed.returncode == 1
+    assert "NOT OK" in unrelayed.stdout.decode()
+    assert "expected a workcell id" in refusal(workcast("verify", *place, "--redis-url", redis_url, "../etc"))
