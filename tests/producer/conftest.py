@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Callable
@@ -30,20 +31,38 @@ class Sink:
         return [event.type for event in self.events]
 
 
+def stop_at(sink: Sink, type_: str) -> asyncio.Event:
+    """An order to stop that is given when such an event is written."""
+    stop = asyncio.Event()
+
+    def watch(event: BaseEvent) -> None:
+        if event.type == type_:
+            stop.set()
+
+    sink.watch = watch
+    return stop
+
+
 @pytest.fixture
 def sink() -> Sink:
     return Sink()
 
 
 @pytest.fixture
-def fake_claude(tmp_path: Path) -> Callable[[str], dict[str, str]]:
-    """Writes a Python program that is found as ``claude``; answers the environment to run it in."""
+def fake_agent(tmp_path: Path) -> Callable[[str, str], dict[str, str]]:
+    """Writes a Python program that is found under an agent's name; answers the environment to run it in."""
 
-    def write(source: str) -> dict[str, str]:
-        program = tmp_path / "bin" / "claude"
+    def write(name: str, source: str) -> dict[str, str]:
+        program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)
         program.write_text(f"#!{sys.executable} -IS\n{source}")
         program.chmod(0o755)
         return {"PATH": f"{program.parent}:{os.defpath}", "LANG": "C.UTF-8"}
 
     return write
+
+
+@pytest.fixture
+def fake_claude(fake_agent: Callable[[str, str], dict[str, str]]) -> Callable[[str], dict[str, str]]:
+    """The same as ``claude``."""
+    return lambda source: fake_agent("claude", source)

@@ -7,10 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from support.recorded import CLAUDE, START, claude_events, of
+from support.recorded import START, claude_events, of
 from workcast.broker.event import (
     BashOutput,
     Completed,
@@ -20,19 +18,13 @@ from workcast.broker.event import (
     ResponseComplete,
     Started,
     Thinking,
-    ToolCall,
     ToolResult,
     Unknown,
     Usage,
     UsageEvent,
-    build,
-    dump,
 )
-from workcast.producer.adapters.base import NO_RESULT, Exit
-from workcast.producer.adapters.claude import MAX_ARGUMENT_BYTES, ClaudeAdapter
-from workcast.producer.adapters.fields import as_list, as_object
-
-LINES = sorted({timed.line.data for recording in CLAUDE.values() for timed in recording.lines})
+from workcast.producer.adapters.base import MAX_ARGUMENT_BYTES, NO_RESULT, Exit
+from workcast.producer.adapters.claude import ClaudeAdapter
 
 
 def line(**fields: Any) -> bytes:
@@ -326,51 +318,3 @@ def test_a_prompt_that_fits_no_argument_goes_through_stdin(prompt: str) -> None:
     command = ClaudeAdapter.command(prompt)
     assert command.prompt_on_stdin
     assert prompt not in command.argv
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
-)
-
-
-def paths_in(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """The ways to all values inside of a JSON value, and to itself."""
-    keys: list[str | int] = [*as_object(value), *range(len(as_list(value)))]
-    return [path, *(found for key in keys for found in paths_in(value[key], (*path, key)))]
-
-
-@st.composite
-def changed_lines(draw: st.DrawFn) -> bytes:
-    """A recorded line in which one value was replaced by any other, or removed."""
-    value: Any = json.loads(draw(st.sampled_from(LINES)))
-    *where, last = draw(st.sampled_from(paths_in(value)[1:]))
-    target = value
-    for key in where:
-        target = target[key]
-    if draw(st.booleans()):
-        target[last] = draw(json_values)
-    else:
-        del target[last]
-    return json.dumps(value).encode()
-
-
-@st.composite
-def damaged_lines(draw: st.DrawFn) -> bytes:
-    """A recorded line in which some bytes were replaced."""
-    raw = draw(st.sampled_from(LINES))
-    start = draw(st.integers(0, len(raw)))
-    end = draw(st.integers(start, min(len(raw), start + 20)))
-    return raw[:start] + draw(st.binary(max_size=8)) + raw[end:]
-
-
-@settings(max_examples=400, deadline=None)
-@given(st.lists(changed_lines() | damaged_lines() | st.sampled_from(LINES), min_size=1, max_size=12))
-def test_no_line_whatever_it_holds_breaks_the_adapter(lines: list[bytes]) -> None:
-    events = claude_events(lines, Exit(1))
-    assert [event.type for event in events].count("completed") == 1
-    assert isinstance(events[-1], Completed)
-    assert len(of(ToolCall, events)) == len(of(ToolResult, events))
-    for event in events:
-        build(json.loads(dump(event)))

@@ -1,38 +1,26 @@
-"""Claude Code's adapter on what Claude Code really printed.
-
-``WORKCAST_WRITE_GOLDEN=1 pytest tests/producer/test_claude_recordings.py`` writes the golden files anew: read the
-difference line by line before it is committed.
-"""
+"""Claude Code's adapter on what Claude Code really printed."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections import Counter, defaultdict
-from pathlib import Path
+from collections import defaultdict
 from typing import Any
 
 import pytest
 
-from support.recorded import CLAUDE, claude_events, of, recorded_events
+from support.recorded import CLAUDE, of, recorded_events
 from workcast.broker.event import (
     BaseEvent,
     Completed,
     ErrorEvent,
     ResponseChunk,
     ResponseComplete,
-    Started,
     Thinking,
     ToolCall,
-    ToolResult,
-    Unknown,
     Usage,
     UsageEvent,
-    dump,
 )
-from workcast.producer.adapters.base import Exit
 
-GOLDEN = Path(__file__).parent / "golden"
 UNSTREAMED = {"basic-nopartial": "nothing was streamed", "streamerror": "the answer came without a stream"}
 BROKEN = {"drop": "the result also counts how two messages began whose end nobody knows"}
 
@@ -50,27 +38,6 @@ def results_of(scenario: str) -> list[dict[str, Any]]:
 
 def abandoned_in(events: list[BaseEvent]) -> set[Any]:
     return {(e.model_extra or {})["message_id"] for e in of(ErrorEvent, events) if e.kind == "stream_abandoned"}
-
-
-@scenarios
-def test_a_recording_becomes_the_events_of_its_golden_file(scenario: str) -> None:
-    golden = GOLDEN / f"{CLAUDE[scenario].name}.events.jsonl"
-    got = b"".join(dump(event) + b"\n" for event in events_of(scenario))
-    if os.environ.get("WORKCAST_WRITE_GOLDEN"):
-        golden.write_bytes(got)
-    assert got.decode().split("\n") == golden.read_bytes().decode().split("\n")
-
-
-@scenarios
-def test_no_line_of_a_recording_is_unknown(scenario: str) -> None:
-    assert of(Unknown, events_of(scenario)) == []
-
-
-@scenarios
-def test_a_run_starts_once_and_completes_once_and_last(scenario: str) -> None:
-    events = events_of(scenario)
-    assert len(of(Started, events)) == 1
-    assert [event for event in events if isinstance(event, Completed)] == [events[-1]]
 
 
 @scenarios
@@ -108,15 +75,6 @@ def test_the_chunks_of_a_block_make_up_its_whole_text(scenario: str) -> None:
 
 
 @scenarios
-def test_every_call_has_one_result(scenario: str) -> None:
-    events = events_of(scenario)
-    calls = [(call.call_id, call.tool, call.parent_call_id) for call in of(ToolCall, events)]
-    results = [(result.call_id, result.tool, result.parent_call_id) for result in of(ToolResult, events)]
-    assert Counter(calls) == Counter(results)
-    assert all(count == 1 for count in Counter(calls).values())
-
-
-@scenarios
 def test_the_usage_of_the_messages_adds_up_to_that_of_the_results(scenario: str) -> None:
     told = sum((event.usage for event in of(UsageEvent, events_of(scenario))), Usage())
     said = Usage()
@@ -141,18 +99,6 @@ def test_a_message_tells_its_usage_once(scenario: str) -> None:
     ids = [event.message_id for event in of(UsageEvent, events_of(scenario))]
     assert None not in ids
     assert len(ids) == len(set(ids))
-
-
-@scenarios
-def test_every_prefix_of_a_recording_completes_and_pairs_its_calls(scenario: str) -> None:
-    lines = [timed.line.data for timed in CLAUDE[scenario].lines]
-    for end in range(len(lines)):
-        cut = lines[end][: len(lines[end]) // 2]
-        events = claude_events([*lines[:end], cut], Exit(137))
-        assert len(of(Completed, events)) == 1
-        assert isinstance(events[-1], Completed)
-        assert len(of(ToolCall, events)) == len(of(ToolResult, events))
-        assert [event.raw for event in of(Unknown, events)] == ([cut.decode(errors="backslashreplace")])
 
 
 @pytest.mark.parametrize(
@@ -186,7 +132,7 @@ def test_a_run_ends_as_its_exit_and_its_last_result_say(
     events = events_of(scenario)
     completed = of(Completed, events)[0]
     assert (completed.status, completed.exit_code) == (status, exit_code)
-    assert sum(not error.retryable for error in of(ErrorEvent, events)) == errors
+    assert sum(error.retryable is False for error in of(ErrorEvent, events)) == errors
 
 
 def test_every_recording_has_its_end_in_the_table_above() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support.recorded import CLAUDE, START, recorded_events
+from support.recorded import CLAUDE, RECORDED, START, recorded_events
 from workcast.broker.event import PromptSent, dump
 from workcast.producer.errors import RecordingError
 from workcast.producer.replay import RECORDINGS, Recording, recordings, replay
@@ -28,9 +28,9 @@ def timings(recording: Recording, folder: Path) -> list[tuple[float, int]]:
     return [(at, size) for at, size in json.loads((folder / f"{recording.name}.timing.json").read_text())]
 
 
-@pytest.mark.parametrize("scenario", CLAUDE)
-async def test_a_replay_writes_what_the_run_wrote_and_takes_as_long(scenario: str, sink: Sink) -> None:
-    recording, clock = CLAUDE[scenario], Clock()
+@pytest.mark.parametrize("name", RECORDED)
+async def test_a_replay_writes_what_the_run_wrote_and_takes_as_long(name: str, sink: Sink) -> None:
+    recording, clock = RECORDED[name], Clock()
     ended = await replay(recording, sink, prompt="Again.", sleep=clock.sleep, clock=lambda: START)
     first, *played = sink.events
     assert isinstance(first, PromptSent)
@@ -59,8 +59,9 @@ def test_a_line_is_due_when_the_piece_came_that_ended_it(path: Path) -> None:
 
 
 def test_the_recordings_of_the_demo_come_with_the_package() -> None:
-    assert [path.stem.removeprefix("claude-2.1.330-") for path in recordings()] == [
-        "badtool", "basic", "e529", "flaky", "hangtext-sigterm", "nasty", "subagent-foreground", "tools",
+    assert [path.stem.replace("2.1.330-", "").replace("0.169.0-", "") for path in recordings()] == [
+        "claude-badtool", "claude-basic", "claude-e529", "claude-flaky", "claude-hangtext-sigterm", "claude-nasty",
+        "claude-subagent-foreground", "claude-tools", "codex-basic", "codex-nasty", "codex-tools",
     ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from workcast.producer.errors import AgentNotInstalledError, UnknownAgentError
 from workcast.producer.lines import MAX_LINE_BYTES
 from workcast.producer.runner import RunResult, run_agent
 
-from .conftest import Sink
+from .conftest import Sink, stop_at
 
 FakeClaude = Callable[[str], dict[str, str]]
 
@@ -83,18 +83,6 @@ def run(tmp_path: Path, sink: Sink) -> Run:
 
 def lives(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-
-
-def stop_at(sink: Sink, type_: str) -> asyncio.Event:
-    """An order to stop that is given when such an event is written."""
-    stop = asyncio.Event()
-
-    def watch(event: BaseEvent) -> None:
-        if event.type == type_:
-            stop.set()
-
-    sink.watch = watch
-    return stop
 
 
 async def test_a_run_writes_the_prompt_then_what_the_agent_says_then_its_end(run: Run, fake_claude: FakeClaude) -> None:

@@ -8,25 +8,29 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from workcast.broker.event import BaseEvent
-from workcast.producer.adapters.base import Exit
-from workcast.producer.adapters.claude import ClaudeAdapter
+from workcast.producer.adapters import adapter_for
+from workcast.producer.adapters.base import Command, Exit
 from workcast.producer.replay import Recording, recordings
 
 START: Final = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 """When the recordings begin, as far as tests know."""
-CLAUDE: Final = {
-    path.stem.removeprefix("claude-2.1.330-"): Recording.load(path)
+RECORDED: Final = {
+    path.stem: Recording.load(path)
     for path in (*recordings(), *recordings(Path(__file__).parent.parent / "recordings"))
-    if path.stem.startswith("claude-")
 }
-"""By scenario: those that come with the package, and those that only tests need."""
+"""By name: those that come with the package, and those that only tests need."""
+CLAUDE: Final = {name.removeprefix("claude-2.1.330-"): r for name, r in RECORDED.items() if r.agent == "claude"}
+CODEX: Final = {name.removeprefix("codex-0.169.0-"): r for name, r in RECORDED.items() if r.agent == "codex"}
+"""By scenario."""
 
 E = TypeVar("E", bound=BaseEvent)
 
 
-def claude_events(lines: Iterable[bytes], exit_: Exit | None = None) -> list[BaseEvent]:
-    """What Claude Code's adapter makes of some lines, one a millisecond."""
-    adapter = ClaudeAdapter()
+def events_from(
+    agent: str, lines: Iterable[bytes], exit_: Exit | None = None, command: Command | None = None
+) -> list[BaseEvent]:
+    """What an agent's adapter makes of some lines, one a millisecond."""
+    adapter = adapter_for(agent)(command)
     events: list[BaseEvent] = []
     at = START
     for line in lines:
@@ -35,9 +39,14 @@ def claude_events(lines: Iterable[bytes], exit_: Exit | None = None) -> list[Bas
     return [*events, *adapter.end(exit_ or Exit(0), at + timedelta(milliseconds=1))]
 
 
+def claude_events(lines: Iterable[bytes], exit_: Exit | None = None) -> list[BaseEvent]:
+    """What Claude Code's adapter makes of some lines."""
+    return events_from("claude", lines, exit_)
+
+
 def recorded_events(recording: Recording) -> list[BaseEvent]:
     """What the adapter makes of a recording, at its times."""
-    adapter = ClaudeAdapter()
+    adapter = adapter_for(recording.agent)(recording.command)
     events: list[BaseEvent] = []
     for timed in recording.lines:
         events += adapter.feed(timed.line.data, START + timedelta(seconds=timed.due))

@@ -1,10 +1,11 @@
-"""A scripted stand-in for the Anthropic Messages API: real agents run against it, offline and always the same.
+"""A scripted stand-in for model APIs: real agents run against it, offline and always the same.
 
-It keeps no conversation: the turn to play is the number of assistant turns in the request, and the scenario is the
-one named ``[[scenario:NAME]]`` in the prompt, else the model's default.
+It speaks Anthropic's Messages and OpenAI's Responses. It keeps no conversation: the turn to play is the number of
+assistant turns in the request, and the scenario is the one named ``[[scenario:NAME]]`` in the prompt, else the model's
+default.
 
     with ScriptedModel() as model:
-        env = {"ANTHROPIC_BASE_URL": model.url}
+        env = {"ANTHROPIC_BASE_URL": model.url}  # OpenAI's is f"{model.url}/v1"
 """
 
 from __future__ import annotations
@@ -18,86 +19,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
-PIECE: Final = 24
-"""Characters in a chunk."""
-SLOW_CHUNKS: Final = 40
-
-
-@dataclass(frozen=True)
-class Think:
-    """A thought."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Say:
-    """A text."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Call:
-    """A tool call; ``{cwd}`` in its arguments is the agent's working directory."""
-
-    tool: str
-    arguments: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class TalkForever:
-    """Go on with the text before, chunk after chunk, until the agent hangs up."""
-
-
-@dataclass(frozen=True)
-class Refuse:
-    """No message at all, but an HTTP error."""
-
-    status: int
-    kind: str
-    message: str
-
-
-Step = Think | Say | Call | TalkForever | Refuse
-
-
-def _run(command: str) -> Call:
-    return Call("Bash", {"command": command, "description": "Run a scripted command"})
-
-
-SCENARIOS: Final[Mapping[str, Sequence[Sequence[Step]]]] = {
-    "basic": [
-        [
-            Think("The user wants a tour. First look at the directory, then write a file."),
-            Say("I'll start by looking at the working directory."),
-            _run("echo hello && ls"),
-        ],
-        [
-            Say("Now I'll write the file."),
-            Call(
-                "Write",
-                {"file_path": "{cwd}/notes/hello.txt", "content": "Hello from the scripted model.\nSecond line.\n"},
-            ),
-        ],
-        [Think("Check a file that does not exist."), Call("Read", {"file_path": "{cwd}/does-not-exist.txt"})],
-        [Say("Done. I listed the directory, wrote `notes/hello.txt`, and found that `does-not-exist.txt` is missing.")],
-    ],
-    "plain": [[Say("Just a short answer, in a few pieces.")]],
-    "tools": [
-        [Call("Read", {"file_path": "{cwd}/README.md"})],
-        [Call("Edit", {"file_path": "{cwd}/README.md", "old_string": "# scratch", "new_string": "# edited"})],
-        [_run("echo one"), _run("echo two; exit 7"), Call("Read", {"file_path": "{cwd}/README.md"})],
-        [Say("Three in parallel are done.")],
-    ],
-    "hangtool": [[Say("A long command."), _run("echo begin; sleep 600")], [Say("It ended.")]],
-    "hangtext": [[Say("I will talk forever."), TalkForever()]],
-    "slow": [[Say("".join(f"This is sentence {n:02d}.   " for n in range(SLOW_CHUNKS)))]],
-    "e401": [[Refuse(401, "authentication_error", "invalid x-api-key")]],
-}
-"""By name: turns, each of them the steps of one message."""
+from support.script import SCENARIOS, Call, Refuse, Say, Step, TalkForever, Think, cut
+from support.scripted_responses import OUR_ITEMS, Response
 
 
 class ScriptedModel:
@@ -173,12 +98,12 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if path.endswith("/count_tokens"):
             self._send_json(200, {"input_tokens": 1234})
-        elif not path.endswith("/messages"):
+        elif not path.endswith(("/messages", "/responses")):
             self._send_json(404, {"type": "error", "error": {"type": "not_found_error", "message": path}})
         else:
-            self._answer(request)
+            self._answer(request, Response if path.endswith("/responses") else _Message)
 
-    def _answer(self, request: Mapping[str, Any]) -> None:
+    def _answer(self, request: Mapping[str, Any], form: type[_Message | Response]) -> None:
         model = self.server.model
         model.requests.append(request)
         number, steps = _turn(request, model.scenario)
@@ -186,9 +111,9 @@ class _Handler(BaseHTTPRequestHandler):
             error = {"type": refusal.kind, "message": refusal.message}
             self._send_json(refusal.status, {"type": "error", "error": error})
             return
-        message = _Message.of(steps, number, request, model.numbers)
+        message = form.of(steps, number, request, model.numbers)
         try:
-            if request.get("stream"):
+            if isinstance(message, Response) or request.get("stream"):
                 self._stream(message)
             else:
                 self._send_json(200, message.whole())
@@ -196,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
             pass  # the agent hung up, or the test is over
         self.close_connection = True
 
-    def _stream(self, message: _Message) -> None:
+    def _stream(self, message: _Message | Response) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
@@ -218,9 +143,10 @@ def _turn(request: Mapping[str, Any], default: str) -> tuple[int, Sequence[Step]
     """Which turn a request asks for: its number and its steps."""
     if not request.get("tools"):
         return 0, [Say("A title")]
-    ours = [message.get("role") == "assistant" for message in request.get("messages", [])]
+    said: list[dict[str, Any]] = request.get("messages") or request.get("input") or []
+    ours = [item.get("role") == "assistant" or item.get("type") in OUR_ITEMS for item in said]
     number = sum(now and not before for before, now in itertools.pairwise([False, *ours]))
-    named = re.search(r"\[\[scenario:([\w-]+)\]\]", json.dumps(request.get("messages")))
+    named = re.search(r"\[\[scenario:([\w-]+)\]\]", json.dumps(said))
     turns = SCENARIOS[named.group(1) if named else default]
     return number, turns[number] if number < len(turns) else [Say("Nothing left in the script.")]
 
@@ -298,15 +224,11 @@ def _pieces(block: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, An
     """A block as it starts, and the deltas that fill it."""
     match block["type"]:
         case "thinking":
-            deltas = [{"type": "thinking_delta", "thinking": piece} for piece in _cut(block["thinking"])]
+            deltas = [{"type": "thinking_delta", "thinking": piece} for piece in cut(block["thinking"])]
             signed = {"type": "signature_delta", "signature": block["signature"]}
             return {**block, "thinking": "", "signature": ""}, [*deltas, signed]
         case "text":
-            return {**block, "text": ""}, [{"type": "text_delta", "text": piece} for piece in _cut(block["text"])]
+            return {**block, "text": ""}, [{"type": "text_delta", "text": piece} for piece in cut(block["text"])]
         case _:
-            pieces = _cut(json.dumps(block["input"]))
+            pieces = cut(json.dumps(block["input"]))
             return {**block, "input": {}}, [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
-
-
-def _cut(text: str) -> list[str]:
-    return [text[start : start + PIECE] for start in range(0, len(text), PIECE)]

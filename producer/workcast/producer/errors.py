@@ -13,5 +13,17 @@ class AgentNotInstalledError(WorkcastError):
     """The agent's program is not on PATH; the message says how to install it."""
 
 
+class EmptyPromptError(WorkcastError, ValueError):
+    """There is nothing for the agent to do."""
+
+
+class WorkcellBusyError(WorkcastError):
+    """Another run writes this workcell's log."""
+
+
+class WorktreeError(WorkcastError):
+    """A git worktree cannot be made; the message says why."""
+
+
 class RecordingError(WorkcastError):
     """A recording is missing, or its timing or meta file cannot be read."""

@@ -12,10 +12,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
-from workcast.broker.event import BaseEvent, Completed, PromptSent, now
+from workcast.broker.event import BaseEvent, Completed, now
 from workcast.producer.adapters import adapter_for
-from workcast.producer.adapters.base import Adapter, Exit, read_line
-from workcast.producer.adapters.fields import as_list, as_object, get_number, get_text
+from workcast.producer.adapters.base import Adapter, Command, Exit, read_line
+from workcast.producer.adapters.fields import as_list, as_object, get_list, get_number, get_text
 from workcast.producer.errors import RecordingError
 from workcast.producer.lines import Line, LineSplitter
 from workcast.producer.runner import EventSink, RunResult
@@ -39,6 +39,7 @@ class Recording:
 
     name: str
     agent: str
+    command: Command
     lines: tuple[TimedLine, ...]
     exit: Exit
 
@@ -59,7 +60,8 @@ class Recording:
         if agent is None or not isinstance(code, int) or duration is None:
             raise RecordingError(f"expected 'tool', 'exit_code' and 'duration_s' in {path.with_suffix('.meta.json')}")
         exit_ = Exit(128 - code if code < 0 else code, duration_ms=round(duration * 1000))
-        return cls(path.stem, agent, tuple(_timed(output, _pieces(timing))), exit_)
+        command = Command(tuple(word for word in get_list(meta, "argv") if isinstance(word, str)))
+        return cls(path.stem, agent, command, tuple(_timed(output, _pieces(timing))), exit_)
 
 
 def recordings(folder: Path = RECORDINGS) -> list[Path]:
@@ -86,8 +88,8 @@ async def replay(
         sleep: waits for so many seconds.
         clock: what time it is.
     """
-    adapter = adapter_for(recording.agent)()
-    writer.write(PromptSent(timestamp=clock(), prompt=prompt))
+    adapter = adapter_for(recording.agent)(recording.command)
+    _write_all(writer, adapter.begin(prompt, clock()))
     played = 0.0
     for timed in recording.lines:
         await sleep((timed.due - played) / speed)

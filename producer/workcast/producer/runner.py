@@ -20,13 +20,15 @@ from typing import IO, Any, Final, Protocol
 
 import psutil
 
-from workcast.broker.event import BaseEvent, Completed, ErrorEvent, PromptSent, Status, now
+from workcast.broker.event import BaseEvent, Completed, ErrorEvent, Status, now
 from workcast.producer.adapters import adapter_for
-from workcast.producer.adapters.base import Adapter, Command, Exit, HowEnded, read_line
-from workcast.producer.errors import AgentNotInstalledError
+from workcast.producer.adapters.base import Adapter, Command, Exit, HowEnded
+from workcast.producer.adapters.output import STREAMS, OutputReader, Stream, reader_of
+from workcast.producer.errors import AgentNotInstalledError, EmptyPromptError
 from workcast.producer.leftovers import MARK, descendants, end_all
-from workcast.producer.lines import Line, LineSplitter
-from workcast.producer.process import ChildProcess
+from workcast.producer.process import ChildProcess, OutputPipe
+from workcast.producer.proof import ProofKeeper
+from workcast.producer.workcell import add_worktree, hide_our_files, hold_workcell
 
 GRACE_S: Final = 5.0
 """Between asking an agent to end and killing it. Claude Code has taken 1.6 s."""
@@ -66,6 +68,7 @@ async def run_agent(
     workcell_dir: Path,
     cwd: Path,
     writer: EventSink,
+    repository: Path | None = None,
     model: str | None = None,
     options: Sequence[str] = (),
     timeout: float | None = None,  # noqa: ASYNC109 - the run goes on after it, to end the agent and tell so
@@ -76,15 +79,23 @@ async def run_agent(
 ) -> RunResult:
     """Run an agent to its end.
 
+    ::
+
+        cell = Path(".workcells/fix-17")
+        with TelemetryWriter(cell / "telemetry.jsonl", {"workcell_id": cell.name}) as writer:
+            result = await run_agent("codex", "Fix issue 17.", workcell_dir=cell, cwd=Path(), writer=writer)
+        print(result.status)
+
     Everything that the agent started ends with it, in whatever session it hides, unless it clears the environment
     variable ``WORKCAST_RUN``. Cancelling this coroutine ends the agent too, and tells so, before it is cancelled.
 
     Args:
         agent: the adapter's name.
-        prompt: what the agent is to do.
-        workcell_dir: gets ``prompt.md`` and, under ``logs/``, all that the agent printed.
+        prompt: what the agent is to do; for ``exec`` the last word of the command, after the options.
+        workcell_dir: gets ``prompt.md``, ``proof.json`` and, under ``logs/``, all that the agent printed.
         cwd: where the agent works.
         writer: gets the events.
+        repository: make ``workcell_dir`` a git worktree of this one first, on a branch ``workcast/<its name>``.
         model: the agent's own name of a model; None: its default.
         options: handed on to the agent.
         timeout: seconds; then the agent is ended.
@@ -96,35 +107,48 @@ async def run_agent(
     Raises:
         UnknownAgentError: no adapter has this name. Nothing was written.
         AgentNotInstalledError: its program is not on PATH. Nothing was written.
+        EmptyPromptError: the prompt is empty. Nothing was written.
+        WorktreeError: the worktree cannot be made. Nothing was written.
+        WorkcellBusyError: another run is going on in this workcell. Nothing was written.
         OSError: the log or the workcell cannot be written; the agent was ended.
     """
-    adapter = adapter_for(agent)
-    command = adapter.command(prompt, options, model)
+    kind = adapter_for(agent)
+    if kind.takes_prompt and not prompt.strip():
+        raise EmptyPromptError(f"expected a prompt for {agent}, got an empty one; say what it is to do")
+    command = kind.command(prompt, options, model)
     run = uuid.uuid4().hex
     environment = {**(os.environ if env is None else env), **command.env, MARK: run}
-    program = _find_program(adapter, command, environment)
+    program = _find_program(kind, command, cwd if repository is None else repository, environment)
+    if repository is not None:
+        await asyncio.to_thread(add_worktree, repository, workcell_dir)
     stopping = asyncio.Event() if stop is None else stop
-    plan = _Plan(run, program, command, cwd, environment, workcell_dir, stopping, timeout, grace, clock)
-    going = asyncio.ensure_future(_Run(adapter(), writer, plan).go(prompt))
-    try:
-        return await asyncio.shield(going)
-    except asyncio.CancelledError:
-        stopping.set()
-        while not going.done():  # cancelled again and again, perhaps: the agent must be gone first
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait({going})
-        raise
+    with hold_workcell(workcell_dir):
+        environment |= await asyncio.to_thread(hide_our_files, workcell_dir, cwd, environment)
+        plan = _Plan(run, cwd / program, command, cwd, environment, workcell_dir, stopping, timeout, grace, clock)
+        going = asyncio.ensure_future(_Run(kind(command), writer, plan, model).go(prompt))
+        try:
+            return await asyncio.shield(going)
+        except asyncio.CancelledError:
+            stopping.set()
+            while not going.done():  # cancelled again and again, perhaps: the agent must be gone first
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({going})
+            raise
 
 
-def _find_program(adapter: type[Adapter], command: Command, env: Mapping[str, str]) -> Path:
+def _find_program(kind: type[Adapter], command: Command, cwd: Path, env: Mapping[str, str]) -> Path:
+    """The program; relative to where it will run if that is how it was named."""
     name = command.argv[0]
-    found = shutil.which(name, path=env.get("PATH", os.defpath))
+    if os.sep in name:
+        found, where = Path(name) if shutil.which(cwd.absolute() / name) else None, f"in {cwd}"
+    else:
+        where = "on PATH"
+        on_path = shutil.which(name, path=env.get("PATH", os.defpath))
+        found = Path(on_path).absolute() if on_path else None
     if found is None:
-        raise AgentNotInstalledError(
-            f"expected the program {name!r} on PATH to run {adapter.name}, found none; "
-            f"install it with: {adapter.install_hint}"
-        )
-    return Path(found).absolute()
+        install = f"; install it with: {kind.install_hint}" if kind.install_hint else ""
+        raise AgentNotInstalledError(f"expected the program {name!r} {where} to run {kind.name}, found none{install}")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +166,8 @@ class _Plan:
     grace: float
     clock: Callable[[], datetime]
 
-    def spawn(self, prompt_file: Path, stderr: IO[bytes]) -> ChildProcess:
-        argv = (str(self.program), *self.command.argv[1:])
+    def spawn(self, prompt_file: Path, stderr: IO[bytes] | None) -> ChildProcess:
+        argv = (str(self.program.absolute()), *self.command.argv[1:])
         if not self.command.prompt_on_stdin:
             return ChildProcess(argv, cwd=self.cwd, env=self.env, stdin=subprocess.DEVNULL, stderr=stderr)
         with prompt_file.open("rb") as stdin:
@@ -151,37 +175,40 @@ class _Plan:
 
 
 class _Run:
-    def __init__(self, adapter: Adapter, writer: EventSink, plan: _Plan) -> None:
+    def __init__(self, adapter: Adapter, writer: EventSink, plan: _Plan, model: str | None) -> None:
         self._adapter = adapter
+        self._reader = reader_of(adapter)
+        self._reads_stderr = isinstance(adapter, OutputReader)
         self._writer = writer
         self._plan = plan
-        self._lines = LineSplitter()
+        self._proof = ProofKeeper(plan.workcell_dir, adapter.name, model, plan.clock())
         self._error_told = False
         self._began = asyncio.get_running_loop().time()
 
     async def go(self, prompt: str) -> RunResult:
-        """From ``prompt_sent`` to ``completed``."""
+        """From the prompt to ``completed``."""
         logs = self._plan.workcell_dir / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         text = prompt.encode("utf-8", "replace")  # a command line can hold bytes that are no text
         prompt_file = self._plan.workcell_dir / "prompt.md"
-        prompt_file.write_bytes(text)
+        if self._adapter.takes_prompt:
+            prompt_file.write_bytes(text)
+        self._proof.clear()
         name = f"{self._adapter.name}-{self._plan.clock():%Y%m%dT%H%M%S.%fZ}"
-        self._write(PromptSent(timestamp=self._plan.clock(), prompt=text.decode()))
+        self._write_all(self._adapter.begin(text.decode(), self._plan.clock()))
         with (logs / f"{name}.stdout").open("ab") as stdout, (logs / f"{name}.stderr").open("a+b") as stderr:
             try:
-                child = self._plan.spawn(prompt_file, stderr)
+                child = self._plan.spawn(prompt_file, None if self._reads_stderr else stderr)
             except (OSError, ValueError) as error:
-                self._write(
-                    ErrorEvent(timestamp=self._plan.clock(), error=f"{self._plan.program} cannot be started: {error}")
-                )
+                why = f"{self._plan.program} cannot be started: {error}"
+                self._write(ErrorEvent(timestamp=self._plan.clock(), error=why, retryable=False))
                 return self._complete(CANNOT_START, "exited", stderr)
-            code, how = await self._watch(child, stdout)
+            code, how = await self._watch(child, {"stdout": stdout, "stderr": stderr})
             return self._complete(code, how, stderr)
 
-    async def _watch(self, child: ChildProcess, stdout: IO[bytes]) -> tuple[int, HowEnded]:
+    async def _watch(self, child: ChildProcess, copies: Mapping[Stream, IO[bytes]]) -> tuple[int, HowEnded]:
         """Read until the process is over, end it if it must, and sweep up. The exit code, and how it came to it."""
-        pump = asyncio.ensure_future(self._pump(child, stdout))
+        pump = asyncio.ensure_future(self._pump_all(child, copies))
         known: set[psutil.Process] = set()
         try:
             how = await self._until_over(child, pump)
@@ -199,15 +226,44 @@ class _Run:
             failed = (await asyncio.gather(pump, return_exceptions=True))[0]
         if isinstance(failed, Exception):
             raise failed
-        self._read(self._lines.drain())
+        for stream in STREAMS:
+            self._write_all(self._reader.end_output(stream, self._plan.clock()))
         return code, how
 
-    async def _pump(self, child: ChildProcess, stdout: IO[bytes]) -> None:
-        """Nothing is queued: while the log is being written the agent waits at its pipe."""
-        while piece := await child.read():
-            stdout.write(piece)
-            stdout.flush()
-            self._read(self._lines.feed(piece))
+    async def _pump_all(self, child: ChildProcess, copies: Mapping[Stream, IO[bytes]]) -> None:
+        pumps = [asyncio.ensure_future(self._pump(child.stdout, "stdout", copies["stdout"]))]
+        if child.stderr is not None:
+            pumps.append(asyncio.ensure_future(self._pump(child.stderr, "stderr", copies["stderr"])))
+        try:
+            await asyncio.gather(*pumps)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.wait(pumps)
+
+    async def _pump(self, pipe: OutputPipe, stream: Stream, copy: IO[bytes]) -> None:
+        """Nothing is queued but a pipe's buffer: while the log is being written the agent waits at its pipe."""
+        reading = asyncio.ensure_future(pipe.read())
+        try:
+            while True:
+                await asyncio.wait({reading}, timeout=self._until_due())
+                if not reading.done():
+                    self._write_all(self._reader.flush_output(self._plan.clock()))
+                    continue
+                piece = reading.result()
+                if not piece:
+                    self._write_all(self._reader.end_output(stream, self._plan.clock()))
+                    return
+                copy.write(piece)
+                copy.flush()
+                self._write_all(self._reader.feed_output(piece, stream, self._plan.clock()))
+                reading = asyncio.ensure_future(pipe.read())
+        finally:
+            reading.cancel()
+
+    def _until_due(self) -> float | None:
+        due = self._reader.due
+        return None if due is None else max(0.0, (due - self._plan.clock()).total_seconds())
 
     async def _until_over(self, child: ChildProcess, pump: asyncio.Future[None]) -> HowEnded:
         """Wait for the exit, the order to stop, or the time limit: whichever comes first."""
@@ -239,24 +295,29 @@ class _Run:
             await asyncio.wait({child.exited}, timeout=self._plan.grace)
         return await child.exited
 
-    def _read(self, lines: Sequence[Line]) -> None:
-        for line in lines:
-            for event in read_line(self._adapter, line, self._plan.clock()):
-                self._write(event)
+    def _write_all(self, events: Sequence[BaseEvent]) -> None:
+        for event in events:
+            self._write(event)
 
     def _write(self, event: BaseEvent) -> None:
-        if isinstance(event, ErrorEvent) and event.retryable is not True:
+        if isinstance(event, ErrorEvent) and event.retryable is False:
             self._error_told = True
+        self._proof.add(event)
         self._writer.write(event)
 
     def _complete(self, exit_code: int, how: HowEnded, stderr: IO[bytes]) -> RunResult:
         duration_ms = round((asyncio.get_running_loop().time() - self._began) * 1000)
         ending = self._adapter.end(Exit(exit_code, how, duration_ms), self._plan.clock())
         completed = next(event for event in ending if isinstance(event, Completed))
-        for event in ending:
-            if event is completed and completed.status == "failed" and not self._error_told:
-                self._write(ErrorEvent(timestamp=self._plan.clock(), error=self._last_words(exit_code, stderr)))
-            self._write(event)
+        self._write_all([event for event in ending if event is not completed])
+        silent = not self._error_told and not self._reads_stderr
+        if completed.status == "failed" and silent:
+            text = self._last_words(exit_code, stderr)
+            self._write(ErrorEvent(timestamp=self._plan.clock(), error=text, retryable=False))
+        try:
+            self._proof.write(completed)  # first: who sees the end finds the proof
+        finally:
+            self._write(completed)
         return RunResult(completed.status, completed.exit_code, duration_ms)
 
     def _last_words(self, exit_code: int, stderr: IO[bytes]) -> str:

@@ -8,11 +8,15 @@ from typing import Final
 
 from workcast.producer.adapters.base import Adapter
 from workcast.producer.adapters.claude import ClaudeAdapter
+from workcast.producer.adapters.codex import CodexAdapter
+from workcast.producer.adapters.exec import ExecAdapter
 from workcast.producer.errors import UnknownAgentError
 
 ADAPTERS: Final[Mapping[str, type[Adapter]]] = MappingProxyType(
     {
         "claude": ClaudeAdapter,
+        "codex": CodexAdapter,
+        "exec": ExecAdapter,
     }
 )
 

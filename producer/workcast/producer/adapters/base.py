@@ -1,14 +1,15 @@
 """What every adapter is: a pure translator from the lines that an agent prints to events.
 
 An adapter does no input or output. It is fed with lines and told when the agent ended; whoever feeds it (the runner,
-a replay, ``workcast parse``) writes the events that it answers.
+a replay, ``workcast parse``) writes the events that it answers. :mod:`workcast.producer.adapters.output` has the form
+of those that are fed with raw output instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final, Literal, Protocol
 
 from workcast.broker.event import BaseEvent, ToolResult, Unknown
@@ -19,6 +20,11 @@ HowEnded = Literal["exited", "timeout", "cancelled"]
 NO_RESULT: Final = "no result: the agent ended"
 CUT_RAW_BYTES: Final = 4096
 """How much of a line that was too long to be read is kept in its ``unknown`` event."""
+MAX_ARGUMENT_BYTES: Final = 120_000
+"""Linux takes no argument over 128 KiB; a longer prompt goes through stdin."""
+STOPPED_EXIT_CODES: Final = frozenset({128 + 2, 128 + 15})
+"""What a program exits with when somebody sends it SIGINT or SIGTERM."""
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +54,21 @@ class Adapter(Protocol):
 
     name: ClassVar[str]
     install_hint: ClassVar[str]
-    """The command that installs the agent."""
+    """The command that installs the agent; empty if nobody knows one."""
+    takes_prompt: ClassVar[bool]
+    """False: what is given as a prompt is a word of a command like any other, and may be empty."""
+
+    def __init__(self, command: Command | None = None, /) -> None:
+        """``command`` is how the agent was started, if anybody knows: it says what stdout does not."""
+        ...
 
     @classmethod
     def command(cls, prompt: str, options: Sequence[str] = (), model: str | None = None) -> Command:
         """How to start the agent on a prompt; ``options`` are the user's own, handed on as they are."""
+        ...
+
+    def begin(self, prompt: str, at: datetime) -> list[BaseEvent]:
+        """What is told before the agent is started."""
         ...
 
     def feed(self, line: bytes, at: datetime) -> list[BaseEvent]:
@@ -77,6 +93,16 @@ class OpenCall:
     parent: str | None = None
     path: str | None = None
     """The file that the call is about."""
+
+
+def fits_argument(prompt: str) -> bool:
+    """Whether a prompt can be given on the command line."""
+    return "\0" not in prompt and len(prompt.encode("utf-8", "replace")) <= MAX_ARGUMENT_BYTES
+
+
+def run_key(at: datetime) -> str:
+    """Tells a run from the others in its log, for agents whose ids begin anew in each: the time of its first line."""
+    return f"{(at - EPOCH) // timedelta(microseconds=1):x}"
 
 
 def optional(**fields: object) -> dict[str, Any]:

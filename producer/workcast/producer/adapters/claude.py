@@ -13,13 +13,14 @@ from typing import ClassVar, Final
 from workcast.broker.event import (
     BaseEvent,
     ErrorEvent,
+    PromptSent,
     ResponseChunk,
     ResponseComplete,
     Started,
     Thinking,
     UsageEvent,
 )
-from workcast.producer.adapters.base import Command, Exit, OpenCall, close_calls, optional, unknown_line
+from workcast.producer.adapters.base import Command, Exit, OpenCall, close_calls, fits_argument, optional, unknown_line
 from workcast.producer.adapters.claude_outcome import Outcome, message_usage
 from workcast.producer.adapters.claude_tools import call_events, path_of, result_events
 from workcast.producer.adapters.fields import (
@@ -42,9 +43,6 @@ STATE_PREFIXES: Final = ("task_", "hook_")
 QUIET_STREAM_EVENTS: Final = frozenset({"content_block_start", "content_block_stop", "message_stop", "ping"})
 BLOCKS: Final = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
 QUIET_DELTAS: Final = frozenset({"input_json_delta", "signature_delta"})
-
-MAX_ARGUMENT_BYTES: Final = 120_000
-"""Linux takes no argument over 128 KiB; a longer prompt goes through stdin."""
 
 
 @dataclass(slots=True)
@@ -87,11 +85,13 @@ class ClaudeAdapter:
 
     name: ClassVar[str] = "claude"
     install_hint: ClassVar[str] = "npm install -g @anthropic-ai/claude-code"
+    takes_prompt: ClassVar[bool] = True
 
-    def __init__(self) -> None:
+    def __init__(self, _: Command | None = None, /) -> None:
         self._started = False
         self._ended = False
         self._calls: dict[str, OpenCall] = {}
+        self._called: set[str] = set()
         self._streamed: dict[str | None, _Message] = {}
         self._plain: dict[str | None, _Message] = {}
         self._outcome = Outcome()
@@ -109,9 +109,11 @@ class ClaudeAdapter:
         """The prompt follows ``--``: it may begin with a dash, and options may take any number of words."""
         argv = ("claude", "-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages")
         argv += (*(("--model", model) if model else ()), *options)
-        if "\0" in prompt or len(prompt.encode("utf-8", "replace")) > MAX_ARGUMENT_BYTES:
-            return Command(argv, prompt_on_stdin=True)
-        return Command((*argv, "--", prompt))
+        return Command((*argv, "--", prompt)) if fits_argument(prompt) else Command(argv, prompt_on_stdin=True)
+
+    def begin(self, prompt: str, at: datetime) -> list[BaseEvent]:
+        """The prompt."""
+        return [PromptSent(timestamp=at, prompt=prompt)]
 
     def feed(self, line: bytes, at: datetime) -> list[BaseEvent]:
         """Read one line."""
@@ -224,8 +226,9 @@ class ClaudeAdapter:
         call_id, tool = get_text(block, "id"), get_text(block, "name")
         if call_id is None or tool is None:
             return None
-        if call_id in self._calls:
+        if call_id in self._called:
             return []  # told again: still the same call
+        self._called.add(call_id)
         arguments = block.get("input")
         call = OpenCall(call_id, tool, line.at, line.parent, path_of(arguments))
         self._calls[call_id] = call

@@ -7,10 +7,10 @@ without any result. There can be several results in a run, one for each turn: th
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from workcast.broker.event import BaseEvent, Completed, ErrorEvent, Status, Usage
-from workcast.producer.adapters.base import Exit, optional
+from workcast.producer.adapters.base import STOPPED_EXIT_CODES, Exit, optional
 from workcast.producer.adapters.fields import (
     JsonObject,
     as_object,
@@ -20,9 +20,6 @@ from workcast.producer.adapters.fields import (
     get_object,
     get_text,
 )
-
-STOPPED_EXIT_CODES: Final = frozenset({128 + 2, 128 + 15})
-"""Claude Code exits like this when somebody sends it SIGINT or SIGTERM."""
 
 
 class Outcome:

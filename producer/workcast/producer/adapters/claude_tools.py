@@ -9,7 +9,15 @@ from typing import Any, Final
 
 from workcast.broker.event import BaseEvent, BashCommand, BashOutput, FileRead, FileWrite, ToolCall, ToolResult
 from workcast.producer.adapters.base import OpenCall, milliseconds_between, optional
-from workcast.producer.adapters.fields import JsonObject, as_list, as_object, get_count, get_list, get_object, get_text
+from workcast.producer.adapters.fields import (
+    JsonObject,
+    as_object,
+    get_count,
+    get_list,
+    get_object,
+    get_text,
+    plain_text,
+)
 
 WRITING_TOOLS: Final = frozenset({"Write", "Edit", "NotebookEdit"})
 EXIT_CODE: Final = re.compile(r"Exit code (\d{1,9})(?:\n|$)")
@@ -48,7 +56,7 @@ def result_events(block: JsonObject, structured: JsonObject, call: OpenCall, at:
         call: the call that it answers.
         at: when the line was captured.
     """
-    content = _plain(block.get("content"))
+    content = plain_text(block.get("content"))
     failed = block.get("is_error") is True
     exit_code = _exit_code(content, structured, failed=failed) if call.tool == "Bash" else None
     result = ToolResult(
@@ -66,13 +74,6 @@ def result_events(block: JsonObject, structured: JsonObject, call: OpenCall, at:
     if call.tool == "Bash":
         return [result, *_bash_output(content, structured, exit_code, call, at, failed=failed)]
     return [result] if failed else [result, *_file_events(structured, call, at)]
-
-
-def _plain(content: object) -> object:
-    """A result's content as one text where it is nothing but text."""
-    blocks = [as_object(item) for item in as_list(content)]
-    texts = [text for block in blocks if (text := get_text(block, "text")) is not None]
-    return "\n".join(texts) if blocks and len(texts) == len(blocks) else content
 
 
 def _error_text(content: object) -> str:

@@ -77,3 +77,10 @@ def get_number(parent: JsonObject, key: str) -> float | None:
     """The number under the key, whole or not."""
     value = parent.get(key)
     return value if isinstance(value, float) else get_count(parent, key)
+
+
+def plain_text(content: object) -> object:
+    """A tool's content as one text where it is nothing but blocks of text, else as it is."""
+    blocks = [as_object(item) for item in as_list(content)]
+    texts = [text for block in blocks if (text := get_text(block, "text")) is not None]
+    return "\n".join(texts) if blocks and len(texts) == len(blocks) else content

@@ -1,0 +1,114 @@
+"""Any command: what it prints is told as it is printed, with its colours, in batches."""
+
+from __future__ import annotations
+
+import codecs
+import shlex
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import ClassVar, Final
+
+from workcast.broker.event import BaseEvent, BashCommand, BashOutput, Completed, Started, Status
+from workcast.producer.adapters.base import STOPPED_EXIT_CODES, Command, Exit, run_key
+from workcast.producer.adapters.output import STREAMS, Stream
+
+HOLD: Final = timedelta(milliseconds=100)
+"""How long output may wait for more of its kind: at most so many events a second, however it is written."""
+MAX_CHARS: Final = 16 * 1024
+"""The most in one event, which is then whole on the wire too; what is printed faster than ``HOLD`` comes in these."""
+
+
+class ExecAdapter:
+    """Reads one run of a command. The texts of a stream's events, joined, are all that the command wrote to it."""
+
+    name: ClassVar[str] = "exec"
+    install_hint: ClassVar[str] = ""
+    takes_prompt: ClassVar[bool] = False
+
+    def __init__(self, command: Command | None = None, /) -> None:
+        self._argv = () if command is None else command.argv
+        self._key = ""
+        self._ended = False
+        # A character can be cut in two by a pipe; what is no UTF-8 at all becomes U+FFFD.
+        self._decoders = {stream: codecs.getincrementaldecoder("utf-8")("replace") for stream in STREAMS}
+        self._stream: Stream = "stdout"
+        self._held = ""
+        self._since: datetime | None = None
+
+    @classmethod
+    def command(cls, prompt: str, options: Sequence[str] = (), model: str | None = None) -> Command:
+        """The options are the command's first words, the prompt is its last; no model has a part in it."""
+        _ = model
+        return Command((*options, prompt))
+
+    @property
+    def due(self) -> datetime | None:
+        """When what is held has waited long enough."""
+        return None if self._since is None else self._since + HOLD
+
+    def begin(self, prompt: str, at: datetime) -> list[BaseEvent]:
+        """The command, and that it starts."""
+        command = shlex.join(self._argv or (prompt,))
+        return [
+            BashCommand(timestamp=at, command=command, call_id=self._call_id(at)),
+            Started(timestamp=at, toolchain=self.name),
+        ]
+
+    def feed(self, line: bytes, at: datetime) -> list[BaseEvent]:
+        """Read one line of stdout."""
+        return self.feed_output(line + b"\n", "stdout", at)
+
+    def feed_output(self, piece: bytes, stream: Stream, at: datetime) -> list[BaseEvent]:
+        """Hold the piece; tell what is full or due, or was written to the other stream before it."""
+        return self._hold(self._decoders[stream].decode(piece), stream, at)
+
+    def flush_output(self, at: datetime) -> list[BaseEvent]:
+        """Tell what is held if it is due."""
+        return self._tell(at) if self.due is not None and at >= self.due else []
+
+    def end_output(self, stream: Stream, at: datetime) -> list[BaseEvent]:
+        """Tell what is held."""
+        return [*self._hold(self._decoders[stream].decode(b"", final=True), stream, at), *self._tell(at)]
+
+    def end(self, exit: Exit, at: datetime) -> list[BaseEvent]:  # noqa: A002
+        """The exit code decides alone."""
+        if self._ended:
+            return []
+        self._ended = True
+        left = [event for stream in STREAMS for event in self.end_output(stream, at)]
+        completed = Completed(
+            timestamp=at, status=_status(exit), exit_code=exit.exit_code, duration_ms=exit.duration_ms
+        )
+        return [*left, completed]
+
+    def _hold(self, text: str, stream: Stream, at: datetime) -> list[BaseEvent]:
+        if not text:
+            return []
+        told = self._tell(at) if stream != self._stream else self.flush_output(at)
+        self._stream = stream
+        self._since = self._since or at
+        self._held += text
+        while len(self._held) > MAX_CHARS:
+            end = self._held.rfind("\n", 0, MAX_CHARS) + 1 or MAX_CHARS
+            told.append(self._output(self._held[:end], at))
+            self._held, self._since = self._held[end:], at
+        return told
+
+    def _tell(self, at: datetime) -> list[BaseEvent]:
+        held, self._held, self._since = self._held, "", None
+        return [self._output(held, at)] if held else []
+
+    def _output(self, text: str, at: datetime) -> BashOutput:
+        return BashOutput(timestamp=at, output=text, stream=self._stream, call_id=self._call_id(at))
+
+    def _call_id(self, at: datetime) -> str:
+        self._key = self._key or run_key(at)
+        return f"{self._key}-exec"
+
+
+def _status(exit: Exit) -> Status:  # noqa: A002
+    if exit.how != "exited":
+        return exit.how
+    if exit.exit_code in STOPPED_EXIT_CODES:
+        return "cancelled"
+    return "success" if exit.exit_code in {0, None} else "failed"

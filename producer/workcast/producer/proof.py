@@ -1,0 +1,95 @@
+"""``proof.json``: what a run came to, on one page beside its log."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from workcast.broker.event import BaseEvent, Completed, FileWrite, Frozen, PromptSent, Started, Status, Timestamp, Usage
+
+PROOF_NAME: Final = "proof.json"
+
+
+class Proof(Frozen):
+    """The last run of a workcell. What nobody knows is null."""
+
+    workcell_id: str
+    agent: str
+    model: str | None
+    session_id: str | None
+    prompt_sha256: str | None
+    """Of the bytes of ``prompt.md``."""
+    status: Status
+    exit_code: int | None
+    duration_ms: int | None
+    usage: Usage | None
+    cost_usd: float | None
+    files_changed: tuple[str, ...]
+    """The paths of all ``file_write`` events, sorted."""
+    started: Timestamp
+    ended: Timestamp
+
+
+class ProofKeeper:
+    """Gathers the proof of one run from its events, and keeps it in the workcell."""
+
+    def __init__(self, workcell_dir: Path, agent: str, model: str | None, started: datetime) -> None:
+        self._path = workcell_dir / PROOF_NAME
+        self._agent = agent
+        self._model = model
+        self._started = started
+        self._session_id: str | None = None
+        self._prompt_sha256: str | None = None
+        self._files: set[str] = set()
+
+    def clear(self) -> None:
+        """Remove the proof of an earlier run: this one has proved nothing yet."""
+        self._path.unlink(missing_ok=True)
+
+    def add(self, event: BaseEvent) -> None:
+        """Take an event of the run."""
+        match event:
+            case Started():
+                self._model = event.model or self._model
+                self._session_id = event.session_id or self._session_id
+            case PromptSent():
+                self._prompt_sha256 = hashlib.sha256(event.prompt.encode("utf-8", "replace")).hexdigest()
+            case FileWrite():
+                self._files.add(event.path)
+            case _:
+                pass
+
+    def write(self, completed: Completed) -> None:
+        """Keep the proof, whole or not at all.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        proof = Proof(
+            workcell_id=self._path.parent.name,
+            agent=self._agent,
+            model=self._model,
+            session_id=self._session_id,
+            prompt_sha256=self._prompt_sha256,
+            status=completed.status,
+            exit_code=completed.exit_code,
+            duration_ms=completed.duration_ms,
+            usage=completed.usage,
+            cost_usd=completed.cost_usd,
+            files_changed=tuple(sorted(self._files)),
+            started=self._started,
+            ended=completed.timestamp,
+        )
+        temporary = self._path.with_name(f".{PROOF_NAME}.{secrets.token_hex(4)}")
+        try:
+            with temporary.open("xb") as file:
+                file.write(proof.model_dump_json(indent=2).encode("utf-8", "replace") + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._path)
+        finally:
+            temporary.unlink(missing_ok=True)

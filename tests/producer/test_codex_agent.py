@@ -1,0 +1,139 @@
+"""The runner with the real Codex, against a scripted model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from support.agents import codex_env, install_codex
+from support.recorded import of
+from support.scripted_model import ScriptedModel
+from workcast.broker.event import (
+    BashOutput,
+    Completed,
+    ErrorEvent,
+    FileWrite,
+    ResponseComplete,
+    Started,
+    ToolCall,
+    ToolResult,
+    Unknown,
+    UsageEvent,
+)
+from workcast.producer.runner import RunResult, run_agent
+
+from .conftest import Sink, stop_at
+
+pytestmark = [pytest.mark.agent, pytest.mark.timeout(700)]  # the first run on a machine installs it
+
+
+@pytest.fixture
+def model() -> Iterator[ScriptedModel]:
+    with ScriptedModel() as server:
+        yield server
+
+
+class Codex:
+    """Runs Codex in directories of its own."""
+
+    def __init__(self, path: Path, model: ScriptedModel, sink: Sink) -> None:
+        self.env = codex_env(model.url, path / "home", install_codex())
+        self.cwd = path / "work"
+        self.cwd.mkdir()
+        self.cell = path / "cell"
+        self.sink = sink
+
+    async def __call__(self, prompt: str, *options: str, **how: Any) -> RunResult:
+        return await run_agent(
+            "codex",
+            prompt,
+            workcell_dir=self.cell,
+            cwd=self.cwd,
+            writer=self.sink,
+            options=["--dangerously-bypass-approvals-and-sandbox", *options],
+            env=self.env,
+            timeout=60,
+            **how,
+        )
+
+
+@pytest.fixture
+def codex(tmp_path: Path, model: ScriptedModel, sink: Sink) -> Codex:
+    return Codex(tmp_path, model, sink)
+
+
+async def test_a_tour_is_told_from_the_start_to_the_end(codex: Codex) -> None:
+    ended = await codex("[[scenario:basic]] Give me a tour.")
+    events = codex.sink.events
+    assert (ended.status, ended.exit_code) == ("success", 0)
+    assert of(Unknown, events) == []
+    assert of(ErrorEvent, events) == []
+    assert codex.sink.types[:2] == ["prompt_sent", "started"]
+    results = [(result.tool, result.exit_code) for result in of(ToolResult, events)]
+    assert results == [("command_execution", 0), ("file_change", None), ("command_execution", 1)]
+    assert of(BashOutput, events)[0].output.startswith("hello\n")
+    assert [event.path for event in of(FileWrite, events)] == [str(codex.cwd / "notes" / "hello.txt")]
+    assert (codex.cwd / "notes" / "hello.txt").read_text() == "Hello from the scripted model.\nSecond line.\n"
+    assert of(ResponseComplete, events)[-1].content.startswith("Done. I listed the directory")
+    assert [event.usage for event in of(UsageEvent, events)] == [event.usage for event in of(Completed, events)]
+    proof = json.loads((codex.cell / "proof.json").read_bytes())
+    assert proof["files_changed"] == [str(codex.cwd / "notes" / "hello.txt")]
+    assert proof["session_id"] == of(Started, events)[0].session_id
+
+
+async def test_calls_are_paired_with_their_results(codex: Codex) -> None:
+    (codex.cwd / "README.md").write_text("# scratch\n")
+    assert (await codex("[[scenario:tools]] Give me a tour.")).status == "success"
+    results = {result.call_id: result for result in of(ToolResult, codex.sink.events)}
+    calls = of(ToolCall, codex.sink.events)
+    assert sorted(str(results[call.call_id].exit_code) for call in calls) == ["0", "0", "0", "7", "None"]
+    assert (codex.cwd / "README.md").read_text() == "# edited\n"
+
+
+@pytest.mark.parametrize("prompt", ["--version [[scenario:plain]]", "-", "[[scenario:plain]] " + "word " * 200_000])
+async def test_a_prompt_arrives_whatever_it_looks_like(codex: Codex, model: ScriptedModel, prompt: str) -> None:
+    assert (await codex(prompt)).status == "success"
+    said = [part["text"] for item in model.requests[-1]["input"] for part in item.get("content") or ()]
+    assert prompt.strip() in {text.strip() for text in said}
+
+
+async def test_a_resumed_run_does_not_count_what_others_took(codex: Codex) -> None:
+    await codex("[[scenario:plain]] Hello.")
+    thread = of(Started, codex.sink.events)[0].session_id
+    assert thread is not None
+    await codex("Go on.", "resume", thread)
+    first, second = of(Completed, codex.sink.events)
+    assert first.usage is not None
+    assert second.usage is None
+    total = (second.model_extra or {})["session_usage"]
+    assert total.input_tokens > 2 * first.usage.input_tokens
+    assert [started.session_id for started in of(Started, codex.sink.events)] == [thread, thread]
+    ids = [message.message_id for message in of(ResponseComplete, codex.sink.events)]
+    assert len(set(ids)) == 2
+
+
+async def test_a_refused_key_is_one_error(codex: Codex) -> None:
+    assert (await codex("[[scenario:e401]] Give me a tour.")).status == "failed"
+    final = [error.error for error in of(ErrorEvent, codex.sink.events) if error.retryable is False]
+    assert len(final) == 1
+    assert "401 Unauthorized" in final[0]
+
+
+async def test_a_stopped_command_is_gone_with_all_its_processes(codex: Codex) -> None:
+    ended = await codex("[[scenario:hangtool]] Wait.", stop=stop_at(codex.sink, "bash_command"))
+    assert ended.status == "cancelled"
+    assert [result.error is None for result in of(ToolResult, codex.sink.events)] == [False]
+    left = [process for process in psutil.process_iter() if process.is_running() and _works_in(process, codex.cwd)]
+    assert left == []
+
+
+def _works_in(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return process.cwd() == str(folder)
+    except psutil.Error:
+        return False

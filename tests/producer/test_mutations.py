@@ -1,0 +1,79 @@
+"""Every adapter on lines that were recorded and then damaged: nothing raises, and what was promised still holds."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support.recorded import RECORDED, events_from, of
+from workcast.broker.event import Completed, ToolCall, ToolResult, build, dump
+from workcast.producer.adapters.base import Command, Exit
+from workcast.producer.adapters.fields import as_list, as_object
+
+LINES = {
+    agent: sorted({timed.line.data for r in RECORDED.values() if r.agent == agent for timed in r.lines})
+    for agent in ("claude", "codex")
+}
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def paths_in(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """The ways to all values inside of a JSON value, and to itself."""
+    keys: list[str | int] = [*as_object(value), *range(len(as_list(value)))]
+    return [path, *(found for key in keys for found in paths_in(value[key], (*path, key)))]
+
+
+@st.composite
+def changed_lines(draw: st.DrawFn, agent: str) -> bytes:
+    """A recorded line in which one value was replaced by any other, or removed."""
+    value: Any = json.loads(draw(st.sampled_from(LINES[agent])))
+    *where, last = draw(st.sampled_from(paths_in(value)[1:]))
+    target = value
+    for key in where:
+        target = target[key]
+    if draw(st.booleans()):
+        target[last] = draw(json_values)
+    else:
+        del target[last]
+    return json.dumps(value).encode()
+
+
+@st.composite
+def damaged_lines(draw: st.DrawFn, agent: str) -> bytes:
+    """A recorded line in which some bytes were replaced."""
+    raw = draw(st.sampled_from(LINES[agent]))
+    start = draw(st.integers(0, len(raw)))
+    end = draw(st.integers(start, min(len(raw), start + 20)))
+    return raw[:start] + draw(st.binary(max_size=8)) + raw[end:]
+
+
+@pytest.mark.parametrize("agent", LINES)
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_no_line_whatever_it_holds_breaks_an_adapter(agent: str, data: st.DataObject) -> None:
+    line = changed_lines(agent) | damaged_lines(agent) | st.sampled_from(LINES[agent])
+    lines = data.draw(st.lists(line, min_size=1, max_size=12))
+    events = events_from(agent, lines, Exit(1))
+    assert [event.type for event in events].count("completed") == 1
+    assert isinstance(events[-1], Completed)
+    calls = [call.call_id for call in of(ToolCall, events)]
+    assert len(calls) == len(set(calls))
+    assert sorted(map(str, calls)) == sorted(str(result.call_id) for result in of(ToolResult, events))
+    for event in events:
+        build(json.loads(dump(event)))
+
+
+@pytest.mark.parametrize("agent", LINES)
+@settings(max_examples=100, deadline=None)
+@given(words=st.lists(st.text(max_size=5) | st.sampled_from(["--", "-m", "-c", "model=", "resume", "--model="])))
+def test_no_command_line_breaks_an_adapter(agent: str, words: list[str]) -> None:
+    assert events_from(agent, [], command=Command(tuple(words)))[-1].type == "completed"
