@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from websockets.asyncio.client import connect as connect_viewer
 
+from bench.gateway import deliveries, many_viewers, memory, replay
 from bench.viewers import latencies, measure_viewer
 from support.logs import event_line, write_log
 from support.processes import Up
@@ -129,16 +128,8 @@ def emit_to_viewer(directory: Path, viewers: int, events: int = 300, pause: floa
     with Up(root.directory) as up, TelemetryWriter(root.log("wc")) as writer:
         writer.started("claude")
         url = f"ws{up.url.removeprefix('http')}/api/stream"
-        others = None
-        if viewers > 1:
-            command = [sys.executable, "-m", "bench.viewers", url, str(viewers - 1)]
-            others = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": "tests"})
-            assert others.stdout is not None
-            others.stdout.readline()
-        times = asyncio.run(_measure(url, writer, events, pause))
-        if others is not None:
-            others.terminate()
-            others.communicate()
+        with many_viewers(url, viewers - 1) if viewers > 1 else contextlib.nullcontext():
+            times = asyncio.run(_measure(url, writer, events, pause))
     p50, p99 = percentiles(times)
     return [(f"emit to viewer, {viewers} viewers, p50 / p99", f"{p50 * 1e3:.2f} / {p99 * 1e3:.2f} ms", "")]
 
@@ -162,6 +153,7 @@ def main() -> None:
         directory = Path(name)
         for rows in (
             emit(directory), relay(directory), emit_to_viewer(directory, 1), emit_to_viewer(directory, 100),
+            emit_to_viewer(directory, 1000, pause=0.1), deliveries(directory), replay(directory), memory(directory),
         ):  # fmt: skip
             for row in rows:
                 table.add_row(*row)
