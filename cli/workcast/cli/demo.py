@@ -39,6 +39,8 @@ ACTS: Final = (
     Act("wc-flaky-api", "OPS-9", "claude-2.1.330-flaky", "Summarise the open issues.", 4.0),
     Act("wc-overloaded", "OPS-10", "claude-2.1.330-e529", "Upgrade the dependencies.", 5.0),
     Act("wc-wrong-tool", "BUG-188", "claude-2.1.330-badtool", "Use the deployment tool.", 6.0),
+    Act("wc-codex-tour", "DOCS-14", "codex-0.169.0-basic", "Show me around, and leave a note.", 1.5),
+    Act("wc-codex-fix", "BUG-211", "codex-0.169.0-tools", "Fix the title and run the checks.", 4.5),
     Act("wc-cancelled", "FEAT-77", "claude-2.1.330-hangtext-sigterm", "Write the release notes, all of them.", 7.0),
 )
 

@@ -116,7 +116,7 @@ def run(
 ) -> None:
     """Run an agent in a workcell, with telemetry.
 
-    Exit code: 0 success, 1 failed, 124 timeout, 130 cancelled, 127 not installed.
+    Exit code: 0 success, 1 failed, 2 wrong usage or an empty prompt, 124 timeout, 130 cancelled, 127 not installed.
     """
     from workcast.cli.run import run_in_workcell
 
