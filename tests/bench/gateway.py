@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -86,11 +87,11 @@ def replay(directory: Path) -> list[Row]:
         ):  # fmt: skip
             with connect(stream_url(up), compression=None, proxy=None, max_size=None) as viewer:
                 viewer.send(json.dumps({"op": "subscribe", "workcell": "wc", "from": "tail"}))
-                wait_until(lambda end=count: _head(up) == end)
+                wait_until(partial(_is_relayed, up, count))
                 if name == "ring":  # what is pushed while somebody watches is in memory
                     write_log(root, "wc", [event_line(number, "x" * 100) for number in range(9_000)])
                     count += 9_000
-                    wait_until(lambda end=count: _head(up) == end)
+                    wait_until(partial(_is_relayed, up, count))
                 start = time.perf_counter()
                 viewer.send(json.dumps({"op": "subscribe", "workcell": "wc", "from": place}))
                 got = 0
@@ -103,9 +104,9 @@ def replay(directory: Path) -> list[Row]:
     return rows
 
 
-def _head(up: Up) -> int:
+def _is_relayed(up: Up, head: int) -> bool:
     reply = httpx.get(f"{up.url}/api/workcells/wc/events?limit=1")
-    return int(reply.json()["head"]) if reply.status_code == 200 else 0
+    return reply.status_code == 200 and reply.json()["head"] == head
 
 
 def memory(directory: Path, viewers: int = 500, frozen: int = 50) -> list[Row]:

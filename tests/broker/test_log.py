@@ -176,7 +176,7 @@ def test_a_reader_sees_the_whole_lines_however_the_file_grows(
             return
         assert read_all(reader) == expected
         assert reader.generation == 0
-        assert reader.first_line == (expected[0] if expected else None)
+        assert reader.natural_epoch == (natural_epoch(expected[0]) if expected else None)
 
 
 @settings(max_examples=30)
@@ -230,6 +230,72 @@ def test_lines_of_20_mb_are_lines(tmp_path: Path) -> None:
     assert reader.end == 3
     assert len(reader.read(1, 1, 1).lines[0]) == 20_000_000
     assert reader.read(2, 9, 99).lines == [b"three"]
+
+
+def test_an_index_stays_sparse_however_the_log_grows(tmp_path: Path) -> None:
+    reader = LogReader(tmp_path / "log")
+    with Appender(tmp_path / "log") as appender:
+        for number in range(2000):
+            appender.append(b"%d " % number + b"x" * 150 + b"\n")
+            reader.refresh()
+    assert reader.end == 2000
+    assert len(reader._positions) <= 6  # 300 KB of log
+    for offset in (0, 1, 777, 1999):
+        assert reader.read(offset, 1, 1).lines[0].startswith(b"%d " % offset)
+
+
+def big_log(path: Path, count: int = 80_000) -> bytes:
+    data = b"".join(b"%d " % number + b"x" * 100 + b"\n" for number in range(count))
+    path.write_bytes(data)
+    return data
+
+
+def test_a_kept_index_is_taken_up_and_only_what_came_since_is_scanned(tmp_path: Path) -> None:
+    path, index = tmp_path / "log", tmp_path / "log.index"
+    size = len(big_log(path))
+    first = LogReader(path, index)
+    first.refresh()
+    first.save_index()
+    again = LogReader(path, index)
+    assert (again.end, again.end_position) == (80_000, size)  # before it has looked at the log at all
+    with path.open("ab") as file:
+        file.write(b"one more\n")
+    again.refresh()
+    assert (again.generation, again.end) == (0, 80_001)
+    assert again.read(80_000, 5, 99).lines == [b"one more"]
+    for offset in (0, 41_234, 79_999):
+        assert again.read(offset, 1, 1).lines[0].startswith(b"%d " % offset)
+    assert again.natural_epoch == first.natural_epoch
+
+
+def test_a_kept_index_of_another_log_or_a_damaged_one_is_not_believed(tmp_path: Path) -> None:
+    path, index = tmp_path / "log", tmp_path / "log.index"
+    big_log(path)
+    reader = LogReader(path, index)
+    reader.refresh()
+    reader.save_index()
+    kept = index.read_bytes()
+    path.write_bytes(b"another\n")
+    other = LogReader(path, index)
+    other.refresh()
+    assert (other.generation, other.end) == (1, 1)
+    big_log(path)
+    for damaged in (b"", b"{}", kept[:-5], kept.replace(b'"end"', b'"odd"'), b"\xff" * 100):
+        index.write_bytes(damaged)
+        reader = LogReader(path, index)
+        reader.refresh()
+        assert reader.end == 80_000
+
+
+def test_a_header_survives_in_a_kept_index(tmp_path: Path) -> None:
+    path, index = tmp_path / "log", tmp_path / "log.index"
+    data = big_log(path)
+    path.write_bytes(b'{"type":"log","epoch":77,"base":1000}\n' + data)
+    reader = LogReader(path, index)
+    reader.refresh()
+    reader.save_index()
+    again = LogReader(path, index)
+    assert (again.header, again.base, again.end) == (Header(77, 1000), 1000, 81_000)
 
 
 def replaced_by_another_file(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -26,6 +27,10 @@ def history(url: str, count: int) -> list[object]:
         return events
 
 
+def _healthy(gateway: Up) -> bool:
+    return httpx.get(f"{gateway.url}/healthz").status_code == 200
+
+
 def test_several_gateways_on_one_broker_show_everything_to_their_viewers(
     root: Root, redis_url: str, tmp_path_factory: object
 ) -> None:
@@ -37,7 +42,7 @@ def test_several_gateways_on_one_broker_show_everything_to_their_viewers(
         Up(root.directory, *options, verb="serve") as other,
     ):
         for gateway in (one, other):
-            wait_until(lambda url=gateway.url: httpx.get(f"{url}/healthz").status_code == 200)
+            wait_until(partial(_healthy, gateway))
         write_log(root, "wc", [event_line(300)])
         expected = [json.loads(line) for line in [*LINES, event_line(300)]]
         assert history(one.url, 301) == history(other.url, 301) == expected

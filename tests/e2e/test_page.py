@@ -184,8 +184,8 @@ def test_a_recorded_run_is_shown_whole_and_its_text_does_nothing(
 
 def test_runs_that_repeat_their_message_ids_are_kept_apart(page: Page, root: Root, up: Up) -> None:
     page.set_viewport_size({"width": 1280, "height": 6000})
-    for _ in range(2):
-        path = play(root, "wc", "claude-2.1.330-basic")
+    play(root, "wc", "claude-2.1.330-basic")
+    path = play(root, "wc", "claude-2.1.330-basic")
     page.goto(f"{up.url}/#/w/wc")
     seen = wait_for(page, head=len(events(path)))
     answers = [item.text for item in seen.of("answer")]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from workcast.broker.errors import EpochError
-from workcast.broker.log import LogReader, natural_epoch
+from workcast.broker.log import LogReader
 from workcast.broker.root import Root
 from workcast.broker.wire import wire
 
@@ -29,10 +29,10 @@ def epoch_of(root: Root, workcell: str, reader: LogReader) -> int:
     """The epoch of a log as it lies on disk: its header's, else the state file's, else its first line's."""
     if reader.header:
         return reader.header.epoch
-    if reader.first_line is None:
+    if reader.natural_epoch is None:
         return 0
     written = root.epoch(workcell)
-    return natural_epoch(reader.first_line) if written is None else written
+    return reader.natural_epoch if written is None else written
 
 
 class History:
@@ -82,7 +82,7 @@ class History:
             raise EpochError(f"expected epoch {epoch} of {workcell}, its log has {found}; subscribe again")
 
     def _reader(self, workcell: str) -> LogReader:
-        reader = self._readers.pop(workcell, None) or LogReader(self._root.log(workcell))
+        reader = self._readers.pop(workcell, None) or LogReader(self._root.log(workcell), self._root.index(workcell))
         self._readers[workcell] = reader
         if len(self._readers) > _MAX_READERS:
             self._readers.popitem(last=False)

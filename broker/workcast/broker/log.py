@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
+import secrets
 import threading
 from array import array
 from bisect import bisect_left, bisect_right
@@ -16,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from pydantic_core import from_json
 
@@ -26,6 +28,8 @@ _SCAN_BYTES: Final = 1 << 20
 _INDEX_BYTES: Final = 1 << 16
 """One index entry for about this many bytes of log: a read scans at most this much to find its line."""
 _FINGERPRINT_BYTES: Final = 512
+_SAVE_ENTRIES: Final = 64
+"""An index is kept again when it has grown by so many entries: 4 MiB of log, scanned in some milliseconds."""
 
 
 class Appender:
@@ -151,13 +155,16 @@ class LogReader:
     """Reads one log by offset, by means of a sparse index over its bytes; not safe for several threads.
 
     ``generation`` changes whenever the file is no longer a continuation of what was read before: another file, or
-    other bytes where known ones were.
+    other bytes where known ones were. With an ``index_path``, the index of an earlier reader is taken up from there.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, index_path: Path | None = None) -> None:
         self._path = path
+        self._index_path = index_path
         self.generation = 0
+        self._saved_entries = 0
         self._forget()
+        self._load_index()
 
     def _forget(self) -> None:
         self._inode = (-1, -1)
@@ -166,7 +173,8 @@ class LogReader:
         self._offsets = array("Q")
         self._positions = array("Q")
         self.header: Header | None = None
-        self.first_line: bytes | None = None
+        self.natural_epoch: int | None = None
+        """The epoch that the first line gives; None while there is none."""
         self.base = 0
         self.end = 0
         self.end_position = 0
@@ -233,6 +241,46 @@ class LogReader:
         at = bisect_left(self._positions, position)
         return self._offsets[at] if at < len(self._offsets) else self.end
 
+    def save_index(self) -> None:
+        """Keep the index where the next reader finds it, if it has grown by some MB of log since it was kept.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if self._index_path is None or len(self._offsets) < self._saved_entries + _SAVE_ENTRIES:
+            return
+        fields = {
+            "inode": self._inode, "head": self._head_bytes.hex(), "tail": self._tail_bytes.hex(),
+            "header": self.header and [self.header.epoch, self.header.base], "natural_epoch": self.natural_epoch,
+            "end": self.end, "end_position": self.end_position, "entries": len(self._offsets),
+        }  # fmt: skip
+        replace_file(
+            self._index_path, json.dumps(fields).encode() + b"\n" + self._offsets.tobytes() + self._positions.tobytes()
+        )
+        self._saved_entries = len(self._offsets)
+
+    def _load_index(self) -> None:
+        """Take up a kept index; whether the log is still the same, the next refresh finds out."""
+        if self._index_path is None:
+            return
+        try:
+            first, _, rest = self._index_path.read_bytes().partition(b"\n")
+            fields: dict[str, Any] = from_json(first)
+            size = 8 * fields["entries"]
+            offsets, positions = array("Q", rest[:size]), array("Q", rest[size:])
+            if len(offsets) != fields["entries"] or len(positions) != len(offsets):
+                return
+            self._offsets, self._positions = offsets, positions
+            self._inode = (fields["inode"][0], fields["inode"][1])
+            self._head_bytes, self._tail_bytes = bytes.fromhex(fields["head"]), bytes.fromhex(fields["tail"])
+            self.header = Header(*fields["header"]) if fields["header"] else None
+            self.natural_epoch = fields["natural_epoch"]
+            self.base = self.header.base if self.header else 0
+            self.end, self.end_position = fields["end"], fields["end_position"]
+            self._saved_entries = len(offsets)
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
+            self._forget()  # none, or damaged: it only saves work
+
     def sync(self) -> None:
         """Make all lines up to ``end`` durable: a viewer must never have seen what a crash can take back."""
         descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
@@ -264,29 +312,39 @@ class LogReader:
             self._index(block[:cut], position)
             position += cut
             rest = block[cut:]
-            self._tail_bytes = (self._tail_bytes + block[:cut])[-_FINGERPRINT_BYTES:]
+            self._tail_bytes = (self._tail_bytes + block[max(0, cut - _FINGERPRINT_BYTES) : cut])[-_FINGERPRINT_BYTES:]
         self.end_position = position
 
     def _index(self, block: bytes, position: int) -> None:
         """Index whole lines that begin at ``position``: an entry for each 64 KiB or so."""
         start = 0
-        if self.first_line is None:
+        if self.natural_epoch is None:
             newline = block.index(b"\n")
             self._head_bytes = block[: min(newline + 1, _FINGERPRINT_BYTES)]
             first = block[:newline]
+            self.natural_epoch = natural_epoch(first)
             self.header = parse_header(first)
             if self.header:
                 start = newline + 1
                 self.base = self.end = self.header.base
-                self.first_line = b""
-            else:
-                self.first_line = first
         while start < len(block):
             cut = block.find(b"\n", min(start + _INDEX_BYTES, len(block) - 1)) + 1
-            self._offsets.append(self.end)
-            self._positions.append(position + start)
+            if not self._positions or position + start - self._positions[-1] >= _INDEX_BYTES:
+                self._offsets.append(self.end)
+                self._positions.append(position + start)
             self.end += block.count(b"\n", start, cut)
             start = cut
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file as a whole: a reader sees the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def join_lines(lines: Iterable[bytes]) -> bytes:

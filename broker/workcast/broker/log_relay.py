@@ -55,7 +55,7 @@ class LogRelay:
         self.workcell = workcell
         self._root = root
         self._broker = broker
-        self._reader = LogReader(root.log(workcell))
+        self._reader = LogReader(root.log(workcell), root.index(workcell))
         self._attached = False
         self._generation = -1
         self._epoch = 0
@@ -105,7 +105,9 @@ class LogRelay:
         return self._publish()
 
     def checkpoint(self) -> None:
-        """Keep the summary's state on disk, so that the next start does not fold the whole log."""
+        """Keep index and summary on disk, so that the next start neither scans nor folds the whole log."""
+        if self._attached:
+            self._reader.save_index()
         mark = self._mark
         if mark is None or mark == self._checkpointed or self._fold.offset != mark.head:
             return

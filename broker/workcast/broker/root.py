@@ -89,6 +89,10 @@ class Root:
         """The path of a workcell's log."""
         return self.workcell(workcell) / LOG_NAME
 
+    def index(self, workcell: str) -> Path:
+        """Where the line index of a workcell's log is kept."""
+        return self.state / f"{check_workcell_id(workcell)}.index"
+
     # ── state ────────────────────────────────────────────────────────────────────────────────────────────────────────
     def origin(self) -> str:
         """The random id that tells this root's workcells from those of other roots; made at the first call."""
