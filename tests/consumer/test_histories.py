@@ -25,6 +25,7 @@ from hypothesis.stateful import (
 
 from support.history_checker import Asked, Connected, Happening, Log, problems
 from support.logs import event_line, write_log
+from support.valkey import Server
 from support.viewers import Viewer, running_hub, running_relay
 from support.waiting import wait_until_async
 from workcast.broker.connection import connect
@@ -39,9 +40,9 @@ TEXTS = st.sampled_from([b'{"type":"x","n":1}', b'{ "type" :"odd" , "n": 1.0 }  
 
 
 class Histories(RuleBasedStateMachine):
-    """Viewers come, go and resume; a writer appends; the broker forgets; the log is replaced."""
+    """Viewers come, go and resume; a writer appends; broker and gateway are killed; the log is replaced."""
 
-    url: str
+    server: Server
     viewers = Bundle("viewers")
     left = Bundle("left")
 
@@ -53,14 +54,16 @@ class Histories(RuleBasedStateMachine):
         self._root = Root(Path(directory))
         self._root.prepare()
         self._root.workcell(WORKCELL).mkdir()
+        self.url = self.server.url
+        self.server.start_if_down()
         self._client: Any = connect(self.url)
         self._client.flushall()
-        self._stack.callback(self._client.close)
+        self._stack.callback(self._end_client)
         self._relay = contextlib.ExitStack()
         self._start_relay()
         self._stack.callback(self._relay.close)
-        self._hub_context = running_hub(self._root, self.url, ring_bytes=600, frame_bytes=300)
-        self._hub = self._run(self._hub_context.__aenter__())
+        self._start_hub()
+        self._paused: set[int] = set()
         self._present: list[Viewer] = []
         self._logs: dict[int, Log] = {}
         self._lines: list[bytes] = []
@@ -72,6 +75,13 @@ class Histories(RuleBasedStateMachine):
 
     def _start_relay(self) -> None:
         self._relay.enter_context(running_relay(self._root, self.url, Budgets(stream_entries=5, feed_entries=8)))
+
+    def _end_client(self) -> None:
+        self._client.close()  # the one of now: a restarted broker has another
+
+    def _start_hub(self) -> None:
+        self._hub_context = running_hub(self._root, self.url, ring_bytes=600, frame_bytes=300)
+        self._hub = self._run(self._hub_context.__aenter__())
 
     # ── the writer ──
     @rule(texts=st.lists(TEXTS, min_size=1, max_size=12))
@@ -112,6 +122,28 @@ class Histories(RuleBasedStateMachine):
         self._client.xtrim(key, maxlen=0, approximate=False)
 
     @rule()
+    def restart_the_broker(self) -> None:
+        """It is killed, and with it goes all it held."""
+        self.server.kill()
+        self.server.start()
+        self._client.close()
+        self._client = connect(self.url)
+
+    # ── the gateway ──
+    @rule()
+    def restart_the_gateway(self) -> None:
+        """Every viewer loses its socket, and comes back with the cursor it has."""
+        gone, self._present[:] = list(self._present), []
+        for viewer in gone:
+            self._run(viewer.leave())
+        self._run(self._hub_context.__aexit__(None, None, None))
+        self._start_hub()
+        for viewer in gone:
+            self._run(viewer.reconnect(self._hub, WORKCELL, _cursor(viewer) or "start"))
+            self._present.append(viewer)
+        self._paused.clear()
+
+    @rule()
     def restart_the_relay(self) -> None:
         self._relay.close()
         self._start_relay()
@@ -133,6 +165,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(viewer=viewers, place=st.sampled_from(["start", "tail", {"last": 2}]))
     def subscribe_again(self, viewer: Viewer, place: object) -> None:
+        self._paused.discard(id(viewer))
         viewer.subscribe(WORKCELL, place)
 
     @rule(viewer=viewers)
@@ -143,9 +176,24 @@ class Histories(RuleBasedStateMachine):
     def read_again(self, viewer: Viewer) -> None:
         viewer.transport.draining.set()
 
+    @rule(viewer=viewers)
+    def read_history(self, viewer: Viewer) -> None:
+        """Scrolled up: it wants to hear of heads, and not of events."""
+        self._paused.add(id(viewer))
+        viewer.say({"op": "follow", "workcell": WORKCELL, "follow": False})
+
+    @rule(viewer=viewers)
+    def follow_again(self, viewer: Viewer) -> None:
+        cursor = _cursor(viewer)
+        if cursor is None or id(viewer) not in self._paused:
+            return
+        self._paused.discard(id(viewer))
+        viewer.follow(WORKCELL, cursor)
+
     @rule(target=left, viewer=consumes(viewers))
     def go(self, viewer: Viewer) -> Viewer:
         self._present.remove(viewer)
+        self._paused.discard(id(viewer))
         self._run(viewer.leave())
         return viewer
 
@@ -190,6 +238,9 @@ class Histories(RuleBasedStateMachine):
         """Everybody reads, and has come to the end of the log."""
         for viewer in self._present:
             viewer.transport.draining.set()
+            if id(viewer) in self._paused:
+                await wait_until_async(partial(_cursor, viewer), what="an answer")
+                viewer.follow(WORKCELL, _cursor(viewer))
         end = (self._epoch, len(self._lines))
         for viewer in self._present:
             await wait_until_async(partial(_is_live_at, viewer, end), what=f"{end}; {viewer.got[-3:]}")
@@ -225,6 +276,10 @@ def _is_live_at(viewer: Viewer, end: tuple[int, int]) -> bool:
     return (cursor["epoch"], cursor["offset"]) == end
 
 
-def test_every_viewers_history_is_dense_and_equal_to_the_log(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Histories, "url", redis_url, raising=False)
+def test_every_viewers_history_is_dense_and_equal_to_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    server = Server(tmp_path)
+    request.addfinalizer(server.kill)
+    monkeypatch.setattr(Histories, "server", server, raising=False)
     run_state_machine_as_test(Histories, settings=settings(max_examples=25, stateful_step_count=25, deadline=None))

@@ -197,7 +197,8 @@ class _Checker:
         self._cursor = until
 
     def _raise_head(self, head: int) -> None:
-        self._check(head <= self._logs[self._epoch or 0].end, f"a head of {head} past the log")
+        log = self._logs.get(self._epoch or 0, Log(()))  # an empty log has an epoch too: 0
+        self._check(head <= log.end, f"a head of {head} past the log")
         self._head = max(self._head, head)
 
     def _base(self, epoch: int) -> int:

@@ -131,6 +131,17 @@ class Viewer:
         self.history.append(Asked(workcell, place))
         self.say({"op": "subscribe", "workcell": workcell, "from": place})
 
+    def follow(self, workcell: str, cursor: object) -> None:
+        """Go on from a cursor, after a time of hearing only of heads."""
+        self.note()
+        self.history.append(Asked(workcell, cursor))
+        self.say({"op": "follow", "workcell": workcell, "follow": True, **_fields(cursor)})
+
+    async def reconnect(self, hub: Hub, workcell: str, place: object) -> None:
+        """A new socket at the same or another gateway, with the cursor that the client kept."""
+        self.__init__(hub, history=self.history)
+        self.subscribe(workcell, place)
+
     async def until(self, condition: Callable[[Message], bool], what: str = "") -> Message:
         """The first message that fulfils the condition."""
         return await wait_until_async(
@@ -153,6 +164,11 @@ class Viewer:
         self.transport.draining.set()
         self.transport.inbox.put_nowait(None)
         await self.task
+
+
+def _fields(cursor: object) -> Message:
+    assert isinstance(cursor, dict)
+    return {"epoch": cursor["epoch"], "offset": cursor["offset"]}
 
 
 def events_of(messages: list[Message], workcell: str) -> list[Message]:

@@ -127,10 +127,16 @@ class Hub:
     # ── living ───────────────────────────────────────────────────────────────────────────────────────────────────────
     async def run(self) -> None:
         """Read the feed, compare heads, and keep the fleet, until cancelled. Whatever fails is tried again."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._forever("feed", self._follow_feed))
-            tasks.create_task(self._forever("heads", self._sweep))
-            tasks.create_task(self._forever("fleet", self._refresh_fleet))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._forever("feed", self._follow_feed))
+                tasks.create_task(self._forever("heads", self._sweep))
+                tasks.create_task(self._forever("fleet", self._refresh_fleet))
+        finally:
+            questions = [*self._reads.values(), *self._loads.values()]  # whoever asked may have gone before
+            for question in questions:
+                question.cancel()
+            await asyncio.gather(*questions, return_exceptions=True)
 
     async def _forever(self, name: str, turn: Callable[[], Awaitable[None]]) -> None:
         """Repeat ``turn``. No error ends it: a gateway that looks alive and hears nothing is worse than any of them."""
