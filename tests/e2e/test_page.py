@@ -79,6 +79,34 @@ def test_the_fleet_shows_workcells_as_they_come_and_what_they_do(page: Page, roo
     expect(card).to_have_attribute("data-status", "failed")
 
 
+def test_what_an_agent_says_and_does_grows_on_the_page_as_it_comes(page: Page, root: Root, up: Up) -> None:
+    with TelemetryWriter(root.log("wc"), {"workcell_id": "wc"}) as writer:
+        writer.response_complete("This **one** was there.", message_id="m0", block=0)
+        page.goto(f"{up.url}/#/w/wc")
+        expect(page.locator("[data-testid=item] strong")).to_have_text("one")  # Markdown is loaded by now
+        for kind in ("answer", "thinking"):
+            item = page.locator(f"[data-testid=item][data-kind={kind}]").last
+            text = ""
+            for piece in ("One ", "two ", "three "):
+                text += piece
+                if kind == "answer":
+                    writer.response_chunk(piece, message_id="m1", block=0)
+                else:
+                    writer.thinking(piece, partial=True, message_id="m1", block=1)
+                expect(item).to_contain_text(text.strip())
+            if kind == "answer":
+                writer.response_complete(text + "and the end.", message_id="m1", block=0)
+                expect(item).to_contain_text("and the end.")
+        writer.tool_call("Bash", {"command": "make"}, call_id="c1")
+        writer.bash_command("make", call_id="c1")
+        call = page.locator("[data-testid=item][data-kind=call]")
+        expect(call).to_have_attribute("data-open", "true")
+        writer.bash_output("all is well", 0, call_id="c1")
+        writer.tool_result("Bash", "all is well", call_id="c1")
+        expect(call).to_have_attribute("data-open", "false")
+        expect(call).to_contain_text("all is well")
+
+
 def test_a_panel_closes_by_escape_by_back_and_by_a_click_outside(page: Page, root: Root, up: Up) -> None:
     write_log(root, "wc", numbered(3))
     page.goto(up.url)

@@ -139,7 +139,10 @@ class Viewer:
 
     async def reconnect(self, hub: Hub, workcell: str, place: object) -> None:
         """A new socket at the same or another gateway, with the cursor that the client kept."""
-        self.__init__(hub, history=self.history)
+        self.transport = MemoryTransport()
+        self.history.append(Connected())
+        self._told = 0
+        self.task = asyncio.create_task(Session(self.transport, hub, LIMITS).run())
         self.subscribe(workcell, place)
 
     async def until(self, condition: Callable[[Message], bool], what: str = "") -> Message:

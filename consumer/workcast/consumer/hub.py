@@ -133,7 +133,8 @@ class Hub:
                 tasks.create_task(self._forever("heads", self._sweep))
                 tasks.create_task(self._forever("fleet", self._refresh_fleet))
         finally:
-            questions = [*self._reads.values(), *self._loads.values()]  # whoever asked may have gone before
+            # Whoever asked may have gone before.
+            questions: list[asyncio.Task[Any]] = [*self._reads.values(), *self._loads.values()]
             for question in questions:
                 question.cancel()
             await asyncio.gather(*questions, return_exceptions=True)

@@ -59,29 +59,35 @@ export function ItemRow(props: Props) {
 
 /** Apart from its place, a row changes only with its item. */
 const Inside = memo(
-  ({ item, open, workcell, onToggle, onRetry }: Props) => (
-    <div class="item-inside" data-depth={Math.min(4, item.depth)}>
-      <div class="item-head">
-        <Title item={item} open={open} onToggle={onToggle} />
-        <span class="item-notes">
-          {item.usage !== undefined && item.kind !== 'usage' && <span class="dim">{tokens(item.usage)}</span>}
-          {item.time !== null && <time class="dim">{clockTime(item.time)}</time>}
-          <a class="permalink" href={routeTo(workcell, item.offset)} title={`Link to event ${item.offset}`}>
-            #{item.offset}
-          </a>
-        </span>
+  ({ item: live, open, workcell, onToggle, onRetry }: Props) => {
+    // As it is now: a component with state of its own is drawn again only if what it is given is another object.
+    const item = { ...live };
+    return (
+      <div class="item-inside" data-depth={Math.min(4, item.depth)}>
+        <div class="item-head">
+          <Title item={item} open={open} onToggle={onToggle} />
+          <span class="item-notes">
+            {item.usage !== undefined && item.kind !== 'usage' && (
+              <span class="dim">{tokens(item.usage)}</span>
+            )}
+            {item.time !== null && <time class="dim">{clockTime(item.time)}</time>}
+            <a class="permalink" href={routeTo(workcell, item.offset)} title={`Link to event ${item.offset}`}>
+              #{item.offset}
+            </a>
+          </span>
+        </div>
+        <Body item={item} open={open} onRetry={onRetry} />
+        {item.cut && (
+          <p class="cut">
+            cut on the way: the whole line has {whole(item.cut.bytes)} bytes.{' '}
+            <a href={wholeLineUrl(workcell, item.cut.offset)} target="_blank" rel="noopener noreferrer">
+              show the whole line
+            </a>
+          </p>
+        )}
       </div>
-      <Body item={item} open={open} onRetry={onRetry} />
-      {item.cut && (
-        <p class="cut">
-          cut on the way: the whole line has {whole(item.cut.bytes)} bytes.{' '}
-          <a href={wholeLineUrl(workcell, item.cut.offset)} target="_blank" rel="noopener noreferrer">
-            show the whole line
-          </a>
-        </p>
-      )}
-    </div>
-  ),
+    );
+  },
   (before, after) =>
     before.item === after.item && before.revision === after.revision && before.open === after.open,
 );
