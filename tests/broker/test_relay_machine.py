@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from support.broker_checker import completeness_problems, stream_problems
 from support.logs import event_line
 from support.valkey import Server
+from support.writers import Writers
 from workcast.broker.connection import connect
 from workcast.broker.errors import BrokerError
 from workcast.broker.history import epoch_of
@@ -24,12 +28,14 @@ from workcast.broker.root import Root
 from workcast.broker.stream import Budgets, Publisher, feed_key, stream_key
 from workcast.broker.wire import wire
 
+WRITERS = Writers()
 SERVER = Server(Path(tempfile.mkdtemp(prefix="workcast-machine-")))
 BUDGETS = Budgets(stream_entries=150, stream_bytes=20_000, feed_entries=300, feed_bytes=40_000)
 
 
 def teardown_module() -> None:
     SERVER.kill()
+    WRITERS.close()
     shutil.rmtree(SERVER.directory, ignore_errors=True)
 
 
@@ -110,6 +116,36 @@ class RelayMachine(RuleBasedStateMachine):
         """A writer dies in the middle of a line; the next append closes it."""
         with self.path.open("ab") as file:
             file.write(self.fresh()[:cut])
+
+    @rule(acknowledged=st.integers(1, 15), size=st.sampled_from([10, 3000]))
+    def two_processes_append_and_one_is_killed(self, acknowledged: int, size: int) -> None:
+        """Each ``acknowledged`` append that a process told of is in the log, whatever became of the process."""
+        self.number += 1
+        names = [f"p{self.number}a", f"p{self.number}b"]
+        with (
+            WRITERS.append(self.path, names[0], 20, size) as lives,
+            WRITERS.append(self.path, names[1], 10_000, size) as dies,
+        ):
+            told = dies.hear(acknowledged)
+            dies.kill()
+            told += dies.hear()
+            assert lives.hear() == 20
+        for name, count in zip(names, (20, told), strict=True):
+            found = [line for line in self.lines() if b'"from":"%s"' % name.encode() in line and line.endswith(b"}")]
+            assert len(found) >= count
+        self.note()
+
+    @precondition(lambda self: not self.down)
+    @rule(which=st.integers(0, 1))
+    def pump_while_the_server_hangs(self, which: int) -> None:
+        """The server is stopped in the middle of things, and goes on a little later as if nothing had been."""
+        process = SERVER.process
+        assert process is not None
+        os.kill(process.pid, signal.SIGSTOP)
+        goes_on = threading.Timer(0.02, os.kill, (process.pid, signal.SIGCONT))
+        goes_on.start()
+        self.pump(which, 2)
+        goes_on.join()
 
     @rule(line=st.binary(max_size=40))
     def append_rubbish(self, line: bytes) -> None:
