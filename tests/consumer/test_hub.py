@@ -20,7 +20,8 @@ from workcast.broker.root import Root
 from workcast.broker.stream import Budgets, feed_key, stream_key, summary_key
 from workcast.consumer.channel import Channel
 from workcast.consumer.frame import Frame
-from workcast.consumer.hub import Hub, Missing, Source
+from workcast.consumer.hub import Hub
+from workcast.consumer.source import Missing, Source
 
 LINES = [event_line(n) for n in range(50)]
 EPOCH = natural_epoch(LINES[0])

@@ -10,13 +10,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
 from workcast.broker.errors import BrokerError, EpochError, WorkcellIdError
-from workcast.broker.history import Extent
 from workcast.broker.root import check_workcell_id
 from workcast.broker.stream import FeedEntry, Position
 from workcast.broker.summary import Summary
@@ -24,6 +22,7 @@ from workcast.consumer.channel import Channel
 from workcast.consumer.fleet import Fleet
 from workcast.consumer.frame import Frame, build_frame, split
 from workcast.consumer.metrics import Metrics
+from workcast.consumer.source import Archive, Missing, Source
 
 _FEED_COUNT: Final = 2000
 _BLOCK_MS: Final = 2000
@@ -38,47 +37,6 @@ _MAX_BACKOFF_SECONDS: Final = 1.0
 T = TypeVar("T")
 
 logger = logging.getLogger("workcast.hub")
-
-
-class Source(Protocol):
-    """What the hub reads from the broker."""
-
-    async def check(self) -> None: ...
-
-    async def feed_end(self, number: int, /) -> str: ...
-
-    async def read_feed(self, number: int, after: str, count: int, block_ms: int, /) -> tuple[str, list[FeedEntry]]: ...
-
-    async def read_stream(self, workcell: str, epoch: int, offset: int, count: int, /) -> tuple[int, list[bytes]]: ...
-
-    async def positions(self, workcells: list[str], /) -> list[Position]: ...
-
-    async def workcells(self) -> list[str]: ...
-
-    async def summaries(self, workcells: list[str], /) -> dict[str, bytes]: ...
-
-
-class Archive(Protocol):
-    """What the hub reads when the broker no longer has it."""
-
-    def ids(self) -> list[str]: ...
-
-    def extent(self, workcell: str, /) -> Extent | None: ...
-
-    def synced_extent(self, workcell: str, /) -> Extent | None:
-        """Like ``extent``, and what it tells of is on disk."""
-        ...
-
-    def read(self, workcell: str, epoch: int, offset: int, limit: int, /) -> list[bytes]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """Events that cannot be had: they go on at ``until``."""
-
-    offset: int
-    until: int
-    reason: Literal["pruned", "unavailable"]
 
 
 class Hub:

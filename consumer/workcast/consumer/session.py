@@ -14,7 +14,7 @@ from pydantic_core import from_json, to_json
 from workcast.broker.json_value import as_object
 from workcast.consumer.channel import Channel
 from workcast.consumer.frame import Frame
-from workcast.consumer.hub import Hub, Missing
+from workcast.consumer.hub import Hub
 from workcast.consumer.protocol import (
     Cursor,
     Error,
@@ -38,6 +38,7 @@ from workcast.consumer.protocol import (
     UnsubscribeFleet,
     client_messages,
 )
+from workcast.consumer.source import Missing
 
 CLOSE_MALFORMED: Final = 4400
 _MAX_REPLIES: Final = 64

@@ -1,0 +1,50 @@
+"""What a hub reads: the broker, and an archive for what the broker no longer has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from workcast.broker.history import Extent
+from workcast.broker.stream import FeedEntry, Position
+
+
+class Source(Protocol):
+    """What the hub reads from the broker."""
+
+    async def check(self) -> None: ...
+
+    async def feed_end(self, number: int, /) -> str: ...
+
+    async def read_feed(self, number: int, after: str, count: int, block_ms: int, /) -> tuple[str, list[FeedEntry]]: ...
+
+    async def read_stream(self, workcell: str, epoch: int, offset: int, count: int, /) -> tuple[int, list[bytes]]: ...
+
+    async def positions(self, workcells: list[str], /) -> list[Position]: ...
+
+    async def workcells(self) -> list[str]: ...
+
+    async def summaries(self, workcells: list[str], /) -> dict[str, bytes]: ...
+
+
+class Archive(Protocol):
+    """What the hub reads when the broker no longer has it."""
+
+    def ids(self) -> list[str]: ...
+
+    def extent(self, workcell: str, /) -> Extent | None: ...
+
+    def synced_extent(self, workcell: str, /) -> Extent | None:
+        """Like ``extent``, and what it tells of is on disk."""
+        ...
+
+    def read(self, workcell: str, epoch: int, offset: int, limit: int, /) -> list[bytes]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Events that cannot be had: they go on at ``until``."""
+
+    offset: int
+    until: int
+    reason: Literal["pruned", "unavailable"]
