@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -162,6 +164,13 @@ class Up(Program):
         """Wait until the gateway's fleet shows that a workcell has come to this head."""
         url = f"{self.url}/api/workcells/{workcell}"
         wait_until(lambda: (httpx.get(url).json().get("summary") or {"head": -1})["head"] >= head, what=url)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        with contextlib.suppress(OSError):  # it was killed, and no other `up` will come to clean up after it
+            shutil.rmtree(self.state("broker.json")["directory"])
 
     def state(self, name: str = "up.json") -> dict[str, Any]:
         """One of the files in the root's state directory."""
