@@ -88,6 +88,19 @@ def test_a_signal_ends_it_cleanly_and_leaves_nothing_behind(tmp_path: Path, numb
         assert not (tmp_path / ".workcells/.workcast/broker.json").exists()
 
 
+@pytest.mark.parametrize("times", [2, 3])
+def test_an_impatient_ctrl_c_ends_it_at_once_and_still_leaves_nothing_behind(tmp_path: Path, times: int) -> None:
+    write_log(Root(tmp_path), "wc", LINES)
+    with Up(tmp_path) as up, connect(stream_of(up.url), proxy=None):
+        broker = up.state("broker.json")
+        for _ in range(times):
+            up.interrupt()
+        assert up.wait(10) == 0
+        assert "Traceback" not in up.err
+        wait_until(lambda: gone(broker["pid"]))
+        assert not Path(broker["directory"]).exists()
+
+
 def test_viewers_that_never_read_do_not_hold_up_the_end(tmp_path: Path) -> None:
     write_log(Root(tmp_path), "wc", [event_line(n, "x" * 60_000) for n in range(300)])
     with Up(tmp_path) as up, socket.socket() as stuck:

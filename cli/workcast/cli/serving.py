@@ -91,6 +91,7 @@ class Server(uvicorn.Server):
         """End cleanly; at the second call, at once."""
         if self.should_exit:
             self.force_exit = True
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it would tell of all that it cut short
         self.should_exit = True
 
 

@@ -49,7 +49,14 @@ def serve_root(directory: Path, settings: GatewaySettings, background: Sequence[
             root.write_state(STATE, json.dumps(state), mode=0o600)
             typer.echo(address)
 
+        stack.callback(_finish_undisturbed)  # the last one in is the first one out
         asyncio.run(serve(root, url, settings, listener, announce, background))
+
+
+def _finish_undisturbed() -> None:
+    """What is left to do takes a moment and must not be cut short by an impatient Ctrl-C."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
