@@ -108,6 +108,22 @@ def test_threads_share_an_appender_without_mixing_lines(tmp_path: Path) -> None:
         ]
 
 
+def test_a_forked_child_locks_for_itself(tmp_path: Path) -> None:
+    """Two processes that share the open file share its lock: they would append into each other's lines."""
+    path = tmp_path / "log"
+    code = (
+        "import os, sys; from pathlib import Path; from workcast.broker.log import Appender\n"
+        "a = Appender(Path(sys.argv[1])); a.append(b'first\\n')\n"
+        "child = os.fork()\n"
+        "for n in range(300): a.append((b'c' if child == 0 else b'p') * 5000 + b'\\n')\n"
+        "assert a._process == os.getpid()\n"
+        "child and os.waitpid(child, 0)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+    lines = lines_of(path)
+    assert sorted(lines) == [b"c" * 5000] * 300 + [b"first"] + [b"p" * 5000] * 300
+
+
 def spawn(path: Path, name: str, count: int, size: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "support.writers", str(path), name, str(count), str(size)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}

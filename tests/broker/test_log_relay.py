@@ -189,6 +189,15 @@ def regrow_longer_with_the_same_first_line(root: Root) -> list[bytes]:
     return lines
 
 
+def edit_a_copy(root: Root) -> list[bytes]:
+    """As ``sed -i`` does: another file, whose first and last lines are the same."""
+    lines = [*numbered(20), event_line(999, "edited"), *numbered(29, 21)]
+    copy = root.log(WORKCELL).with_suffix(".copy")
+    copy.write_bytes(b"".join(line + b"\n" for line in lines))
+    copy.rename(root.log(WORKCELL))
+    return lines
+
+
 def replace_with_another_log(root: Root) -> list[bytes]:
     root.log(WORKCELL).unlink()
     lines = numbered(30, 5000)
@@ -197,7 +206,9 @@ def replace_with_another_log(root: Root) -> list[bytes]:
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["seen by a running relay", "while no relay ran"])
-@pytest.mark.parametrize("change", [truncate, regrow_longer_with_the_same_first_line, replace_with_another_log])
+@pytest.mark.parametrize(
+    "change", [truncate, regrow_longer_with_the_same_first_line, replace_with_another_log, edit_a_copy]
+)
 def test_a_log_whose_bytes_differ_gets_a_new_epoch_and_no_mixture(
     root: Root, publisher: Publisher, redis_client: Any, change: Any, *, running: bool
 ) -> None:
@@ -233,17 +244,15 @@ def test_a_changed_log_is_noticed_even_when_broker_and_relay_forgot_what_was_sho
     assert problems(root, redis_client, lines) == []
 
 
-def test_the_same_log_restored_from_a_copy_keeps_its_epoch(root: Root, publisher: Publisher, redis_client: Any) -> None:
+def test_a_log_restored_from_a_copy_is_published_whole(root: Root, publisher: Publisher, redis_client: Any) -> None:
     path = write_log(root, WORKCELL, numbered(50))
     relay = LogRelay(root, WORKCELL, publisher)
     pump(relay)
-    old = disk_epoch(root)
     copy = path.read_bytes()
     path.unlink()
     path.write_bytes(copy)
     write_log(root, WORKCELL, numbered(5, 50))
     pump(relay)
-    assert disk_epoch(root) == old
     assert problems(root, redis_client, numbered(55)) == []
 
 
@@ -261,6 +270,66 @@ def test_a_pruned_log_keeps_its_epoch_and_its_offsets(root: Root, publisher: Pub
     assert stream_problems(redis_client, WORKCELL, epoch, numbered(60)) == []
     position = publisher.positions([WORKCELL])[0]
     assert (position.epoch, position.base, position.head) == (epoch, 20, 60)
+
+
+def test_a_log_with_a_header_gets_a_new_epoch_too_when_its_bytes_differ(
+    root: Root, publisher: Publisher, redis_client: Any
+) -> None:
+    header = b'{"type":"log","epoch":77,"base":20}'
+    write_log(root, WORKCELL, [header, *numbered(30, 20)])
+    relay = LogRelay(root, WORKCELL, publisher)
+    pump(relay)
+    assert disk_epoch(root) == 77
+    write_log(root, WORKCELL, [header, *numbered(10, 500)], "wb")
+    pump(relay)
+    assert disk_epoch(root) != 77
+    assert stream_problems(redis_client, WORKCELL, disk_epoch(root), numbered(10, 500), base=20) == []
+    pump(LogRelay(root, WORKCELL, publisher))
+    assert stream_problems(redis_client, WORKCELL, disk_epoch(root), numbered(10, 500), base=20) == []
+    write_log(root, WORKCELL, [b'{"type":"log","epoch":78,"base":20}', *numbered(10, 800)], "wb")
+    pump(relay)
+    assert disk_epoch(root) == 78
+
+
+def test_what_the_broker_forgot_is_published_by_a_relay_that_has_published_nothing_yet(
+    root: Root, publisher: Publisher, redis_client: Any
+) -> None:
+    write_log(root, WORKCELL, numbered(30))
+    pump(LogRelay(root, WORKCELL, publisher))
+    relay = LogRelay(root, WORKCELL, publisher)  # started anew: the stream is complete, there is nothing to do
+    pump(relay)
+    redis_client.flushall()
+    assert not relay.reconcile(publisher.positions([WORKCELL])[0])
+    pump(relay)
+    assert problems(root, redis_client, numbered(30)) == []
+
+
+class Overtaken(Publisher):
+    """A broker in which another relay publishes between the question for positions and its answer's use."""
+
+    other: LogRelay | None = None
+    more: Any = None
+
+    def positions(self, workcells: Any) -> Any:
+        if self.other is not None:
+            other, self.other = self.other, None
+            self.more()
+            pump(other)
+        return super().positions(workcells)
+
+
+def test_a_relay_that_is_overtaken_while_it_finds_its_place_takes_no_new_epoch(
+    root: Root, publisher: Publisher, redis_url: str, redis_client: Any
+) -> None:
+    write_log(root, WORKCELL, numbered(10))
+    overtaken = Overtaken(redis_url)
+    overtaken.more = lambda: write_log(root, WORKCELL, numbered(10, 10))
+    overtaken.other = LogRelay(root, WORKCELL, publisher)
+    old = disk_epoch(root)
+    pump(LogRelay(root, WORKCELL, overtaken))
+    overtaken.close()
+    assert disk_epoch(root) == old
+    assert problems(root, redis_client, numbered(20)) == []
 
 
 def test_relays_that_both_notice_a_change_agree_on_one_epoch(

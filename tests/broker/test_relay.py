@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,7 +146,9 @@ def test_a_full_server_is_told_and_goes_on_when_there_is_room(
     client.close()
 
 
-def test_a_server_that_becomes_full_still_takes_what_the_budgets_allow(root: Root, server: Server) -> None:
+def test_a_server_that_becomes_full_still_takes_what_the_budgets_allow(
+    root: Root, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
     """The script trims before it writes, which Redis allows at maxmemory, and what it writes is bounded."""
     client: Any = connect(server.url)
     with relaying(root, server.url):
@@ -153,9 +156,32 @@ def test_a_server_that_becomes_full_still_takes_what_the_budgets_allow(root: Roo
         caught_up(root, client, "wc", numbered(5))
         client.config_set("maxmemory-policy", "noeviction")
         client.config_set("maxmemory", 1)
-        write_log(root, "wc", numbered(5, 5))
-        caught_up(root, client, "wc", numbered(10))
+        wait_until(lambda: "is full" in caplog.text)  # a beacon was refused
+        for start in (5, 10, 15):
+            write_log(root, "wc", numbered(5, start))
+            caught_up(root, client, "wc", numbered(start + 5))
+    assert caplog.text.count("is full") == 1
     client.close()
+
+
+def test_a_relay_ends_soon_even_when_the_server_does_not_answer(root: Root, server: Server) -> None:
+    client: Any = connect(server.url)
+    relay = Relay(root, server.url)
+    relay.start()
+    write_log(root, "wc", numbered(5))
+    caught_up(root, client, "wc", numbered(5))
+    client.close()
+    assert server.process is not None
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        write_log(root, "wc", numbered(5, 5))
+        ended = threading.Thread(target=relay.close)
+        ended.start()
+        ended.join(5)
+        assert not ended.is_alive()
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+        ended.join()
 
 
 def test_a_replica_that_was_behind_takes_over(root: Root, server: Server, tmp_path_factory: Any) -> None:
@@ -197,6 +223,8 @@ def test_a_server_with_another_layout_is_refused(redis_url: str, redis_client: A
         ("http://127.0.0.1", "expected a Redis URL"),
         ("redis://127.0.0.1:port", "expected a Redis URL"),
         ("nonsense", "expected a Redis URL"),
+        ("redis://:sec/secret@127.0.0.1:1", r"redis://:\*\*\*@127.0.0.1:1|expected a Redis URL"),
+        ("unix:///nowhere.sock?password=secret", r"unix:///nowhere.sock\?password=\*\*\*"),
         ("redis://[::1", "expected a Redis URL"),
         ("redis://:secret@[::1", "expected a Redis URL"),
     ],

@@ -52,6 +52,6 @@ def test_nothing_in_gives_completed_alone() -> None:
 
 
 def test_an_unknown_agent_and_a_file_that_is_not_there_are_told_in_one_sentence() -> None:
-    assert "expected one of claude" in refusal(workcast("parse", "clod", str(BASIC)))
+    assert "expected one of claude" in refusal(workcast("parse", "clod", str(BASIC)), 2)
     assert "cannot read /no/such/file" in refusal(workcast("parse", "claude", "/no/such/file"))
     assert "cannot read /" in refusal(workcast("parse", "claude", "/"))

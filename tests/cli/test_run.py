@@ -45,18 +45,18 @@ def test_an_agent_that_is_not_installed_is_127_and_nothing_is_written(place: Pat
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "sentence", "code"),
     [
-        (("../clod",), "expected one of claude"),
-        (("claude", "--workcell", "../x"), "expected a workcell id"),
-        (("claude", "--root", "/no/such/root"), "does not exist"),
+        (("../clod",), "expected one of claude", 2),
+        (("claude", "--workcell", "../x"), "expected a workcell id", 2),
+        (("claude", "--root", "/no/such/root"), "does not exist", 1),
     ],
 )
 def test_what_cannot_be_run_is_told_in_one_sentence_and_nothing_is_written(
-    place: Path, tmp_path: Path, arguments: tuple[str, ...], sentence: str
+    place: Path, tmp_path: Path, arguments: tuple[str, ...], sentence: str, code: int
 ) -> None:
     env = fake_claude(tmp_path / "bin", "exit 0")
-    assert sentence in refusal(workcast("run", *arguments, "--", "hello", cwd=place, env=env))
+    assert sentence in refusal(workcast("run", *arguments, "--", "hello", cwd=place, env=env), code)
     assert list(place.iterdir()) == []
 
 

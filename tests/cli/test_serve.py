@@ -98,4 +98,4 @@ def test_verify_compares_every_log_with_its_stream(root: Root, redis_url: str, r
     unrelayed = workcast("verify", *place, "--redis-url", redis_url)
     assert unrelayed.returncode == 1
     assert "NOT OK" in unrelayed.stdout.decode()
-    assert "expected a workcell id" in refusal(workcast("verify", *place, "--redis-url", redis_url, "../etc"))
+    assert "expected a workcell id" in refusal(workcast("verify", *place, "--redis-url", redis_url, "../etc"), 2)

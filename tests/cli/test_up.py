@@ -101,6 +101,19 @@ def test_an_impatient_ctrl_c_ends_it_at_once_and_still_leaves_nothing_behind(tmp
         assert not Path(broker["directory"]).exists()
 
 
+def test_an_embedded_broker_that_is_killed_runs_again_and_is_filled_again(tmp_path: Path) -> None:
+    write_log(Root(tmp_path), "wc", LINES)
+    with Up(tmp_path) as up:
+        wait_until(lambda: workcast("verify", "--root", str(tmp_path)).returncode == 0)
+        first = up.state("broker.json")["pid"]
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: up.state("broker.json")["pid"] != first)
+        write_log(Root(tmp_path), "wc", [event_line(5)])
+        wait_until(lambda: workcast("verify", "--root", str(tmp_path)).returncode == 0)
+        wait_until(lambda: httpx.get(f"{up.url}/healthz").status_code == 200)
+        assert httpx.get(f"{up.url}/api/workcells/wc/events").json()["head"] == 6
+
+
 def test_viewers_that_never_read_do_not_hold_up_the_end(tmp_path: Path) -> None:
     write_log(Root(tmp_path), "wc", [event_line(n, "x" * 60_000) for n in range(300)])
     with Up(tmp_path) as up, socket.socket() as stuck:

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workcast.broker.wire import wire
-from workcast.consumer.frame import build_frame, split
+from workcast.consumer.frame import ENVELOPE_BYTES, build_frame, split
 
+SIZES = st.integers(ENVELOPE_BYTES + 1, ENVELOPE_BYTES + 150)
 LINES = st.lists(st.binary(max_size=300).map(lambda line: wire(line.replace(b"\n", b""))), min_size=1, max_size=20)
 
 
@@ -38,18 +39,24 @@ def test_odd_spacing_survives_in_a_frame() -> None:
     assert line.decode() in build_frame("wc-1", 1, 0, 1, [line]).text
 
 
-@given(lines=st.lists(st.binary(max_size=60), max_size=30), max_bytes=st.integers(1, 150))
+@given(lines=st.lists(st.binary(max_size=60), max_size=30), max_bytes=SIZES)
 def test_split_keeps_every_line_in_order_and_within_bounds(lines: list[bytes], max_bytes: int) -> None:
     runs = list(split(lines, max_bytes))
     assert [line for run in runs for line in run] == lines
     for run in runs:
         size = sum(len(line) + 1 for line in run)
         assert run
-        assert size <= max_bytes or len(run) == 1
+        assert size <= max_bytes - ENVELOPE_BYTES or len(run) == 1
 
 
-@given(lines=st.lists(st.binary(max_size=60), max_size=30), max_bytes=st.integers(1, 150))
+@given(lines=st.lists(st.binary(max_size=60), max_size=30), max_bytes=SIZES)
 def test_split_makes_no_run_shorter_than_it_must_be(lines: list[bytes], max_bytes: int) -> None:
     runs = list(split(lines, max_bytes))
     for run, following in pairwise(runs):
-        assert sum(len(line) + 1 for line in [*run, following[0]]) > max_bytes
+        assert sum(len(line) + 1 for line in [*run, following[0]]) > max_bytes - ENVELOPE_BYTES
+
+
+def test_a_message_beside_its_events_is_never_longer_than_the_envelope() -> None:
+    most = 2**53
+    frame = build_frame("w" * 128, 2**48 - 1, most, most, [b""])
+    assert len(frame.payload) <= ENVELOPE_BYTES

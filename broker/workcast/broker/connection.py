@@ -4,10 +4,11 @@
 # pyright: reportUnknownMemberType=false
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio
@@ -25,14 +26,12 @@ SCHEMES: Final = ("redis", "rediss", "unix")
 
 def mask_url(url: str) -> str:
     """``url`` without its password, fit for a message."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "(a malformed URL)"
-    if parts.password is None:
-        return url
-    location = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{location}"))
+    # By hand: a URL that is malformed because of its password must not show it either.
+    scheme, mark, rest = url.partition("://")
+    user, at, location = rest.rpartition("@")
+    if at:
+        rest = f"{user.partition(':')[0]}:***@{location}" if ":" in user else rest
+    return re.sub(r"(?i)(password=)[^&]*", r"\1***", f"{scheme}{mark}{rest}")
 
 
 def check_url(url: str) -> str:

@@ -45,6 +45,16 @@ class EmbeddedBroker:
         """The server's process id; 0 while it does not run."""
         return self._process.pid if self._process else 0
 
+    def restart_if_dead(self) -> bool:
+        """Start the server again, at the same address, if something killed it; True if it was so.
+
+        To be called from the thread that entered the context (see above).
+        """
+        if self._process is None or self._directory is None or self._process.poll() is None:
+            return False
+        self._start(self._directory)
+        return True
+
     def __enter__(self) -> Self:
         self._end_orphan()
         # A unix socket's path has at most about 100 bytes, which a root's own path may exceed.

@@ -26,13 +26,15 @@ class Extent:
 
 
 def epoch_of(root: Root, workcell: str, reader: LogReader) -> int:
-    """The epoch of a log as it lies on disk: its header's, else the state file's, else its first line's."""
-    if reader.header:
-        return reader.header.epoch
+    """The epoch of a log as it lies on disk: its header's, else the state file's, else its first line's.
+
+    A header's epoch stands back only behind one that was written to take its place.
+    """
     if reader.natural_epoch is None:
         return 0
-    written = root.epoch(workcell)
-    return reader.natural_epoch if written is None else written
+    told = reader.header.epoch if reader.header else reader.natural_epoch
+    written = root.epoch(workcell, reader.header.epoch if reader.header else None)
+    return told if written is None else written
 
 
 class History:

@@ -44,6 +44,14 @@ class Appender:
         self._lock = threading.Lock()  # flock belongs to the open file, which this process's threads share
         self._descriptor = -1
         self._end = -1
+        self._process = os.getpid()
+
+    def _after_fork(self) -> None:
+        """A forked child shares the open file, and with it the lock, which would then exclude nobody."""
+        self._lock = threading.Lock()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor, self._process = -1, os.getpid()
 
     def append(self, lines: bytes) -> None:
         """Append one line, or several, each with its newline.
@@ -54,6 +62,8 @@ class Appender:
         """
         if not lines.endswith(b"\n"):
             raise ValueError("expected whole lines, each ending with a newline")
+        if os.getpid() != self._process:
+            self._after_fork()
         with self._lock:
             size = self._lock_file()
             try:
@@ -178,6 +188,11 @@ class LogReader:
         self.base = 0
         self.end = 0
         self.end_position = 0
+
+    @property
+    def inode(self) -> int:
+        """Which file this is, among those of its file system; -1 while there is none."""
+        return self._inode[1]
 
     def refresh(self) -> bool:
         """Look at the file again; True if lines were added or the file was replaced (see ``generation``)."""

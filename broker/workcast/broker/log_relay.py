@@ -58,7 +58,8 @@ class LogRelay:
         self._reader = LogReader(root.log(workcell), root.index(workcell))
         self._attached = False
         self._generation = -1
-        self._epoch = 0
+        self._replaced = False
+        self._epoch: int = 0
         self._replaces: int | None = None
         self._next = 0
         self._begins_window = False
@@ -78,9 +79,9 @@ class LogRelay:
 
     def reconcile(self, position: Position) -> bool:
         """Compare with what the broker says it has; False if the broker has lost something."""
-        if self._mark is None or not self._attached:
+        if not self._attached or self._begins_window:
             return True
-        if position.epoch == self._epoch and position.head >= self._mark.head:
+        if position.epoch == self._epoch and position.head >= self._next:
             return True
         self.detach()
         return False
@@ -119,16 +120,24 @@ class LogRelay:
     def _attach(self) -> bool:
         """Decide the epoch and where to go on; False while the log has no line."""
         reader = self._reader
-        self._attached, self._generation = False, reader.generation
-        if reader.end == reader.base:
-            return False
-        epoch = epoch_of(self._root, self.workcell, reader)
+        self._attached = False
         stored = self._broker.positions([self.workcell])[0]
         checkpoint, fold = self._read_checkpoint()
         noted = self._root.mark(self.workcell)
-        known = (self._mark, checkpoint, _mark_of(stored), Mark(*noted) if noted else None)
-        marks = [mark for mark in known if mark is not None]
-        if any(self._contradicts(epoch, mark) for mark in marks):
+        # Looked at after the marks were read: another relay may have published lines that came in between.
+        reader.refresh()
+        self._replaced |= self._generation not in (-1, reader.generation)
+        self._generation = reader.generation
+        if reader.end == reader.base:
+            return False
+        epoch = epoch_of(self._root, self.workcell, reader)
+        known = (self._mark, checkpoint, _mark_of(stored), Mark(*noted[:3]) if noted else None)
+        marks = [mark for mark in known if mark is not None and mark.epoch == epoch]
+        # A copy that was edited in its middle has the same first and last lines. Whoever writes a header says by its
+        # epoch whether the lines are the same; for any other new file nobody can.
+        replaced = self._replaced or (noted is not None and noted[3] != reader.inode)
+        renewed = replaced and reader.header is None and bool(marks)
+        if renewed or any(self._contradicts(mark) for mark in marks):
             epoch = self._fresh_epoch(epoch)
         if epoch != self._epoch or self._fold.offset > reader.end:
             valid = checkpoint is not None and checkpoint.epoch == epoch
@@ -142,14 +151,12 @@ class LogRelay:
             self._rewind()
         self._fold.offset = max(self._fold.offset, reader.base)  # pruned lines are counted no more
         self._synced = -1
-        self._attached = True
+        self._attached, self._replaced = True, False
         return True
 
-    def _contradicts(self, epoch: int, mark: Mark) -> bool:
-        """Whether the log, under ``epoch``, is not the one that ``mark`` was taken of."""
+    def _contradicts(self, mark: Mark) -> bool:
+        """Whether the log is not the one that ``mark``, of the same epoch, was taken of."""
         reader = self._reader
-        if mark.epoch != epoch:
-            return False
         if mark.head > reader.end:
             return True
         if mark.crc is None or mark.head <= reader.base:
@@ -161,7 +168,8 @@ class LogRelay:
         epoch = old
         while epoch in (0, old):
             epoch = secrets.randbits(48)
-        self._root.write_epoch(self.workcell, epoch)
+        header = self._reader.header
+        self._root.write_epoch(self.workcell, epoch, header.epoch if header else None)
         return epoch
 
     def _read_checkpoint(self) -> tuple[Mark | None, Fold | None]:
@@ -209,7 +217,7 @@ class LogRelay:
         )  # fmt: skip
         # Noted before it is published: should this relay and the broker both forget what was shown, and the log be
         # replaced, whoever relays it next must not give the new lines the old ones' places.
-        self._root.write_mark(self.workcell, self._epoch, batch.end, batch.entries[-1][0])
+        self._root.write_mark(self.workcell, self._epoch, batch.end, batch.entries[-1][0], reader.inode)
         answer = self._broker.publish(batch, time.time_ns() // 1_000_000)
         self._take(answer, batch)
         return True

@@ -17,6 +17,7 @@ _SWEEP_SECONDS: Final = 5.0
 """How often every log and every head is looked at, whatever the events said."""
 _BEACON_SECONDS: Final = 1.0
 """How often a gateway hears through the feed that this relay lives."""
+_CLOSE_SECONDS: Final = 1.0
 _MAX_BACKOFF_SECONDS: Final = 1.0
 
 logger = logging.getLogger("workcast.relay")
@@ -67,7 +68,10 @@ class Relay:
         self._stop.set()
         self._watcher.wake()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(drain_seconds + _CLOSE_SECONDS)
+            if self._thread.is_alive():  # it waits for a server that does not answer
+                self._publisher.abort()
+                self._thread.join()
         self._checkpoint()
         self._watcher.close()
         self._publisher.close()
@@ -102,12 +106,21 @@ class Relay:
         if now >= self._next_sweep:
             self._sweep()
             self._next_sweep = now + _SWEEP_SECONDS
-        if now >= self._next_beacon:
-            self._publisher.send_beacon(self._root.origin())
-            self._next_beacon = now + _BEACON_SECONDS
         due = min(self._next_sweep, self._next_beacon)
         self._changed |= self._watcher.wait(0 if self._changed else due - now)
         self._give_each_a_batch()
+        if now >= self._next_beacon:
+            self._next_beacon = now + _BEACON_SECONDS
+            self._send_beacon()
+
+    def _send_beacon(self) -> None:
+        """Last in a turn, and no reason to end one: a server that is full takes no beacon, but a trimmed batch."""
+        try:
+            self._publisher.send_beacon(self._root.origin())
+        except BrokerError as error:
+            self._complain("beacon", str(error))
+        else:
+            self._complained.pop("beacon", None)
 
     def _drain(self) -> None:
         """Publish what is left, for as long as :meth:`close` said."""
@@ -121,6 +134,8 @@ class Relay:
 
     def _give_each_a_batch(self) -> None:
         for workcell in sorted(self._changed):
+            if self._stop.is_set() and time.monotonic() >= self._drain_until:
+                return
             if not self._pump(workcell):
                 self._changed.discard(workcell)
 

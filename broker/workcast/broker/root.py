@@ -79,11 +79,12 @@ class Root:
         return self.workcells / check_workcell_id(workcell)
 
     def holds(self, workcell: str) -> bool:
-        """Whether the workcell's directory exists, and lies in this root even when it is a symbolic link."""
+        """Whether the workcell's directory exists, and it and its log lie in this root even as symbolic links."""
         path = self.workcell(workcell)
         if not path.is_dir():
             return False
-        return not path.is_symlink() or path.resolve().is_relative_to(self.directory.resolve())
+        links = [link for link in (path, path / LOG_NAME) if link.is_symlink()]
+        return all(link.resolve().is_relative_to(self.directory.resolve()) for link in links)
 
     def log(self, workcell: str) -> Path:
         """The path of a workcell's log."""
@@ -103,30 +104,43 @@ class Root:
             self._origin = path.read_text(encoding="ascii").strip()
         return self._origin
 
-    def epoch(self, workcell: str) -> int | None:
-        """The epoch that was written for a log because its first line no longer tells it, if any."""
+    def epoch(self, workcell: str, header: int | None = None) -> int | None:
+        """The epoch that was written for a log because its first line no longer tells it, if any.
+
+        With ``header``, the epoch that the log's header gives: only one that was written to take its place.
+        """
         try:
-            return int((self.state / f"{workcell}.epoch").read_text(encoding="ascii"))
+            numbers = [int(word) for word in (self.state / f"{workcell}.epoch").read_text(encoding="ascii").split()]
         except (FileNotFoundError, ValueError):
             return None
+        return numbers[0] if numbers and (header is None or numbers[1:] == [header]) else None
 
-    def write_epoch(self, workcell: str, epoch: int) -> None:
-        """Keep ``epoch`` for a log, durably: it must be on disk before anyone sees it."""
-        self.write_state(f"{workcell}.epoch", f"{epoch}\n", durable=True)
+    def write_epoch(self, workcell: str, epoch: int, header: int | None = None) -> None:
+        """Keep ``epoch`` for a log, durably: it must be on disk before anyone sees it.
 
-    def mark(self, workcell: str) -> tuple[int, int, int] | None:
-        """Epoch, head, and CRC-32 of the line before it, as a relay last noted them; None if none did."""
+        ``header`` is the epoch of the log's header that it takes the place of, because the log is another one.
+        """
+        self.write_state(f"{workcell}.epoch", f"{epoch}\n" if header is None else f"{epoch} {header}\n", durable=True)
+
+    def mark(self, workcell: str) -> tuple[int, int, int, int] | None:
+        """Epoch, head, CRC-32 of the line before it, and inode, as a relay last noted them; None if none did."""
         try:
-            epoch, head, crc = map(int, (self.state / f"{workcell}.mark").read_text(encoding="ascii").split())
+            text = (self.state / f"{workcell}.mark").read_text(encoding="ascii")
+            epoch, head, crc, inode = map(int, text.split())
         except (FileNotFoundError, ValueError):
             return None
-        return epoch, head, crc
+        return epoch, head, crc, inode
 
-    def write_mark(self, workcell: str, epoch: int, head: int, crc: int) -> None:
+    def write_mark(self, workcell: str, epoch: int, head: int, crc: int, inode: int) -> None:
         """Note how far a log is about to be published: one write in place, of one width, for it is done each batch."""
-        descriptor = os.open(self.state / f"{workcell}.mark", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        path = self.state / f"{workcell}.mark"
         try:
-            os.pwrite(descriptor, b"%15d %16d %10d\n" % (epoch, head, crc), 0)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError:  # somebody removed the state directory
+            self.state.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.pwrite(descriptor, b"%15d %16d %10d %20d\n" % (epoch, head, crc, inode), 0)
         finally:
             os.close(descriptor)
 

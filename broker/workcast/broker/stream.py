@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any, Final, Literal, cast
 from zlib import crc32
 
-from workcast.broker.connection import broker_errors, connect, connect_async
+from workcast.broker.connection import broker_errors, connect, connect_async, mask_url
 from workcast.broker.errors import BrokerError
 
 LAYOUT_KEY: Final = "workcast:layout"
@@ -96,6 +96,8 @@ class Position:
     crc: int | None
     """CRC-32 of the line at ``head - 1``, if its entry is there."""
     base: int = 0
+    origin: str = ""
+    """The root that published it."""
 
 
 def _position(summary: Sequence[bytes | None], last: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> Position:
@@ -106,7 +108,7 @@ def _position(summary: Sequence[bytes | None], last: Sequence[tuple[bytes, Mappi
         epoch = int(entry_epoch) if epoch is None else epoch
         if int(entry_epoch) == epoch and int(sequence) >= head:
             head, crc = int(sequence), int(last[0][1][b"c"])
-    return Position(epoch, head, crc, int(summary[2] or 0))
+    return Position(epoch, head, crc, int(summary[2] or 0), (summary[3] or b"").decode())
 
 
 class Publisher:
@@ -142,7 +144,7 @@ class Publisher:
         """
         with broker_errors(self.url), self._client.pipeline(transaction=False) as pipe:
             for workcell in workcells:
-                pipe.hmget(summary_key(workcell), ["epoch", "head", "base"])
+                pipe.hmget(summary_key(workcell), ["epoch", "head", "base", "origin"])
                 pipe.xrevrange(stream_key(workcell), count=1)
             replies = pipe.execute()
         return [_position(replies[i], replies[i + 1]) for i in range(0, len(replies), 2)]
@@ -188,6 +190,10 @@ class Publisher:
             found: list[tuple[bytes, dict[bytes, bytes]]] = self._client.xrange(stream_key(workcell))
         return [StreamEntry(*_parse_id(name), crc=int(fields[b"c"]), data=fields[b"d"]) for name, fields in found]
 
+    def abort(self) -> None:
+        """End a question that waits for its answer in another thread; it fails there."""
+        self._client.connection_pool.disconnect()
+
     def close(self) -> None:
         self._client.close()
 
@@ -222,8 +228,8 @@ def check_layout(url: str, stored: bytes | None) -> None:
         layout = stored
     if layout != {"version": LAYOUT_VERSION, "partitions": PARTITIONS}:
         raise BrokerError(
-            f"expected layout version {LAYOUT_VERSION} with {PARTITIONS} partition(s) at {url}, got {layout!r}; "
-            f"delete the keys 'workcast:*' there (the logs rebuild them) or use another server"
+            f"expected layout version {LAYOUT_VERSION} with {PARTITIONS} partition(s) at {mask_url(url)}, "
+            f"got {layout!r}; delete the keys 'workcast:*' there (the logs rebuild them) or use another server"
         )
 
 
@@ -288,7 +294,7 @@ class Subscriber:
         with broker_errors(self.url):
             async with self._client.pipeline(transaction=False) as pipe:
                 for workcell in workcells:
-                    pipe.hmget(summary_key(workcell), ["epoch", "head", "base"])
+                    pipe.hmget(summary_key(workcell), ["epoch", "head", "base", "origin"])
                     pipe.xrevrange(stream_key(workcell), count=1)
                 replies = await pipe.execute()
         return [_position(replies[i], replies[i + 1]) for i in range(0, len(replies), 2)]

@@ -45,16 +45,16 @@ def verify(root: Root, workcell: str, publisher: Publisher) -> Verdict:
     Raises:
         BrokerError: Redis cannot be reached.
     """
+    position = publisher.positions([workcell])[0]
+    entries = publisher.entries(workcell)
     reader = LogReader(root.log(workcell))
-    reader.refresh()
+    reader.refresh()  # after the stream was read: what is in it must be in the log by now
     verdict = Verdict(workcell=workcell, epoch=epoch_of(root, workcell, reader), base=reader.base, end=reader.end)
     if reader.base == reader.end:
         return verdict
-    position = publisher.positions([workcell])[0]
     if position.epoch != verdict.epoch:
         verdict.problems.append(f"the log has epoch {verdict.epoch}, the broker {position.epoch}: it needs a relay")
         return verdict
-    entries = publisher.entries(workcell)
     if not entries and position.head == reader.end:
         return verdict  # an idle stream that expired: the log has it all
     different = list(_compare(reader, entries, verdict))

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from workcast.broker.errors import WorkcastError
+from workcast.broker.errors import WorkcastError, WorkcellIdError
 from workcast.broker.root import Root
 from workcast.cli.duration import parse_duration
 from workcast.cli.printable import printable
@@ -203,10 +203,11 @@ def main() -> None:
 
     Typer does as much for Ctrl-C (130) and for a reader of our output who has gone (1).
     """
-    from workcast.producer.errors import AgentNotInstalledError, EmptyPromptError
+    from workcast.producer.errors import AgentNotInstalledError, EmptyPromptError, UnknownAgentError
 
     try:
         app()
     except WorkcastError as error:
         sys.stderr.write("workcast: " + printable(str(error), keep="\n") + "\n")
-        sys.exit(127 if isinstance(error, AgentNotInstalledError) else 2 if isinstance(error, EmptyPromptError) else 1)
+        wrong_usage = isinstance(error, EmptyPromptError | UnknownAgentError | WorkcellIdError)
+        sys.exit(127 if isinstance(error, AgentNotInstalledError) else 2 if wrong_usage else 1)

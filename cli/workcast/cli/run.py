@@ -48,6 +48,8 @@ async def run_in_workcell(
     name = workcell or f"{agent}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     directory = root.workcell(name)
     root.check()
+    if directory.exists() and not root.holds(name):
+        raise RunError(f"{directory} is no workcell: it or its log leads out of {root.directory}; choose another id")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

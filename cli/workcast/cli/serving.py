@@ -101,6 +101,7 @@ class RootArchive:
     def __init__(self, root: Root, history: History) -> None:
         self._root = root
         self.ids = root.ids
+        self.origin = root.origin
         self.extent = history.extent
         self.read = history.read
 

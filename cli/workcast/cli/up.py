@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import signal
 from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import Final
 
 import tenacity
 import typer
@@ -20,6 +22,8 @@ from workcast.broker.root import Root
 from workcast.cli.running import LOCK, STATE
 from workcast.cli.serving import Background, ServeError, address_of, listen, serve, wait_for_redis
 from workcast.consumer.settings import GatewaySettings
+
+_KEEP_SECONDS: Final = 0.5
 
 
 def serve_root(directory: Path, settings: GatewaySettings, background: Sequence[Background] = ()) -> None:
@@ -37,7 +41,8 @@ def serve_root(directory: Path, settings: GatewaySettings, background: Sequence[
             url = settings.redis_url
             wait_for_redis(url, settings.redis_patience)
         else:
-            url = stack.enter_context(EmbeddedBroker(root)).url
+            broker = stack.enter_context(EmbeddedBroker(root))
+            url, background = broker.url, [*background, _Keeper(broker)]
         relay = Relay(root, url)
         relay.start()
         stack.callback(relay.close)
@@ -51,6 +56,21 @@ def serve_root(directory: Path, settings: GatewaySettings, background: Sequence[
 
         stack.callback(_finish_undisturbed)  # the last one in is the first one out
         asyncio.run(serve(root, url, settings, listener, announce, background))
+
+
+class _Keeper:
+    """Starts the embedded broker again if it is killed; the relay then fills it from the logs."""
+
+    __name__ = "the embedded broker's keeper"
+
+    def __init__(self, broker: EmbeddedBroker) -> None:
+        self._broker = broker
+
+    async def __call__(self, root: Root, /) -> None:
+        while True:
+            await asyncio.sleep(_KEEP_SECONDS)
+            if self._broker.restart_if_dead():
+                logging.getLogger("workcast").warning("the embedded Valkey of %s died; it runs again", root.directory)
 
 
 def _finish_undisturbed() -> None:

@@ -22,11 +22,13 @@ class Channel:
 
     def __init__(self, workcell: str, ring_bytes: int, frame_bytes: int) -> None:
         self.workcell = workcell
-        self.epoch = 0
+        self.epoch: int = 0
         self.base = 0
         self.head = 0
         self.loaded = False
         """Whether the position is in force; if not, the broker must be asked."""
+        self.foreign = False
+        """Whether another root has published this workcell id, which a workcell here has too."""
         self.heard: tuple[int, int] | None = None
         """The epoch and end that the feed told of last, while the position was not in force."""
         self._ring: deque[Frame] = deque()

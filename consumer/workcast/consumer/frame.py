@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+ENVELOPE_BYTES: Final = 320
+"""An ``events`` message has at most so many bytes beside its events: names, and numbers below 2^53."""
 _FIN_TEXT: Final = 0x81
 _COMPRESSED: Final = 0x40
 _WORTH_IT: Final = 256
@@ -63,7 +65,8 @@ def build_frame(workcell: str, epoch: int, offset: int, head: int, lines: Sequen
 
 
 def split(lines: Sequence[bytes], max_bytes: int) -> Iterator[Sequence[bytes]]:
-    """Cut ``lines`` into runs of at most ``max_bytes`` (with a comma each), or of one line that is longer."""
+    """Cut ``lines`` into runs whose messages have at most ``max_bytes``, or of one line that is longer."""
+    max_bytes -= ENVELOPE_BYTES
     start = size = 0
     for at, line in enumerate(lines):
         if at > start and size + len(line) + 1 > max_bytes:

@@ -274,6 +274,7 @@ class Hub:
         except BrokerError:
             position, away = Position(None, 0, None), True
         if position.epoch is not None:
+            channel.foreign = await asyncio.to_thread(self._is_foreign, channel.workcell, position.origin)
             channel.set_position(position.epoch, position.base, position.head)
             return True
         try:
@@ -290,6 +291,9 @@ class Hub:
         shown = channel.head if extent.epoch == channel.epoch else 0
         channel.set_position(extent.epoch, extent.base, max(shown, extent.end if away else extent.base))
         return True
+
+    def _is_foreign(self, workcell: str, origin: str) -> bool:
+        return origin not in ("", self._archive.origin()) and self._archive.extent(workcell) is not None
 
     async def fetch(self, channel: Channel, offset: int) -> Frame | Missing | None:
         """The frame that begins at ``offset`` (below the head): from the ring, else the stream, else the log.

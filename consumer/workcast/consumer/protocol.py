@@ -66,7 +66,7 @@ From = Literal["start", "tail"] | LastEvents | Cursor
 class Subscribe(Message):
     op: Literal["subscribe"]
     workcell: StrictStr
-    from_: From = Field(default="tail", alias="from")
+    from_: From = Field(alias="from")
 
 
 class SubscribeFleet(Message):

@@ -216,6 +216,11 @@ class Session:
                 "unknown_workcell", f"no workcell {workcell[:140]!r} here; ask again when the fleet shows it", workcell
             )
             return
+        if channel.foreign:
+            self._error(
+                "origin_conflict", f"{workcell!r} of another root is published here; rename one of the two", workcell
+            )
+            return
         # From here on nothing is awaited: the answer and the new cursor belong together.
         epoch, base, head = channel.epoch, channel.base, channel.head
         match start:

@@ -32,6 +32,10 @@ class Archive(Protocol):
 
     def ids(self) -> list[str]: ...
 
+    def origin(self) -> str:
+        """The root's, as its relay gives it to the broker."""
+        ...
+
     def extent(self, workcell: str, /) -> Extent | None: ...
 
     def synced_extent(self, workcell: str, /) -> Extent | None:

@@ -211,7 +211,10 @@ def read_telemetry_events(path: Path | str, offset: int = 0, limit: int | None =
     events: list[dict[str, Any]] = []
     at = max(offset, reader.base)
     while at < reader.end and (limit is None or len(events) < limit):
-        for line in reader.read(at, 1024, 4 << 20).lines:
+        lines = reader.read(at, 1024, 4 << 20).lines
+        if not lines:
+            break  # the file was replaced meanwhile: what was read is what it was
+        for line in lines:
             event = inspect(line)[1]
             if event is None:
                 logger.warning("%s: offset %d is no event and was skipped: %.80r", path, at, line)

@@ -1,0 +1,29 @@
+"""The same workcell id from two roots: refused where it is asked for, and not shown as one's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.logs import event_line, write_log
+from support.viewers import Viewer, running_hub, running_relay
+from support.waiting import wait_until_async
+from workcast.broker.root import Root
+
+
+async def test_a_workcell_that_another_root_has_published_is_refused(
+    root: Root, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = Root(tmp_path_factory.mktemp("other"))
+    other.prepare()
+    write_log(other, "wc", [event_line(0)])
+    write_log(other, "theirs", [event_line(1)])
+    with running_relay(other, redis_url):
+        async with running_hub(other, redis_url) as hub:
+            await wait_until_async(lambda: (hub.fleet.get("wc") or {}).get("head") == 1)
+    write_log(root, "wc", [event_line(100)])
+    async with running_hub(root, redis_url) as hub, Viewer(hub) as viewer:
+        viewer.subscribe("wc")
+        error = await viewer.until_op("error")
+        assert (error["code"], error["workcell"]) == ("origin_conflict", "wc")
+        viewer.subscribe("theirs")
+        assert (await viewer.until_op("subscribed"))["workcell"] == "theirs"
