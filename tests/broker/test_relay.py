@@ -173,9 +173,9 @@ def test_a_relay_ends_soon_even_when_the_server_does_not_answer(root: Root, serv
     client.close()
     assert server.process is not None
     os.kill(server.process.pid, signal.SIGSTOP)
+    ended = threading.Thread(target=relay.close)
     try:
         write_log(root, "wc", numbered(5, 5))
-        ended = threading.Thread(target=relay.close)
         ended.start()
         ended.join(5)
         assert not ended.is_alive()
