@@ -10,6 +10,8 @@ from contextlib import AsyncExitStack
 
 from websockets.asyncio.client import ClientConnection, connect
 
+from workcast.cli.serving import allow_many_files
+
 
 async def measure_viewer(socket: ClientConnection) -> None:
     """Subscribe, and wait until the subscription is live."""
@@ -49,4 +51,5 @@ async def _receive(socket: ClientConnection) -> None:
 
 
 if __name__ == "__main__":
+    allow_many_files()
     asyncio.run(_watch(sys.argv[1], int(sys.argv[2])))

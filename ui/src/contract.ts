@@ -333,7 +333,7 @@ export interface Pong {
 export interface Subscribe {
   op: 'subscribe';
   workcell: string;
-  from?: ('start' | 'tail') | LastEvents | Cursor;
+  from: ('start' | 'tail') | LastEvents | Cursor;
 }
 /**
  * The last ``last`` events, or all there are.

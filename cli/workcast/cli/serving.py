@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable, Generator, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import tenacity
 import uvicorn
@@ -22,6 +23,8 @@ from workcast.consumer.gateway import create_app
 from workcast.consumer.hub import Hub
 from workcast.consumer.settings import GatewaySettings
 from workcast.consumer.stream_protocol import server_config
+
+_OPEN_FILES: Final = 65_536
 
 
 class Background(Protocol):
@@ -44,6 +47,7 @@ async def serve(
     announce: Callable[[], None],
     background: Sequence[Background],
 ) -> None:
+    allow_many_files()
     history, subscriber = History(root), Subscriber(url)
     hub = Hub(subscriber, RootArchive(root, history), settings.ring_bytes, settings.max_frame_bytes)
     server = Server(server_config(create_app(hub, history, root, settings), settings))
@@ -125,6 +129,14 @@ def listen(host: str, port: int) -> Generator[socket.socket]:
         raise ServeError(f"cannot listen on {host}:{port}: {reason}; choose another --host or --port") from error
     with listener:
         yield listener
+
+
+def allow_many_files() -> None:
+    """Raise the limit of open files as far as we may: each viewer is one, and the usual 1,024 are soon watched away."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def wait_for_redis(url: str, patience: float) -> None:
