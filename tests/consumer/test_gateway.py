@@ -284,3 +284,37 @@ def test_a_message_of_64_kib_is_read(fixed: Gateway) -> None:
     with connect(fixed.stream) as viewer:
         viewer.send(message.replace('""', f'"{"x" * (65_536 - len(message))}"'))
         assert receive_until(viewer, "pong")
+
+
+def test_one_viewer_too_many_is_closed_with_4429_and_the_others_stay(root: Root, redis_url: str) -> None:
+    settings = GatewaySettings(root=root.directory, max_viewers=2)
+    with (
+        Gateway(root, redis_url, settings).running() as gateway,
+        connect(gateway.stream, proxy=None) as one,
+        connect(gateway.stream, proxy=None) as other,
+    ):
+        for viewer in (one, other):
+            assert json.loads(viewer.recv())["op"] == "hello"
+        with connect(gateway.stream, proxy=None) as third, pytest.raises(ConnectionClosedError):
+            third.recv()
+        assert third.close_code == 4429
+        one.send('{"op":"ping"}')
+        assert json.loads(one.recv())["op"] == "pong"
+
+
+def test_ten_thousand_subscriptions_are_answered_one_by_one_and_most_of_them_refused(
+    gateway: Gateway, root: Root
+) -> None:
+    publish(gateway, root, "wc", LINES)
+    for number in range(300):
+        root.workcell(f"many-{number}").mkdir()
+    with connect(gateway.stream, proxy=None) as viewer:
+        for number in range(10_000):
+            viewer.send(json.dumps({"op": "subscribe", "workcell": f"many-{number % 300}", "from": "tail"}))
+        viewer.send('{"op":"ping"}')
+        ops: list[str] = []
+        while "pong" not in ops:
+            message = json.loads(viewer.recv(30))
+            ops.append(message["op"])
+            assert message["op"] != "error" or message["code"] == "too_many_subscriptions"
+    assert ops.count("error") >= 1000

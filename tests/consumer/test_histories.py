@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import tempfile
+import threading
 from collections.abc import Coroutine
 from functools import partial
 from pathlib import Path
@@ -128,6 +131,17 @@ class Histories(RuleBasedStateMachine):
         self.server.start()
         self._client.close()
         self._client = connect(self.url)
+
+    @rule()
+    def stop_the_broker_for_a_while(self) -> None:
+        """It answers nobody, and then goes on as if nothing had been."""
+        process = self.server.process
+        assert process is not None
+        os.kill(process.pid, signal.SIGSTOP)
+        goes_on = threading.Timer(0.03, os.kill, (process.pid, signal.SIGCONT))
+        goes_on.start()
+        self.let_things_happen(20)
+        goes_on.join()
 
     # ── the gateway ──
     @rule()

@@ -26,8 +26,9 @@ from workcast.consumer.stream_protocol import server_config
 class Gateway(uvicorn.Server):
     """The application on a free port, in a thread of its own."""
 
-    def __init__(self, root: Root, redis_url: str) -> None:
+    def __init__(self, root: Root, redis_url: str, settings: GatewaySettings | None = None) -> None:
         self._root, self._redis_url = root, redis_url
+        self._settings = settings or GatewaySettings(root=root.directory)
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -37,7 +38,7 @@ class Gateway(uvicorn.Server):
     def _serve_here(self) -> None:
         async def serve() -> None:
             subscriber = Subscriber(self._redis_url)
-            settings = GatewaySettings(root=self._root.directory)
+            settings = self._settings
             hub = Hub(
                 subscriber,
                 RootArchive(self._root, History(self._root)),

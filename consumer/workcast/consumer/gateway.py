@@ -28,7 +28,7 @@ from workcast.consumer.frame import Frame
 from workcast.consumer.guard import LOOPBACK, Guard
 from workcast.consumer.hub import Hub
 from workcast.consumer.protocol import SUBPROTOCOL, EventPage, Limits, Workcell, Workcells
-from workcast.consumer.session import Session
+from workcast.consumer.session import CLOSE_TOO_MUCH, Session
 from workcast.consumer.settings import GatewaySettings
 from workcast.consumer.stream_protocol import FRAME_KEY
 
@@ -62,7 +62,11 @@ def create_app(hub: Hub, history: History, root: Root, settings: GatewaySettings
     async def stream(socket: WebSocket) -> None:
         offered = socket.scope.get("subprotocols", [])
         await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-        await Session(SocketTransport(socket), hub, settings.limits()).run()
+        transport = SocketTransport(socket)
+        if len(hub.metrics.viewers) >= settings.max_viewers:
+            await transport.close(CLOSE_TOO_MUCH, f"{settings.max_viewers} viewers are connected already")
+            return
+        await Session(transport, hub, settings.limits()).run()
 
     @app.websocket("/{path:path}")
     async def no_stream(socket: WebSocket) -> None:

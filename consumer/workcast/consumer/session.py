@@ -41,6 +41,7 @@ from workcast.consumer.protocol import (
 from workcast.consumer.source import Missing
 
 CLOSE_MALFORMED: Final = 4400
+CLOSE_TOO_MUCH: Final = 4429
 _MAX_REPLIES: Final = 64
 """Replies that wait for the socket; while there are more, no further message is read from this viewer."""
 _FLEET_PAGE: Final = 500

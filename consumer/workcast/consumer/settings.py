@@ -28,6 +28,8 @@ class GatewaySettings(BaseSettings):
     """Of one message from a viewer; a larger one closes its socket with 1009."""
     max_subscriptions: int = Field(default=256, ge=1)
     """Of one viewer, the fleet not counted."""
+    max_viewers: int = Field(default=10_000, ge=1)
+    """Open sockets of one gateway; one more is closed with 4429."""
     max_frame_bytes: int = Field(default=256 * 1024, ge=1024)
     """Of one ``events`` message, unless it holds a single event."""
     ring_bytes: int = Field(default=4 << 20, ge=0)
