@@ -7,15 +7,15 @@ import contextlib
 import io
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
 from websockets.asyncio.client import connect as connect_viewer
 
 from bench.gateway import deliveries, many_viewers, memory, replay
@@ -145,19 +145,23 @@ async def _measure(url: str, writer: TelemetryWriter, events: int, pause: float)
 
 
 def main() -> None:
-    table = Table(title="workcast on this machine", title_justify="left")
-    table.add_column("what")
-    table.add_column("measured", justify="right")
-    table.add_column("ratio to the floor", justify="right")
+    """Print each row as soon as it was measured."""
+    parts: list[Callable[[Path], list[tuple[str, str, str]]]] = [
+        emit,
+        relay,
+        partial(emit_to_viewer, viewers=1),
+        partial(emit_to_viewer, viewers=100),
+        partial(emit_to_viewer, viewers=1000, events=100, pause=0.1),
+        deliveries,
+        replay,
+        memory,
+    ]
+    sys.stdout.write(f"{'what':<54}{'measured':>34}  ratio to the floor\n")
     with tempfile.TemporaryDirectory(prefix="workcast-bench-") as name:
-        directory = Path(name)
-        for rows in (
-            emit(directory), relay(directory), emit_to_viewer(directory, 1), emit_to_viewer(directory, 100),
-            emit_to_viewer(directory, 1000, pause=0.1), deliveries(directory), replay(directory), memory(directory),
-        ):  # fmt: skip
-            for row in rows:
-                table.add_row(*row)
-    Console(width=120).print(table)
+        for part in parts:
+            for what, measured, ratio in part(Path(name)):
+                sys.stdout.write(f"{what:<54}{measured:>34}  {ratio}\n")
+                sys.stdout.flush()
 
 
 if __name__ == "__main__":
