@@ -21,7 +21,8 @@ async def measure_viewer(socket: ClientConnection) -> None:
         if message["op"] == "error":
             await asyncio.sleep(0.05)
             await socket.send(json.dumps({"op": "subscribe", "workcell": "wc", "from": "tail"}))
-        if message["op"] == "live" and message["offset"] > 0:
+        # It may come before the first event is relayed: then it is live at 0, and the event follows.
+        if message["op"] == "events" or (message["op"] == "live" and message["offset"] > 0):
             return
 
 
