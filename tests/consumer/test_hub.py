@@ -12,7 +12,7 @@ import pytest
 from support.history_checker import Log, problems
 from support.logs import event_line, write_log
 from support.viewers import Viewer, events_of, running_hub, running_relay
-from support.waiting import wait_until_async
+from support.waiting import DEADLINE, wait_until_async
 from workcast.broker.embedded import EmbeddedBroker
 from workcast.broker.log import natural_epoch
 from workcast.broker.relay import Relay
@@ -29,11 +29,12 @@ EPOCH = natural_epoch(LINES[0])
 
 async def open_at(hub: Hub, workcell: str, head: int) -> Channel:
     """The workcell's channel, once it has come to this head."""
-    while True:
-        channel = await hub.open(workcell)
-        if channel is not None and channel.head >= head:
-            return channel
-        await asyncio.sleep(0.005)
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            channel = await hub.open(workcell)
+            if channel is not None and channel.head >= head:
+                return channel
+            await asyncio.sleep(0)
 
 
 async def read_all(hub: Hub, channel: Channel, offset: int = 0) -> list[bytes]:

@@ -8,7 +8,7 @@ import pytest
 from support.history_checker import Log, problems
 from support.logs import event_line, write_log
 from support.viewers import LIMITS, Viewer, events_of
-from support.waiting import wait_until_async
+from support.waiting import DEADLINE, wait_until_async
 from workcast.broker.log import natural_epoch
 from workcast.broker.root import Root
 from workcast.consumer.hub import Hub
@@ -22,10 +22,11 @@ EPOCH = natural_epoch(LINES[0])
 async def published(hub: Hub, workcell: str, count: int) -> None:
     """Wait until the hub has heard of so many events."""
     head = 0
-    while head < count:
-        channel = await hub.open(workcell)
-        head = channel.head if channel else 0
-        await asyncio.sleep(0.005)
+    async with asyncio.timeout(DEADLINE):
+        while head < count:
+            channel = await hub.open(workcell)
+            head = channel.head if channel else 0
+            await asyncio.sleep(0)
 
 
 @pytest.fixture
