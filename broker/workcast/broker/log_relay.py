@@ -86,6 +86,14 @@ class LogRelay:
         self.detach()
         return False
 
+    def follow(self, position: Position) -> bool:
+        """Go on from where another relay has come to; True if it has published all there is."""
+        self._reader.refresh()
+        if not self._attached or self._generation != self._reader.generation or position.epoch != self._epoch:
+            return False
+        self._next = max(self._next, position.head)
+        return self._next >= self._reader.end
+
     def pump(self) -> bool:
         """Publish what the log has and the stream has not, one batch at most; True if there may be more.
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from workcast.broker.errors import WorkcastError
 from workcast.broker.root import Root
-from workcast.cli.running import find_up
+from workcast.broker.running import find_up
 
 
 class GatewayError(WorkcastError):

@@ -14,7 +14,7 @@ from typing import Final
 from workcast.broker.errors import WorkcastError
 from workcast.broker.event import BaseEvent
 from workcast.broker.root import Root
-from workcast.cli.running import find_up
+from workcast.broker.running import find_up
 from workcast.producer.adapters import adapter_for
 from workcast.producer.runner import run_agent
 from workcast.producer.writer import TelemetryWriter

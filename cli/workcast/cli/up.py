@@ -19,7 +19,7 @@ import typer
 from workcast.broker.embedded import EmbeddedBroker
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
-from workcast.cli.running import LOCK, STATE
+from workcast.broker.running import LOCK, STATE
 from workcast.cli.serving import Background, ServeError, address_of, listen, serve, wait_for_redis
 from workcast.consumer.settings import GatewaySettings
 

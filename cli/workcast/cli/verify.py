@@ -10,7 +10,7 @@ from workcast.broker.root import Root
 from workcast.broker.stream import Publisher
 from workcast.broker.verify import Verdict, verify
 from workcast.cli.gateway_client import GatewayError
-from workcast.cli.running import find_up
+from workcast.broker.running import find_up
 
 _SETTLE_SECONDS: Final = 1.0
 

@@ -16,6 +16,8 @@ from workcast.broker.event import MODELS, BaseEvent, Status, build, dump
 from workcast.broker.log import Appender, LogReader
 from workcast.broker.relay import Relay
 from workcast.broker.root import LoneLog, Root, check_workcell_id, root_of
+from workcast.broker.running import find_up
+from workcast.broker.standby import Standby
 from workcast.broker.wire import inspect
 from workcast.producer.mirror import Mirror
 
@@ -29,8 +31,9 @@ logger = logging.getLogger("workcast.writer")
 class TelemetryWriter:
     """Appends events to one log; safe for several threads, and beside other writers of the same log.
 
-    An emit validates, appends, and returns: it never waits for Redis and never fails because of it. What relays the
-    log to Redis is an ``up`` or ``relay`` that serves the log's root; or, with a Redis URL, a thread of this writer.
+    An emit validates, appends, and returns: it never waits for Redis and never fails because of it. With a Redis URL,
+    a thread of this writer relays the log there. Beside an ``up`` of the log's root, which relays it already, such a
+    thread only looks, a moment later, whether it did. Without either, the log waits for whoever serves its root next.
 
     Args:
         path: the log, usually ``ROOT/.workcells/<workcell id>/telemetry.jsonl``; its directory is made.
@@ -66,7 +69,8 @@ class TelemetryWriter:
         self._redis_url = redis_url or os.environ.get("WORKCAST_REDIS_URL")
         if self._redis_url:
             check_url(self._redis_url)
-        self._relay: Relay | None = None
+        self._relay: Relay | Standby | None = None
+        self._relays = True
         self._starting = threading.Lock()
         self._mirror = (
             Mirror(Path(mirror_path), mirror_event_types, mirror_prefix, mirror_max_chars) if mirror_path else None
@@ -83,9 +87,11 @@ class TelemetryWriter:
     def close(self) -> None:
         """Close the log; a later emit opens it again. The writer's own relay gets 2 s to publish what is left."""
         with self._starting:
-            relay, self._relay = self._relay, None
-        if relay is not None:
+            relay, self._relay, self._relays = self._relay, None, True
+        if isinstance(relay, Relay):
             relay.close(_DRAIN_SECONDS)
+        elif relay is not None:
+            relay.close()
         self._appender.close()
         if self._mirror is not None:
             self._mirror.close()
@@ -106,21 +112,35 @@ class TelemetryWriter:
             self._mirror.write(event.type, line)
         if self._relay is not None:
             self._relay.wake()
-        elif self._redis_url:
-            self._start_relay(self._redis_url)
+        elif self._relays:
+            self._start_relay()
 
-    def _start_relay(self, url: str) -> None:
-        """Relay this log from a thread of our own, now that there is something in it."""
+    def _start_relay(self) -> None:
+        """Relay this log from a thread of our own, now that there is something in it, if anybody said where to."""
         with self._starting:
-            if self._relay is not None:
+            if self._relay is not None or not self._relays:
                 return
             try:
-                root, workcell = self._place()
-                self._relay = Relay(root, url, only=workcell)
-                self._relay.start()
+                relay = self._make_relay()
             except (WorkcastError, OSError) as error:
                 logger.warning("%s is written but not relayed: %s", self.path, error)
-                self._redis_url = None
+                relay = None
+            if relay is None:
+                self._relays = False
+                return
+            relay.start()
+            relay.wake()
+            self._relay = relay
+
+    def _make_relay(self) -> Relay | Standby | None:
+        if self._redis_url:
+            root, workcell = self._place()
+            return Relay(root, self._redis_url, only=workcell)
+        found = root_of(self.path)
+        running = find_up(found) if found else None
+        if found is None or running is None or running.pid == os.getpid():
+            return None
+        return Standby(found, self.path.absolute().parent.name)
 
     def _place(self) -> tuple[Root, str]:
         """The root that the log lies in and its workcell id; a log that lies elsewhere goes by its context's id."""
