@@ -96,7 +96,8 @@ def test_workcells_are_listed_under_the_names_that_outside_clients_know(gateway:
     }  # fmt: skip
     assert [listed["wc"][key] for key in ("hasTelemetry", "hasProof", "hasLogs")] == [True, True, True]
     assert [listed["empty"][key] for key in ("hasTelemetry", "hasProof", "hasLogs")] == [False, False, False]
-    assert listed["wc"]["created"].endswith("Z")
+    assert listed["wc"]["created"] == json.loads(LINES[0])["timestamp"]
+    assert listed["empty"]["created"].endswith("Z")
     assert listed["wc"]["summary"]["counts"] == {"response_chunk": 20}
 
 

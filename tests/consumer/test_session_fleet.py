@@ -58,3 +58,22 @@ async def test_fleet_changes_come_at_most_four_times_a_second(hub: Hub, root: Ro
             await asyncio.sleep(0.002)
         await viewer.until(lambda m: m["op"] == "fleet" and any(w.get("head") == 199 for w in m["workcells"]))
         assert viewer.ops().count("fleet") <= 2 + (loop.time() - began) / 0.25
+
+
+async def test_a_change_of_more_workcells_than_a_page_holds_comes_at_that_pace_too(hub: Hub, root: Root) -> None:
+    loop = asyncio.get_running_loop()
+    names = [f"wc-{number:04d}" for number in range(1100)]
+    for name in names:
+        root.workcell(name).mkdir()
+    await wait_until_async(lambda: len(hub.fleet.ids()) == len(names))
+    async with Viewer(hub) as viewer:
+        viewer.say({"op": "subscribe", "fleet": True})
+        await viewer.until_op("fleet", 3)
+        began = loop.time()
+        hub.fleet.update({name: {**(hub.fleet.get(name) or {}), "head": 1} for name in names})
+        await viewer.until_op("fleet", 6)
+        messages = [m for m in viewer.got if m["op"] == "fleet"][3:]
+        assert [len(m["workcells"]) for m in messages] == [500, 500, 100]
+        assert [m["more"] for m in messages] == [True, True, False]
+        assert sorted(w["id"] for m in messages for w in m["workcells"]) == names
+        assert loop.time() - began >= 2 * 0.25

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Changes(NamedTuple):
+    """What a viewer lacks."""
+
+    workcells: list[dict[str, Any]]
+    """Of each, ``id`` and the top-level fields that changed."""
+    removed: list[str]
+    more: bool
+    """True: there is more than was asked for."""
 
 
 class Fleet:
@@ -45,21 +55,25 @@ class Fleet:
     def ids(self) -> list[str]:
         return list(self._summaries)
 
-    def changes_since(self, seen: dict[str, Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
-        """What a viewer that has ``seen`` lacks: ``id`` and the top-level fields that changed, and who is gone.
+    def changes_since(self, seen: dict[str, Mapping[str, Any]], limit: int | None = None) -> Changes:
+        """What a viewer that has ``seen`` lacks, at most ``limit`` summaries of it.
 
         ``seen`` is brought up to date. Costs one comparison of references a workcell when nothing changed.
         """
         changes: list[dict[str, Any]] = []
+        more = False
         for name, new in self._summaries.items():
             old = seen.get(name)
             if old is new:
                 continue
-            seen[name] = new
             fields = {key: value for key, value in new.items() if old is None or old.get(key) != value}
+            if fields and len(changes) == limit:
+                more = True
+                break
+            seen[name] = new
             if fields:
                 changes.append({"id": name, **fields})
         removed = [name for name in seen if name not in self._summaries]
         for name in removed:
             del seen[name]
-        return changes, removed
+        return Changes(changes, removed, more)

@@ -14,11 +14,12 @@ from fastapi import FastAPI, HTTPException, Query, Response, WebSocket
 from fastapi.responses import PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import TypeAdapter, ValidationError
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocketDisconnect
 
 from workcast.broker.errors import BrokerError, EpochError, WorkcellIdError
-from workcast.broker.event import format_timestamp
+from workcast.broker.event import Timestamp, format_timestamp
 from workcast.broker.history import History
 from workcast.broker.root import Root
 from workcast.broker.summary import Summary
@@ -35,6 +36,7 @@ from workcast.consumer.stream_protocol import FRAME_KEY
 MAX_PAGE: Final = 1000
 _SILENCE_SECONDS: Final = 5.0
 """Relays send a beacon every second; five that are missing are no accident."""
+_TIMESTAMP: Final = TypeAdapter[datetime](Timestamp)
 _STATIC: Final = Path(__file__).parent / "static"
 _NOT_BUILT: Final = "The dashboard is not built: run `make ui`, or install a wheel of workcast, which carries it.\n"
 
@@ -193,7 +195,7 @@ def describe(hub: Hub, root: Root, workcell: str) -> Workcell:
     if _is_here(root, workcell):
         path = root.workcell(workcell)
         with contextlib.suppress(OSError):  # it may be removed at any time
-            created = format_timestamp(datetime.fromtimestamp(path.stat().st_ctime, UTC))
+            created = _created(path, summary)
             telemetry, proof = root.log(workcell).exists(), (path / "proof.json").exists()
             logs = (path / "logs").is_dir()
     return Workcell(
@@ -206,6 +208,17 @@ def describe(hub: Hub, root: Root, workcell: str) -> Workcell:
         hasLogs=logs,
         summary=summary,
     )
+
+
+def _created(path: Path, summary: Summary) -> str:
+    """When a workcell came to be: at its first event, or else when its directory was last changed.
+
+    Python cannot ask Linux for a directory's birth.
+    """
+    if summary.first and summary.first.timestamp:
+        with contextlib.suppress(ValidationError):
+            return format_timestamp(_TIMESTAMP.validate_python(summary.first.timestamp))
+    return format_timestamp(datetime.fromtimestamp(path.stat().st_ctime, UTC))
 
 
 def _is_here(root: Root, workcell: str) -> bool:

@@ -346,16 +346,14 @@ class Session:
             return False
         self._fleet_dirty = False
         seen = self._seen
-        changes, removed = self._hub.fleet.changes_since(seen)
-        pages = [changes[at : at + _FLEET_PAGE] for at in range(0, len(changes), _FLEET_PAGE)] or [[]]
-        if not changes and not removed and self._fleet_paged:
-            return False
-        self._fleet_paged = True
-        for number, page in enumerate(pages, 1):
-            if self._seen is not seen:
-                return True  # unsubscribed, or subscribed anew, in between
-            message = Fleet(workcells=page, removed=removed if number == 1 else [], more=number < len(pages))
-            await self._transport.send(to_json(message).decode())
+        while self._seen is seen:  # until it is unsubscribed, or subscribed anew, in between
+            changes = self._hub.fleet.changes_since(seen, _FLEET_PAGE)
+            if self._fleet_paged and not changes.workcells and not changes.removed:
+                return False
+            await self._transport.send(to_json(Fleet(**changes._asdict())).decode())
+            if self._fleet_paged or not changes.more:
+                self._fleet_paged, self._fleet_dirty = True, changes.more or self._fleet_dirty
+                return True
         return True
 
     def _fleet_changed(self) -> None:
