@@ -3,15 +3,21 @@ import type { CallItem } from './item.ts';
 
 export interface CallParts {
   readonly args: string | null;
+  readonly error: string | null;
   readonly output: string | null;
   readonly result: string | null;
 }
 
 export function callParts(call: CallItem): CallParts {
   const result = textOf(call.result);
-  const { output } = call;
-  const repeated = result === null || (output !== null && same(result, output)) || result === call.error;
-  return { args: argumentsText(call), output, result: repeated ? null : result };
+  const { error, output } = call;
+  const repeated = result === null || (output !== null && same(result, output)) || result === error;
+  return {
+    args: argumentsText(call),
+    error: error !== null && output !== null ? withoutOutput(error, output) : error,
+    output,
+    result: repeated ? null : result,
+  };
 }
 
 /** The last line that says something. */
@@ -43,6 +49,14 @@ function textOf(value: unknown): string | null {
 
 function isTextBlock(value: unknown): value is { text: string } {
   return typeof value === 'object' && value !== null && 'text' in value && typeof value.text === 'string';
+}
+
+/** Claude Code puts what a failed command printed behind its exit code; the output says it already. */
+function withoutOutput(error: string, output: string): string | null {
+  const said = output.trim();
+  const rest =
+    said !== '' && error.trim().endsWith(said) ? error.trim().slice(0, -said.length).trim() : error;
+  return rest === '' ? null : rest;
 }
 
 function same(result: string, output: string): boolean {

@@ -1,11 +1,20 @@
 // What a tool call is about, in one line.
 import type { CallItem } from './item.ts';
 
+/** How Codex starts every command. */
+const SHELL = /^(?:\/\w+)*\/?(?:bash|zsh|sh) -l?c (?:'(.*)'|"(.*)")$/s;
 const TELLING = ['command', 'file_path', 'path', 'pattern', 'query', 'url', 'description', 'prompt', 'input'];
 
 export function callSubject(call: CallItem): string {
-  const text = call.command ?? call.files[0]?.path ?? fromArguments(call.args) ?? '';
+  const command = call.command === null ? null : withoutShell(call.command);
+  const text = command ?? call.files[0]?.path ?? fromArguments(call.args) ?? '';
   return text.trim().slice(0, 300).split('\n')[0] ?? '';
+}
+
+/** The command itself; the whole line stands among the call's parts. */
+function withoutShell(command: string): string {
+  const [, single, double] = SHELL.exec(command.trim()) ?? [];
+  return single?.replaceAll("'\\''", "'") ?? double ?? command;
 }
 
 function fromArguments(args: unknown): string | null {

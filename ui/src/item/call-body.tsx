@@ -9,7 +9,7 @@ import { Diff } from './diff.tsx';
 import { FileName } from './file-name.tsx';
 
 export function CallBody({ call, open }: { call: CallItem; open: boolean }) {
-  const { args, output, result } = callParts(call);
+  const { args, error, output, result } = callParts(call);
   if (!open) {
     const glance = call.error ?? output;
     return glance === null || glance.trim() === '' ? null : (
@@ -30,7 +30,7 @@ export function CallBody({ call, open }: { call: CallItem; open: boolean }) {
           {file.diff !== null && <Diff diff={file.diff} />}
         </Part>
       ))}
-      {call.error !== null && <Part name="error">{<LongText text={call.error} lines={20} terminal />}</Part>}
+      {error !== null && <Part name="error">{<LongText text={error} lines={20} terminal />}</Part>}
       {output !== null && <Part name="output">{<LongText text={output} lines={24} terminal />}</Part>}
       {result !== null && <Part name="result">{<LongText text={result} lines={24} terminal />}</Part>}
     </div>
