@@ -7,11 +7,12 @@ from workcast.broker.errors import EpochError
 from workcast.broker.history import Extent, History
 from workcast.broker.log import natural_epoch
 from workcast.broker.root import Root
+from workcast.broker.roots import Roots
 from workcast.broker.wire import wire
 
 
 def test_a_workcell_without_a_line_has_epoch_zero_and_one_that_is_not_there_none(root: Root) -> None:
-    history = History(root)
+    history = History(Roots(root))
     assert history.extent("wc") is None
     (root.workcells / "wc").mkdir()
     assert history.extent("wc") == Extent(0, 0, 0)
@@ -20,7 +21,7 @@ def test_a_workcell_without_a_line_has_epoch_zero_and_one_that_is_not_there_none
 def test_a_range_is_the_wire_bytes_of_its_lines(root: Root) -> None:
     lines = [event_line(0), b"rubbish", b'{ "type":"x" }', event_line(3)]
     write_log(root, "wc", lines)
-    history, epoch = History(root), natural_epoch(lines[0])
+    history, epoch = History(Roots(root)), natural_epoch(lines[0])
     assert history.extent("wc") == Extent(epoch, 0, 4)
     assert history.read("wc", epoch, 1, 2) == [wire(lines[1]), wire(lines[2])]
     assert history.read_lines("wc", epoch, 1, 2) == lines[1:3]
@@ -31,12 +32,12 @@ def test_a_range_is_the_wire_bytes_of_its_lines(root: Root) -> None:
 def test_another_epoch_is_refused(root: Root) -> None:
     write_log(root, "wc", [event_line(0)])
     with pytest.raises(EpochError, match="subscribe again"):
-        History(root).read("wc", 1, 0, 1)
+        History(Roots(root)).read("wc", 1, 0, 1)
 
 
 def test_a_log_that_was_replaced_is_refused_under_the_old_epoch(root: Root) -> None:
     write_log(root, "wc", [event_line(0), event_line(1)])
-    history = History(root)
+    history = History(Roots(root))
     epoch = natural_epoch(event_line(0))
     assert len(history.read("wc", epoch, 0, 9)) == 2
     root.log("wc").unlink()
@@ -48,14 +49,14 @@ def test_a_log_that_was_replaced_is_refused_under_the_old_epoch(root: Root) -> N
 
 def test_lines_before_the_base_of_a_pruned_log_are_not_there(root: Root) -> None:
     write_log(root, "wc", [b'{"type":"log","epoch":5,"base":100}', event_line(100), event_line(101)])
-    history = History(root)
+    history = History(Roots(root))
     assert history.extent("wc") == Extent(5, 100, 102)
     assert history.read("wc", 5, 101, 9) == [event_line(101)]
     assert history.read("wc", 5, 99, 9) == []
 
 
 def test_many_workcells_cost_bounded_memory(root: Root) -> None:
-    history = History(root)
+    history = History(Roots(root))
     for number in range(300):
         write_log(root, f"wc-{number}", [event_line(number)])
         assert history.extent(f"wc-{number}") is not None

@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from support.broker_checker import completeness_problems, stream_problems
+from support.log_edits import edit_a_copy, edit_in_place, prune, read_log
 from support.logs import event_line
-from support.valkey import Server
+from support.valkey import ReplicatedServer
 from support.writers import Writers
 from workcast.broker.connection import connect
 from workcast.broker.errors import BrokerError
@@ -29,21 +30,20 @@ from workcast.broker.stream import Budgets, Publisher, feed_key, stream_key
 from workcast.broker.wire import wire
 
 WRITERS = Writers()
-SERVER = Server(Path(tempfile.mkdtemp(prefix="workcast-machine-")))
-BUDGETS = Budgets(stream_entries=150, stream_bytes=20_000, feed_entries=300, feed_bytes=40_000)
+SERVER = ReplicatedServer(Path(tempfile.mkdtemp(prefix="workcast-machine-")))
+BUDGETS = Budgets(stream_entries=150, stream_bytes=70_000, feed_entries=300, feed_bytes=40_000)
 
 
 def teardown_module() -> None:
-    SERVER.kill()
+    SERVER.close()
     WRITERS.close()
-    shutil.rmtree(SERVER.directory, ignore_errors=True)
 
 
 class RelayMachine(RuleBasedStateMachine):
     """One log, two relays, one broker. ``shown`` remembers what ever stood at an offset in an epoch."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(count=st.integers(0, 60))
+    def begin(self, count: int) -> None:
         SERVER.start_if_down()
         self.directory = Path(tempfile.mkdtemp(prefix="workcast-root-"))
         self.root = Root(self.directory)
@@ -52,14 +52,19 @@ class RelayMachine(RuleBasedStateMachine):
         self.path.parent.mkdir()
         self.client: Any = connect(SERVER.url)
         self.client.flushall()
+        self.observer = Publisher(SERVER.url, BUDGETS)  # for looking: a relay's own connection is the relay's to lose
         self.publishers = [Publisher(SERVER.url, BUDGETS) for _ in range(2)]
         self.relays = [LogRelay(self.root, "wc", publisher) for publisher in self.publishers]
         self.appender = Appender(self.path)
         self.number = 0
         self.shown: dict[tuple[int, int], bytes] = {}
         self.wires: dict[int, set[bytes]] = {}
-        self.saved: dict[bytes, bytes] | None = None
+        self.replicated = False
         self.down = False
+        self.edited_epoch: int | None = None
+        self.files: list[int] = []
+        if count:
+            self.append_and_pump(count, 0)
 
     def teardown(self) -> None:
         if not hasattr(self, "client"):
@@ -69,31 +74,39 @@ class RelayMachine(RuleBasedStateMachine):
         finally:
             self.appender.close()
             self.client.close()
-            for publisher in self.publishers:
+            for publisher in (self.observer, *self.publishers):
                 publisher.close()
+            for descriptor in self.files:
+                os.close(descriptor)
             shutil.rmtree(self.directory)
 
     def finish(self) -> None:
         """All faults end: one relay is enough to make everything right."""
         if self.down:
             self.restart()
-        if self.saved is not None:
-            self.saved = None
         relay = self.relays[0]
         for _ in range(2):  # what a sweep does, every few seconds
-            relay.reconcile(self.publishers[0].positions(["wc"])[0])
-            while relay.pump():
-                pass
-        lines = self.lines()
+            relay.reconcile(self.observer.positions(["wc"])[0])
+            for _ in range(200):
+                if not self.pump_once(0):
+                    break
+            else:
+                raise AssertionError("the relay comes to no end")
+        header, lines = read_log(self.path)
         if lines:
-            assert completeness_problems(self.client, "wc", self.epoch(), lines) == []
+            base = header.base if header else 0
+            problems = completeness_problems(self.client, "wc", self.epoch(), lines, base)
+            # What was pruned may still be in the stream; the invariant has compared it.
+            pruned = {f"offset {offset} is in no line" for offset in range(base)}
+            assert [problem for problem in problems if problem not in pruned] == []
 
     def lines(self) -> list[bytes]:
-        return self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
+        return read_log(self.path)[1]
 
     def note(self) -> None:
         """Remember which lines the log has had at which place."""
-        for offset, line in enumerate(self.lines()):
+        header, lines = read_log(self.path)
+        for offset, line in enumerate(lines, header.base if header else 0):
             self.wires.setdefault(offset, set()).add(wire(line))
 
     def epoch(self) -> int:
@@ -103,13 +116,19 @@ class RelayMachine(RuleBasedStateMachine):
 
     def fresh(self) -> bytes:
         self.number += 1
-        return event_line(self.number, f"{self.number} " + "x" * (self.number * 37 % 200))
+        return event_line(self.number, f"{self.number} " + "x" * (self.number * 37 % 700))
 
     # ── writers ──────────────────────────────────────────────────────────────────────────────────────────────────────
     @rule(count=st.integers(1, 60))
     def append(self, count: int) -> None:
         self.appender.append(b"".join(self.fresh() + b"\n" for _ in range(count)))
         self.note()
+
+    @rule(count=st.integers(1, 60), which=st.integers(0, 1))
+    def append_and_pump(self, count: int, which: int) -> None:
+        """What happens all the time, so that the rarer things happen to something."""
+        self.append(count)
+        self.pump(which, 6)
 
     @rule(cut=st.integers(1, 30))
     def tear(self, cut: int) -> None:
@@ -155,15 +174,97 @@ class RelayMachine(RuleBasedStateMachine):
     # ── the log is another one ───────────────────────────────────────────────────────────────────────────────────────
     @rule(keep=st.integers(0, 5))
     def truncate(self, keep: int) -> None:
-        kept = self.lines()[:keep]
+        kept = self.path.read_bytes().split(b"\n")[:-1][:keep] if self.path.exists() else []
         self.path.write_bytes(b"".join(line + b"\n" for line in kept))
         self.note()
 
     @rule(count=st.integers(1, 90))
     def regrow_with_the_same_first_line(self, count: int) -> None:
-        first = self.lines()[:1]
+        """The first line may be a header, which then says of other lines that they are those of before."""
+        first = self.path.read_bytes().split(b"\n")[:-1][:1] if self.path.exists() else []
         self.path.write_bytes(b"".join(line + b"\n" for line in [*first, *(self.fresh() for _ in range(count))]))
         self.note()
+
+    @rule(keep=st.integers(0, 30), same_epoch=st.booleans())
+    def prune(self, keep: int, *, same_epoch: bool) -> None:
+        """Rewritten with a header; published or not, its first lines go. With another epoch: it was masked as well."""
+        lines = self.lines()
+        if not lines:
+            return
+        epoch = self.epoch()
+        # Who keeps the epoch says that the lines are those that were published: of an edited log that is a lie, which
+        # no relay can see through that has not looked at it in between.
+        if not same_epoch or epoch == self.edited_epoch:
+            self.number += 1
+            epoch = self.number
+        self.keep_the_inode()
+        prune(self.path, epoch, max(len(lines) - keep, 0))
+        self.note()
+
+    # What a relay promises to see before a batch: another inode, a smaller size, other bytes where the lines that it
+    # has read begin or end (so also: a line of another length among them), and another last published line. Of what
+    # was published before it was started it knows the last line and, by the `.mark`, the inode. An edit in place, of
+    # the same length, in the middle of the published lines is nothing that any of these can see: there is no rule for
+    # it. So is a file's inode that is given to its successor's successor: the inodes of replaced files stay in use.
+    @rule(longer=st.booleans())
+    def edit_the_last_published_line_in_place(self, *, longer: bool) -> None:
+        """Whichever relay comes next sees it, now or later, and whatever the broker has forgotten by then."""
+        if published := self.published():
+            self.edit(edit_in_place, published - 1, longer=longer)
+
+    @rule(longer=st.booleans())
+    def edit_the_first_line_in_place(self, *, longer: bool) -> None:
+        """It gives the epoch, unless a header or a state file does."""
+        if self.lines() and read_log(self.path)[0] is None and self.root.epoch("wc") is None:
+            self.edit(edit_in_place, 0, longer=longer)
+
+    @precondition(lambda self: not self.down)
+    @rule(which=st.integers(0, 1), back=st.integers(0, 40), change=st.sampled_from([edit_in_place, edit_a_copy]))
+    def edit_a_published_line_under_a_running_relay(
+        self, which: int, back: int, change: Callable[[Path, int, bytes], None]
+    ) -> None:
+        """In place with another length, or in a copy that is renamed into place: seen by who has read the file before.
+
+        A relay that has not looked between a prune and the edit of the pruned file sees one change, which the header
+        explains.
+        """
+        self.pump(which, 20)
+        mark = self.relays[which].mark
+        header, lines = read_log(self.path)
+        base = header.base if header else 0
+        if mark is None or mark.epoch != self.epoch() or not base < mark.head <= base + len(lines):
+            return
+        self.edit(change, max(mark.head - base - 1 - back, 0), longer=True)
+        self.pump(which, 20)
+        assert self.epoch() != mark.epoch
+
+    @rule(back=st.integers(0, 40))
+    def edit_a_copy(self, back: int) -> None:
+        """Another inode, which the mark tells of, or a relay that runs; without a header, nothing explains it."""
+        published = self.published()
+        if published and read_log(self.path)[0] is None:
+            self.edit(edit_a_copy, max(published - 1 - back, 0), longer=False)
+
+    def published(self) -> int:
+        """How many of the log's lines have been published in its epoch, as far as its mark tells."""
+        mark = self.root.mark("wc")
+        header, lines = read_log(self.path)
+        base = header.base if header else 0
+        if mark is None or mark[0] != self.epoch() or mark[1] > base + len(lines):
+            return 0
+        return max(mark[1] - base, 0)
+
+    def edit(self, change: Callable[[Path, int, bytes], None], index: int, *, longer: bool) -> None:
+        line = self.lines()[index]
+        self.number += 1
+        other = b"%d" % self.number + b"x" * len(line)
+        self.edited_epoch = self.epoch()
+        self.keep_the_inode()
+        change(self.path, index, other if longer else other[: len(line)])
+        self.note()
+
+    def keep_the_inode(self) -> None:
+        self.files.append(os.open(self.path, os.O_RDONLY))
 
     @rule()
     def unlink(self) -> None:
@@ -173,17 +274,21 @@ class RelayMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1), steps=st.integers(1, 6))
     def pump(self, which: int, steps: int) -> None:
         for _ in range(steps):
-            try:
-                if not self.relays[which].pump():
-                    return
-            except BrokerError:
-                self.relays[which].detach()
+            if not self.pump_once(which):
                 return
+
+    def pump_once(self, which: int) -> bool:
+        """One batch; as in the relay's thread, a relay that cannot reach the broker finds its place anew."""
+        try:
+            return self.relays[which].pump()
+        except BrokerError:
+            self.relays[which].detach()
+            return not self.down
 
     @rule(which=st.integers(0, 1))
     def compare_heads(self, which: int) -> None:
         if not self.down:
-            self.relays[which].reconcile(self.publishers[which].positions(["wc"])[0])
+            self.relays[which].reconcile(self.observer.positions(["wc"])[0])
 
     @rule(which=st.integers(0, 1), kept=st.booleans())
     def restart_a_relay(self, which: int, *, kept: bool) -> None:
@@ -204,17 +309,19 @@ class RelayMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: not self.down)
     @rule()
-    def remember(self) -> None:
-        """A replica that will hear nothing of what comes after."""
-        self.saved = {key: self.client.dump(key) for key in self.client.scan_iter()}
+    def replicate(self) -> None:
+        """A replica comes up to date, and hears nothing of what comes after."""
+        SERVER.replicate()
+        self.replicated = True
 
-    @precondition(lambda self: self.saved is not None and not self.down)
+    @precondition(lambda self: self.replicated)
     @rule()
     def fail_over(self) -> None:
-        self.client.flushall()
-        for key, value in (self.saved or {}).items():
-            self.client.restore(key, 0, value)
-        self.saved = None
+        """Who is connected loses the connection; the same address leads to what the replica has heard of."""
+        SERVER.promote()
+        self.client.connection_pool.disconnect()
+        self.observer.abort()
+        self.replicated = self.down = False
 
     @precondition(lambda self: not self.down)
     @rule()
@@ -236,7 +343,7 @@ class RelayMachine(RuleBasedStateMachine):
         for epoch, offset, data in shown(self.client):
             assert self.shown.setdefault((epoch, offset), data) == data
             assert data in self.wires.get(offset, ())
-        stored = self.publishers[0].positions(["wc"])[0].epoch
+        stored = self.observer.positions(["wc"])[0].epoch
         if stored is not None:
             problems = stream_problems(self.client, "wc", stored, [])
             assert [problem for problem in problems if "is in no line" not in problem] == []

@@ -69,11 +69,34 @@ def test_what_goes_on_is_told_in_words() -> None:
     assert fold({"type": "thinking"}, {"type": "usage"}).activity == "thinking"
 
 
+def test_lines_that_no_rule_knows_are_counted_by_agent_and_version() -> None:
+    odd = {"type": "unknown", "raw": "odd"}
+    first = {"type": "started", "toolchain": "claude", "agent_version": "2.1.330"}
+    second = {"type": "started", "toolchain": "codex"}
+    assert fold(odd, first, odd, odd, second, odd).unknown == {"?": 1, "claude 2.1.330": 2, "codex": 1}
+    many = [event for n in range(20) for event in ({**first, "agent_version": f"{n}"}, odd)]
+    counted = fold(*many).unknown
+    assert (len(counted), sum(counted.values()), counted["other"]) == (9, 20, 12)
+
+
 events = st.none() | st.fixed_dictionaries(
     {"type": st.sampled_from([*MODELS, "x"]) | st.text(max_size=100)},
     optional={
         key: st.none() | st.integers() | st.text(max_size=300) | st.lists(st.integers()) | st.just({"input_tokens": 3})
-        for key in ("tool", "call_id", "status", "usage", "cost_usd", "error", "timestamp", "model", "command", "path")
+        for key in (
+            "tool",
+            "call_id",
+            "status",
+            "usage",
+            "cost_usd",
+            "error",
+            "timestamp",
+            "model",
+            "command",
+            "path",
+            "toolchain",
+            "agent_version",
+        )
     },
 )
 

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from support.logs import event_line, write_log
+from workcast.broker.log import Appender
 from workcast.broker.log_relay import LogRelay
+from workcast.broker.relay import Relay
 from workcast.broker.root import Root
-from workcast.broker.stream import Publisher, stream_key
-from workcast.broker.verify import Verdict, verify
+from workcast.broker.stream import Publisher, StreamEntry, stream_key
+from workcast.broker.verify import Verdict, verify, verify_patiently
 
 LINES = [event_line(number) for number in range(40)]
 
@@ -23,10 +27,13 @@ def publisher(redis_url: str) -> Any:
 @pytest.fixture
 def relayed(root: Root, publisher: Publisher) -> Root:
     write_log(root, "wc", LINES)
-    relay = LogRelay(root, "wc", publisher)
+    pump(LogRelay(root, "wc", publisher))
+    return root
+
+
+def pump(relay: LogRelay) -> None:
     while relay.pump():
         pass
-    return root
 
 
 def test_a_relayed_log_is_in_order(relayed: Root, publisher: Publisher) -> None:
@@ -71,3 +78,104 @@ def test_a_broker_that_knows_nothing_is_told(relayed: Root, publisher: Publisher
 def test_a_stream_that_expired_is_no_loss(relayed: Root, publisher: Publisher, redis_client: Any) -> None:
     redis_client.delete(stream_key("wc"))
     assert verify(relayed, "wc", publisher).ok
+
+
+# ── a log that is alive ──────────────────────────────────────────────────────────────────────────────────────────────
+class Watched(Publisher):
+    """A broker with a life of its own: something happens each time that its stream was looked at."""
+
+    def __init__(self, url: str, then: Callable[[int], None]) -> None:
+        super().__init__(url)
+        self.looks = 0
+        self._then = then
+
+    def entries(self, workcell: str) -> list[StreamEntry]:
+        found = super().entries(workcell)
+        self.looks += 1
+        self._then(self.looks)
+        return found
+
+
+def test_lines_that_are_relayed_a_moment_later_are_no_problem(
+    relayed: Root, publisher: Publisher, redis_url: str
+) -> None:
+    write_log(relayed, "wc", [event_line(number) for number in range(40, 70)])
+    relay = LogRelay(relayed, "wc", publisher)
+    watched = Watched(redis_url, then=lambda looks: pump(relay) if looks == 3 else None)
+    verdict = verify_patiently(relayed, "wc", watched, seconds=60)
+    watched.close()
+    assert verdict.problems == []
+    assert (watched.looks, verdict.compared) == (4, 70)
+
+
+def test_the_first_lines_of_a_log_have_their_moment_too(root: Root, publisher: Publisher, redis_url: str) -> None:
+    write_log(root, "wc", LINES)
+    relay = LogRelay(root, "wc", publisher)
+    watched = Watched(redis_url, then=lambda looks: pump(relay) if looks == 2 else None)
+    assert verify_patiently(root, "wc", watched, seconds=60).problems == []
+    watched.close()
+
+
+def test_lines_that_no_relay_comes_for_are_told_in_the_end(relayed: Root, redis_url: str) -> None:
+    write_log(relayed, "wc", [event_line(number) for number in range(40, 43)])
+    watched = Watched(redis_url, then=lambda _: None)
+    verdict = verify_patiently(relayed, "wc", watched, seconds=0.3)
+    watched.close()
+    assert verdict.problems == ["3 events are missing in the stream: 40, 41, 42"]
+    assert watched.looks > 1
+
+
+def test_a_log_that_grows_at_each_look_is_in_order_when_its_relay_is_a_line_behind(
+    relayed: Root, publisher: Publisher, redis_url: str
+) -> None:
+    relay = LogRelay(relayed, "wc", publisher)
+
+    def go_on(looks: int) -> None:
+        pump(relay)
+        write_log(relayed, "wc", [event_line(100 + looks)])
+
+    watched = Watched(redis_url, then=go_on)
+    verdict = verify_patiently(relayed, "wc", watched, seconds=60)
+    watched.close()
+    assert verdict.problems == []
+    assert watched.looks == 3  # the line that came during the first look was relayed during the second
+
+
+def test_a_hole_in_a_stream_that_grows_at_each_look_is_told_all_the_same(
+    relayed: Root, publisher: Publisher, redis_url: str, redis_client: Any
+) -> None:
+    relay = LogRelay(relayed, "wc", publisher)
+    redis_client.xdel(stream_key("wc"), f"{verify(relayed, 'wc', publisher).epoch}-21")
+
+    def go_on(looks: int) -> None:
+        pump(relay)
+        write_log(relayed, "wc", [event_line(100 + looks)])
+
+    watched = Watched(redis_url, then=go_on)
+    verdict = verify_patiently(relayed, "wc", watched, seconds=0.3)
+    watched.close()
+    assert verdict.problems == ["1 events are missing in the stream: 20"]
+
+
+def test_a_log_that_is_written_and_relayed_without_a_pause_is_in_order(
+    root: Root, publisher: Publisher, redis_url: str
+) -> None:
+    write_log(root, "wc", LINES)
+    relay, stop = Relay(root, redis_url), threading.Event()
+
+    def write() -> None:
+        with Appender(root.log("wc")) as appender:
+            while not stop.wait(0.0002):  # faster than any look, but not than the relay
+                appender.append(event_line(1) + b"\n")
+
+    writer = threading.Thread(target=write)
+    relay.start()
+    writer.start()
+    try:
+        verdicts = [verify_patiently(root, "wc", publisher, seconds=60) for _ in range(3)]
+    finally:
+        stop.set()
+        writer.join()
+        relay.close()
+    assert [verdict.problems for verdict in verdicts] == [[]] * 3
+    assert verdicts[-1].end > verdicts[0].end

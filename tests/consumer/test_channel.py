@@ -62,16 +62,17 @@ class ChannelMachine(RuleBasedStateMachine):
         assert (self.wakes > wakes) == (channel.head > head)
 
     @invariant()
-    def the_ring_is_dense_bounded_and_ends_at_the_head(self) -> None:
+    def the_ring_is_dense_bounded_and_ends_where_the_feed_has_come_to(self) -> None:
         channel = self.channel
         frames = list(channel._ring)
         size = sum(len(frame.payload) for frame in frames)
+        assert size == sum(frame.size for frame in frames)
         assert channel._size == size
         assert size <= RING_BYTES or len(frames) == 1
         for one, other in pairwise(frames):
             assert one.end == other.offset
         if frames:
-            assert frames[-1].end == channel.head
+            assert frames[-1].end <= channel.head
 
     @invariant()
     def every_frame_holds_the_lines_of_its_offsets(self) -> None:
@@ -84,7 +85,7 @@ class ChannelMachine(RuleBasedStateMachine):
             lines = [line(channel.epoch, at) for at in range(offset, frame.end)]
             head = json.loads(frame.text)["head"]
             assert frame == build_frame("wc", channel.epoch, offset, head, lines)
-            assert frame.end <= head <= channel.head
+            assert frame.end <= head == frame.head == channel.head
 
     @invariant()
     def the_head_never_goes_back_within_an_epoch(self) -> None:
@@ -107,6 +108,27 @@ def channel() -> Channel:
 def test_viewers_at_the_same_place_share_one_frame(channel: Channel) -> None:
     channel.push(0, [line(1, at) for at in range(3)])
     assert channel.frame_at(0) is channel.frame_at(0)
+
+
+def test_a_head_that_is_heard_of_before_its_events_leaves_the_ring_as_it_is(channel: Channel) -> None:
+    channel.push(0, [line(1, at) for at in range(3)])
+    channel.set_position(1, 0, 5)
+    assert (channel.head, channel.frame_at(3)) == (5, None)
+    channel.push(3, [line(1, at) for at in range(3, 5)])
+    frames = [channel.frame_at(0), channel.frame_at(3)]
+    assert [(frame.offset, frame.end, frame.head) for frame in frames if frame] == [(0, 1, 5), (3, 4, 5)]
+
+
+def test_a_frame_of_the_ring_tells_the_head_of_now_and_is_shared_still(channel: Channel) -> None:
+    channel.push(0, [line(1, at) for at in range(3)])
+    first = channel.frame_at(0)
+    channel.push(3, [line(1, 3)])
+    again = channel.frame_at(0)
+    assert first is not None
+    assert again is not None
+    assert (first.head, again.head) == (3, 4)
+    assert again is channel.frame_at(0)
+    assert again.events is first.events
 
 
 def test_one_event_larger_than_the_ring_stays_in_it(channel: Channel) -> None:

@@ -26,13 +26,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from support.history_checker import Asked, Connected, Happening, Log, problems
+from support.history_checker import Asked, Connected, Happening, Log, epochs_shown, problems
 from support.logs import event_line, write_log
 from support.valkey import Server
 from support.viewers import Viewer, running_hub, running_relay
 from support.waiting import wait_until_async
 from workcast.broker.connection import connect
-from workcast.broker.log import natural_epoch
+from workcast.broker.history import epoch_of
+from workcast.broker.log import LogReader
 from workcast.broker.root import Root
 from workcast.broker.stream import Budgets, feed_key, stream_key
 from workcast.broker.wire import wire
@@ -68,9 +69,9 @@ class Histories(RuleBasedStateMachine):
         self._start_hub()
         self._paused: set[int] = set()
         self._present: list[Viewer] = []
-        self._logs: dict[int, Log] = {}
+        self._away: list[Viewer] = []
+        self._logs: list[Log] = []
         self._lines: list[bytes] = []
-        self._epoch = 0
         self._logs_begun = 0
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -90,29 +91,35 @@ class Histories(RuleBasedStateMachine):
     @rule(texts=st.lists(TEXTS, min_size=1, max_size=12))
     def append(self, texts: list[bytes]) -> None:
         if not self._lines:
-            self._begin_log()
+            self._begin_log([])
         self._extend(texts)
 
-    @rule(texts=st.lists(TEXTS, max_size=6))
-    def replace_the_log(self, texts: list[bytes]) -> None:
-        # Not under the relay's eyes: then it may give the new log a random epoch, which is not ours to foretell.
-        self._relay.close()
-        self._root.log(WORKCELL).unlink(missing_ok=True)
-        self._begin_log()
+    @rule(texts=st.lists(TEXTS, max_size=6), keep=st.integers(0, 4), relayed=st.booleans(), in_place=st.booleans())
+    def replace_the_log(self, texts: list[bytes], keep: int, *, relayed: bool, in_place: bool) -> None:
+        """By one that may begin alike, under the relay's eyes or while it is away; its epoch is the relay's choice."""
+        if not relayed:
+            self._relay.close()
+        kept = self._lines[:keep]
+        if in_place and self._lines:
+            os.truncate(self._root.log(WORKCELL), sum(len(line) + 1 for line in kept))
+        else:
+            self._root.log(WORKCELL).unlink(missing_ok=True)
+            write_log(self._root, WORKCELL, kept)
+        self._begin_log(kept)
         self._extend(texts)
-        self._start_relay()
+        if not relayed:
+            self._start_relay()
 
-    def _begin_log(self) -> None:
-        """Its first line, unlike that of any other, names the epoch."""
+    def _begin_log(self, kept: list[bytes]) -> None:
+        """Beside what it keeps, a log has a line unlike that of any other."""
         self._logs_begun += 1
-        first = event_line(self._logs_begun)
-        self._lines = []
-        self._epoch = natural_epoch(first)
-        self._extend([first])
+        self._lines = list(kept)
+        self._logs.append(Log(()))
+        self._extend([event_line(self._logs_begun)])
 
     def _extend(self, lines: list[bytes]) -> None:
         self._lines += lines
-        self._logs[self._epoch] = Log([wire(line) for line in self._lines])
+        self._logs[-1] = Log([wire(line) for line in self._lines])
         write_log(self._root, WORKCELL, lines)
 
     # ── the broker ──
@@ -207,12 +214,14 @@ class Histories(RuleBasedStateMachine):
     @rule(target=left, viewer=consumes(viewers))
     def go(self, viewer: Viewer) -> Viewer:
         self._present.remove(viewer)
+        self._away.append(viewer)
         self._paused.discard(id(viewer))
         self._run(viewer.leave())
         return viewer
 
     @rule(target=viewers, viewer=consumes(left))
     def come_back(self, viewer: Viewer) -> Viewer:
+        self._away.remove(viewer)
         return self._connect(_cursor(viewer) or "start", viewer.history)
 
     @rule(turns=st.integers(1, 30))
@@ -226,24 +235,25 @@ class Histories(RuleBasedStateMachine):
     # ── what must hold ──
     @invariant()
     def every_history_is_dense_and_equal_to_the_log(self) -> None:
+        self._judge(None)
+
+    def _judge(self, complete: int | None) -> None:
+        """Every viewer was told the truth; those that are here all of it, if ``complete`` says in which epoch."""
         for viewer in self._present:
             viewer.note()
-            assert problems(WORKCELL, viewer.history, self._logs, unavailable=self._replaced()) == []
-
-    def _replaced(self) -> set[int]:
-        """The epochs whose log is no longer on disk: what the broker has not is gone."""
-        return self._logs.keys() - {self._epoch}
+        shown = epochs_shown(WORKCELL, [viewer.history for viewer in (*self._present, *self._away)], self._logs)
+        assert all(shown.values()), f"one epoch for several logs: {shown}"
+        # Of a log that is no longer on disk, what the broker has not is gone.
+        replaced = shown.keys() - {complete} if len(self._logs) > 1 else set[int]()
+        logs = {epoch: fitting[-1] for epoch, fitting in shown.items()}
+        for viewer in self._present:
+            found = problems(WORKCELL, viewer.history, logs, complete=complete, unavailable=replaced)
+            assert found == []
 
     def teardown(self) -> None:
         try:
             self._run(self._settle())
-            for viewer in self._present:
-                viewer.note()
-                if self._lines:
-                    found = problems(
-                        WORKCELL, viewer.history, self._logs, complete=self._epoch, unavailable=self._replaced()
-                    )  # fmt: skip
-                    assert found == []
+            self._judge(self._disk_epoch() if self._lines else None)
         finally:
             self._run(self._close())
             self._stack.close()
@@ -255,9 +265,18 @@ class Histories(RuleBasedStateMachine):
             if id(viewer) in self._paused:
                 await wait_until_async(partial(_cursor, viewer), what="an answer")
                 viewer.follow(WORKCELL, _cursor(viewer))
-        end = (self._epoch, len(self._lines))
-        for viewer in self._present:
-            await wait_until_async(partial(_is_live_at, viewer, end), what=f"{end}; {viewer.got[-3:]}")
+
+        def all_are_there() -> bool:
+            end = (self._disk_epoch(), len(self._lines))
+            return all(_is_live_at(viewer, end) for viewer in self._present)
+
+        await wait_until_async(all_are_there, what="everybody is live at the end")
+
+    def _disk_epoch(self) -> int:
+        """The one that is in force once the relay has seen the log."""
+        reader = LogReader(self._root.log(WORKCELL))
+        reader.refresh()
+        return epoch_of(self._root, WORKCELL, reader)
 
     async def _close(self) -> None:
         for viewer in self._present:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from support.history_checker import Asked, Connected, Happening, Log, problems
+from support.history_checker import Asked, Connected, Happening, Log, epochs_shown, problems
 from support.logs import event_line
 
 OLD = Log([event_line(n) for n in range(6)])
@@ -119,6 +119,10 @@ def test_pruned_events_may_be_told_as_a_gap() -> None:
         ([*START, say("gap", epoch=1, offset=0, until=0, reason="pruned")], "an empty gap"),
         ([*START, say("gap", epoch=1, offset=0, until=2, reason="unavailable")], "said to be unavailable"),
         ([*START, say("head", epoch=1, head=7)], "a head of 7 past the log"),
+        ([*START, say("head", epoch=1, head=5)], "a head of 5 after one of 6"),
+        ([*START, events(1, 0, 4, head=5), events(1, 4, 6), LIVE], "a head of 5 after one of 6"),
+        ([*START, say("error", code="bad_message"), say("error", code="bad_message")], "error without having asked"),
+        ([*WHOLE, Asked("wc", "tail")], "not all that was asked was answered"),
         ([*START, say("pong", epoch=1)], "no message about a workcell"),
     ],
 )
@@ -132,3 +136,25 @@ def test_a_gap_of_events_that_cannot_be_had_passes_only_where_that_was_said() ->
     ]  # fmt: skip
     assert problems("wc", history, LOGS, complete=1, unavailable={1}) == []
     assert problems("wc", history, LOGS, complete=1, unavailable={2}) != []
+
+
+AT_OLD = {"epoch": 1, "offset": 6}
+RESUMED: list[Happening] = [*WHOLE, Asked("wc", AT_OLD), RESET, events(2, 0, 2)]
+
+
+def test_a_reset_may_come_by_itself_just_before_the_one_that_answers() -> None:
+    rest = [events(2, 2, 4), say("live", epoch=2, offset=4)]
+    assert problems("wc", [*RESUMED, *rest], LOGS, complete=2) == []
+    again = [*RESUMED, RESET, events(2, 0, 2), *rest]
+    assert problems("wc", again, LOGS, complete=2) == []
+    assert problems("wc", [*again, RESET], LOGS) == ["reset to epoch 2, which is in force"]
+
+
+def test_which_log_an_epoch_stands_for_is_seen_by_its_events() -> None:
+    edited = Log([*OLD.lines[:3], NEW.lines[0], *OLD.lines[4:]])
+    logs = [OLD, NEW, edited]
+    first_three: list[Happening] = [*START, events(1, 0, 3)]
+    assert epochs_shown("wc", [first_three], logs) == {1: [OLD, edited]}
+    assert epochs_shown("wc", [first_three, WHOLE, [RESET]], logs) == {1: [OLD], 2: [OLD, NEW, edited]}
+    mixture = events(1, 3, 4, 6, [NEW.lines[0]])
+    assert epochs_shown("wc", [WHOLE, [mixture]], logs) == {1: []}

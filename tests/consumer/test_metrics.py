@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.sync.client import connect
 
 from support.gateway import Gateway, get
-from support.logs import event_line, write_log
+from support.logs import write_log
 from support.viewers import running_relay
 from support.waiting import wait_until
 from workcast.broker.root import Root
@@ -27,7 +27,8 @@ def numbers(gateway: Gateway) -> dict[str, float]:
 
 
 def test_the_metrics_count_what_passes_through(gateway: Gateway, root: Root) -> None:
-    write_log(root, "wc", [event_line(0), b"rubbish", b'{"type":"unknown","raw":"odd"}'])
+    started = b'{"type":"started","toolchain":"claude","agent_version":"2.1.330"}'
+    write_log(root, "wc", [started, b"rubbish", b'{"type":"unknown","raw":"odd"}'])
     wait_until(lambda: numbers(gateway).get("workcast_relay_position{wc}") == 3)
     with connect(gateway.stream, proxy=None) as socket:
         socket.send(json.dumps({"op": "subscribe", "workcell": "wc", "from": "start"}))
@@ -41,6 +42,7 @@ def test_the_metrics_count_what_passes_through(gateway: Gateway, root: Root) -> 
         assert seen["workcast_events_in_total"] == 3
         assert seen["workcast_refills_total{ring}"] + seen["workcast_refills_total{stream}"] >= 1
         assert seen["workcast_odd_lines{malformed}"] == seen["workcast_odd_lines{unknown}"] == 1
+        assert seen["workcast_unknown_lines{claude 2.1.330}"] == 1
         assert seen[f"workcast_relay_heard_seconds{{{root.origin()}}}"] < 60
     wait_until(lambda: numbers(gateway)["workcast_viewers"] == 0)
 

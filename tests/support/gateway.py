@@ -15,6 +15,7 @@ import uvicorn
 from support.waiting import wait_until
 from workcast.broker.history import History
 from workcast.broker.root import Root
+from workcast.broker.roots import Roots
 from workcast.broker.stream import Subscriber
 from workcast.cli.serving import RootArchive
 from workcast.consumer.gateway import create_app
@@ -38,17 +39,16 @@ class Gateway(uvicorn.Server):
     def _serve_here(self) -> None:
         async def serve() -> None:
             subscriber = Subscriber(self._redis_url)
-            settings = self._settings
+            settings, roots = self._settings, Roots(self._root)
+            history = History(roots)
             hub = Hub(
                 subscriber,
-                RootArchive(self._root, History(self._root)),
+                RootArchive(roots, history),
                 1 << 20,
                 settings.max_frame_bytes,
                 sweep_seconds=0.1,
             )
-            super(Gateway, self).__init__(
-                server_config(create_app(hub, History(self._root), self._root, settings), settings)
-            )
+            super(Gateway, self).__init__(server_config(create_app(hub, history, roots, settings), settings))
             await self.serve(sockets=[self._socket])
             await subscriber.aclose()
 

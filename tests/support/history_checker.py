@@ -7,7 +7,6 @@ order: :class:`Connected`, :class:`Asked` for each ``subscribe`` it sent, and th
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,13 +65,53 @@ def problems(
     return checker.found
 
 
+def epochs_shown(workcell: str, histories: Iterable[Iterable[Happening]], logs: Sequence[Log]) -> dict[int, list[Log]]:
+    """Which of the logs that a workcell has had each epoch may stand for, by all that anybody was told in it.
+
+    Which epoch a log that takes the place of another gets is the relay's to decide. But one epoch stands for one log
+    for ever: an epoch that is left without any showed events of several, or what no log holds.
+
+    Args:
+        workcell: messages about others are passed over.
+        histories: those of all viewers, at whatever gateway.
+        logs: every log that the workcell has had.
+    """
+    fitting: dict[int, list[Log]] = {}
+    for history in histories:
+        for text in history:
+            if not isinstance(text, str):
+                continue
+            message: dict[str, Any] = json.loads(text)
+            if message.get("workcell") != workcell or not message.get("epoch"):
+                continue
+            epoch, head = message["epoch"], message.get("head", 0)
+            candidates = [log for log in fitting.get(epoch, logs) if head <= log.end]
+            if message["op"] == "events":
+                candidates = [log for log in candidates if _carries(text, message, log)]
+            elif message["op"] == "reset":
+                candidates = [log for log in candidates if log.base == message["offset"]]
+            fitting[epoch] = candidates
+    return fitting
+
+
+def _carries(text: str, message: Mapping[str, Any], log: Log) -> bool:
+    """Whether an ``events`` message is, byte for byte, what it should be for this log."""
+    at = message["offset"] - log.base
+    lines = log.lines[at : at + len(message["events"])] if at >= 0 else ()
+    start = f'{{"op":"events","workcell":{json.dumps(message["workcell"])},"epoch":{message["epoch"]},'
+    numbers = f'"offset":{message["offset"]},"head":{message["head"]},'
+    return text == f'{start}{numbers}"events":[{b",".join(lines).decode()}]}}'
+
+
 class _Checker:
     def __init__(self, workcell: str, logs: Mapping[int, Log], *, unavailable: Container[int]) -> None:
         self.found: list[str] = []
         self._workcell = workcell
         self._logs = logs
         self._unavailable = unavailable
-        self._asked: deque[Any] = deque()
+        self._asked: list[Any] = []
+        self._answered = {0}
+        """How many of what was asked may be answered so far: a reset may be an answer, or come before it."""
         self._greeted = True
         self._epoch: int | None = None
         self._cursor = 0
@@ -82,7 +121,7 @@ class _Checker:
     def take(self, happening: Happening) -> None:
         match happening:
             case Connected():
-                self._asked.clear()
+                self._asked, self._answered = [], {0}
                 self._greeted, self._epoch = False, None
             case Asked(workcell, place):
                 if workcell == self._workcell:
@@ -100,9 +139,10 @@ class _Checker:
     def end(self, epoch: int) -> None:
         """The viewer should have all that there is of this epoch."""
         self._check(self._epoch == epoch, f"expected to end in epoch {epoch}, it is in {self._epoch}")
-        end = self._logs[epoch].end
+        end = self._logs.get(epoch, Log(())).end
         self._check(self._cursor >= end, f"incomplete: it has come to {self._cursor} of {end}")
         self._check(self._live, "never live")
+        self._check(len(self._asked) in self._answered, "not all that was asked was answered")
 
     def _about(self, message: dict[str, Any], text: str) -> None:
         match message["op"]:
@@ -111,7 +151,9 @@ class _Checker:
             case "reset":
                 self._reset(message)
             case "error":
-                self._asked.popleft()
+                answered = {count + 1 for count in self._answered if count < len(self._asked)}
+                self._check(bool(answered), "error without having asked")
+                self._answered = answered or self._answered
             case op if self._epoch is None:
                 self._problem(f"{op} before subscribed or reset")
             case op if message["epoch"] != self._epoch:
@@ -131,35 +173,51 @@ class _Checker:
                 self._problem(f"{op} is no message about a workcell")
 
     def _subscribed(self, message: dict[str, Any]) -> None:
-        if not self._asked:
-            self._problem("subscribed without having asked")
-            return
-        place, epoch, offset, head = self._asked.popleft(), message["epoch"], message["offset"], message["head"]
-        base = self._base(epoch)
-        match place:
-            case {"epoch": asked, "offset": wanted}:
-                self._check(epoch == asked, f"subscribed to epoch {epoch} at a cursor of {asked}: no reset")
-                self._check(offset == wanted, f"subscribed at {offset}, asked for {wanted}")
-            case {"last": int() as last}:
-                self._check(offset == max(base, head - last), f"subscribed at {offset}, asked for the last {last}")
-            case "tail":
-                self._check(offset == head, f"subscribed at {offset}, asked for the tail {head}")
-            case _:
-                self._check(offset == base, f"subscribed at {offset}, asked for the start {base}")
+        found: dict[int, str] = {}
+        for count in self._answered:
+            if count < len(self._asked):
+                found[count] = self._misplaced(self._asked[count], message)
+        self._check(bool(found), "subscribed without having asked")
+        right = {count for count, problem in found.items() if not problem}
+        if found and not right:
+            self._problem(found[max(found)])
+        self._answered = {count + 1 for count in right or found} or self._answered
         self._begin(message)
 
+    def _misplaced(self, place: Any, message: dict[str, Any]) -> str:
+        """What is wrong with ``subscribed`` as the answer to a subscription from ``place``."""
+        epoch, offset, head = message["epoch"], message["offset"], message["head"]
+        base = self._base(epoch)
+        match place:
+            case {"epoch": asked, "offset": _} if asked != epoch:
+                return f"subscribed to epoch {epoch} at a cursor of {asked}: no reset"
+            case {"epoch": _, "offset": wanted}:
+                return "" if offset == wanted else f"subscribed at {offset}, asked for {wanted}"
+            case {"last": int() as last}:
+                return "" if offset == max(base, head - last) else f"subscribed at {offset}, asked for the last {last}"
+            case "tail":
+                return "" if offset == head else f"subscribed at {offset}, asked for the tail {head}"
+            case _:
+                return "" if offset == base else f"subscribed at {offset}, asked for the start {base}"
+
     def _reset(self, message: dict[str, Any]) -> None:
-        if self._epoch is not None and not self._asked:
-            self._check(message["epoch"] != self._epoch, f"reset to epoch {self._epoch}, which is in force")
-        elif self._asked:
-            # It may be the answer, or come before it and belong to the old subscription.
-            match self._asked[0]:
-                case {"epoch": asked} if asked != message["epoch"]:
-                    self._asked.popleft()
+        epoch: int = message["epoch"]
+        possible: set[int] = set()
+        for count in self._answered:
+            if self._epoch not in (None, epoch):
+                possible.add(count)  # it comes by itself
+            match self._asked[count : count + 1]:
+                case [{"epoch": asked}] if asked != epoch:
+                    possible.add(count + 1)
                 case _:
-                    self._check(self._epoch not in (None, message["epoch"]), "reset though the epoch is in force")
+                    pass
+        if possible:
+            self._answered = possible
+        elif self._epoch is not None:
+            self._problem(f"reset to epoch {epoch}, which is in force")
         else:
-            self._problem("reset without having asked")
+            pending = any(count < len(self._asked) for count in self._answered)
+            self._problem("reset though the epoch is in force" if pending else "reset without having asked")
         self._check(message["offset"] == self._base(message["epoch"]), f"reset to {message['offset']}, not the base")
         self._begin(message)
 
@@ -176,11 +234,9 @@ class _Checker:
         offset, count = message["offset"], len(message["events"])
         self._check(offset == self._cursor, f"events from {offset} at {self._cursor}: not dense")
         self._check(count > 0, "events without any")
-        log = self._logs[message["epoch"]]
-        lines = log.lines[offset - log.base : offset - log.base + count]
-        start = f'{{"op":"events","workcell":{json.dumps(self._workcell)},"epoch":{self._epoch},"offset":{offset},'
-        expected = f'{start}"head":{message["head"]},"events":[{b",".join(lines).decode()}]}}'
-        self._check(text == expected, f"events {offset} to {offset + count - 1} are not those of the log")
+        log = self._logs.get(message["epoch"], Log(()))
+        what = f"events {offset} to {offset + count - 1}"
+        self._check(_carries(text, message, log), f"{what} are not those of the log")
         self._check(message["head"] >= offset + count, f"events past their head {message['head']}")
         self._raise_head(message["head"])
         self._cursor = offset + count
@@ -199,7 +255,8 @@ class _Checker:
     def _raise_head(self, head: int) -> None:
         log = self._logs.get(self._epoch or 0, Log(()))  # an empty log has an epoch too: 0
         self._check(head <= log.end, f"a head of {head} past the log")
-        self._head = max(self._head, head)
+        self._check(head >= self._head, f"a head of {head} after one of {self._head}")
+        self._head = head
 
     def _base(self, epoch: int) -> int:
         return self._logs[epoch].base if epoch in self._logs else 0

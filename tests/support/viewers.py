@@ -16,6 +16,7 @@ from workcast.broker import relay as relay_module
 from workcast.broker.history import History
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
+from workcast.broker.roots import Roots
 from workcast.broker.stream import Budgets, Subscriber
 from workcast.cli.serving import RootArchive
 from workcast.consumer.frame import Frame
@@ -54,7 +55,7 @@ async def running_hub(
     subscriber = Subscriber(url)
     hub = Hub(
         subscriber,
-        RootArchive(root, History(root)),
+        RootArchive(Roots(root), History(Roots(root))),
         ring_bytes,
         frame_bytes,
         sweep_seconds=0.1,

@@ -24,6 +24,8 @@ Status = Literal["success", "failed", "timeout", "cancelled"]
 
 def _to_utc(value: datetime) -> datetime:
     """Read any offset; the system that came before wrote none at all and meant UTC."""
+    if value.tzinfo is UTC:
+        return value
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
@@ -58,6 +60,8 @@ class Usage(Frozen):
     output_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    """Those among ``cache_write_tokens`` that are kept for an hour, and cost more."""
     reasoning_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
@@ -66,8 +70,32 @@ class Usage(Frozen):
             output_tokens=self.output_tokens + other.output_tokens,
             cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
             cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            cache_write_1h_tokens=self.cache_write_1h_tokens + other.cache_write_1h_tokens,
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
         )
+
+    def __sub__(self, other: Usage) -> Usage:
+        """Kind by kind; a kind may come out negative."""
+        return Usage(
+            input_tokens=self.input_tokens - other.input_tokens,
+            output_tokens=self.output_tokens - other.output_tokens,
+            cache_read_tokens=self.cache_read_tokens - other.cache_read_tokens,
+            cache_write_tokens=self.cache_write_tokens - other.cache_write_tokens,
+            cache_write_1h_tokens=self.cache_write_1h_tokens - other.cache_write_1h_tokens,
+            reasoning_tokens=self.reasoning_tokens - other.reasoning_tokens,
+        )
+
+    def at_least_zero(self) -> Usage:
+        """With 0 in place of each negative kind."""
+        return Usage.model_validate({name: max(0, getattr(self, name)) for name in Usage.model_fields})
+
+
+class ModelUsage(Frozen):
+    """What a run took of one model, as the agent told it."""
+
+    model: str
+    usage: Usage
+    cost_usd: float | None = None
 
 
 class BaseEvent(Frozen):
@@ -98,6 +126,8 @@ class Started(BaseEvent):
     agent_version: str | None = None
     git_commit: str | None = None
     rerun_of: str | None = None
+    resumed: bool | None = None
+    """True: the session had runs before this one."""
 
 
 class PromptSent(BaseEvent):
@@ -138,6 +168,8 @@ class UsageEvent(BaseEvent):
     usage: Usage
     message_id: str | None = None
     parent_call_id: str | None = None
+    partial: bool | None = None
+    """True: what was known when the message began; it took at least so much."""
 
 
 class ToolCall(BaseEvent):
@@ -146,6 +178,8 @@ class ToolCall(BaseEvent):
     args: Any = None
     call_id: str | None = None
     parent_call_id: str | None = None
+    message_id: str | None = None
+    """The message that made the call."""
 
 
 class ToolResult(BaseEvent):
@@ -194,10 +228,18 @@ class FileWrite(BaseEvent):
 class Completed(BaseEvent):
     type: Literal["completed"] = "completed"
     status: Status
+    reason: str | None = None
+    """Why it was ended, where the status does not say it: the limit that it passed."""
     exit_code: int | None = None
     duration_ms: int | None = None
     usage: Usage | None = None
+    """This run's own."""
     cost_usd: float | None = None
+    models: list[ModelUsage] | None = None
+    """``usage`` and ``cost_usd`` by model."""
+    session_usage: Usage | None = None
+    """Of all runs of the session until now, where the agent tells nothing else."""
+    session_cost_usd: float | None = None
 
 
 class ErrorEvent(BaseEvent):

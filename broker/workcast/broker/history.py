@@ -1,15 +1,18 @@
-"""History: the one door to old events, with the logs of a root behind it."""
+"""History: the one door to old events, with the logs of some roots behind it."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
+from zlib import crc32
 
 from workcast.broker.errors import EpochError
 from workcast.broker.log import LogReader
 from workcast.broker.root import Root
+from workcast.broker.roots import Roots
 from workcast.broker.wire import wire
 
 _MAX_READERS: Final = 256
@@ -38,21 +41,48 @@ def epoch_of(root: Root, workcell: str, reader: LogReader) -> int:
 
 
 class History:
-    """Reads any range of any log of one root; safe for several threads, which take turns."""
+    """Reads any range of any log of these roots; safe for several threads, which take turns."""
 
-    def __init__(self, root: Root) -> None:
-        self._root = root
-        self._readers: OrderedDict[str, LogReader] = OrderedDict()
+    def __init__(self, roots: Roots) -> None:
+        self._roots = roots
+        self._readers: OrderedDict[Path, LogReader] = OrderedDict()
         self._lock = threading.Lock()
 
     def extent(self, workcell: str) -> Extent | None:
-        """What the workcell's log holds, or None if this root has no such workcell."""
+        """What the workcell's log holds, or None if no root has such a workcell."""
         with self._lock:
-            if not self._root.holds(workcell):
-                self._readers.pop(workcell, None)
+            root = self._roots.holding(workcell)
+            if root is None:
                 return None
-            reader = self._reader(workcell)
-            return Extent(epoch_of(self._root, workcell, reader), reader.base, reader.end)
+            reader = self._reader(root, workcell)
+            return Extent(epoch_of(root, workcell, reader), reader.base, reader.end)
+
+    def synced_extent(self, workcell: str) -> Extent | None:
+        """What may be shown of a log while no broker tells its head: all of it, once it is on disk and in the mark.
+
+        Without the mark, a relay could not tell later that another log has taken the place of what was shown. A log
+        that is not the one of the mark is shown empty, until a relay has said which epoch it has.
+
+        Raises:
+            OSError: the log cannot be synced, or the mark not be written.
+        """
+        with self._lock:
+            root = self._roots.holding(workcell)
+            if root is None:
+                return None
+            noted = root.mark(workcell)
+            reader = self._reader(root, workcell)
+            epoch, end = epoch_of(root, workcell, reader), reader.end
+            switched = noted is not None and noted[0] != epoch
+            if end == reader.base or switched or _differs_from(noted, epoch, reader):
+                return Extent(epoch, reader.base, reader.base)
+            reader.sync()
+            if noted is None or noted[1] < end:
+                last = reader.read(end - 1, 1, 1).lines
+                if not last:  # replaced meanwhile
+                    return Extent(epoch, reader.base, reader.base)
+                root.write_mark(workcell, epoch, end, crc32(last[0]), reader.inode)
+            return Extent(epoch, reader.base, end)
 
     def read(self, workcell: str, epoch: int, offset: int, limit: int, max_bytes: int = 1 << 20) -> list[bytes]:
         """The wire bytes of at most ``limit`` events from ``offset`` on, in ``epoch``; fewer at the log's end.
@@ -65,28 +95,47 @@ class History:
     def read_lines(self, workcell: str, epoch: int, offset: int, limit: int, max_bytes: int = 1 << 20) -> list[bytes]:
         """Like :meth:`read`, but the log's own lines, whole."""
         with self._lock:
-            reader = self._reader(workcell)
-            self._check(workcell, epoch, reader)
+            root = self._roots.of(workcell)
+            reader = self._reader(root, workcell)
+            _check(root, workcell, epoch, reader)
             if not reader.base <= offset < reader.end:
                 return []
             generation = reader.generation
             lines = reader.read(offset, limit, max_bytes).lines
+            noted = root.mark(workcell)  # before the look at the log: a mark is never ahead of it
             reader.refresh()
             if reader.generation != generation:
-                self._check(workcell, epoch, reader)
+                _check(root, workcell, epoch, reader)
                 raise EpochError(f"the log of {workcell} was replaced while it was read; subscribe again")
-            self._check(workcell, epoch, reader)
+            _check(root, workcell, epoch, reader)
+            if _differs_from(noted, epoch, reader):
+                raise EpochError(f"the log of {workcell} is another one than was published; its relay will say which")
             return lines
 
-    def _check(self, workcell: str, epoch: int, reader: LogReader) -> None:
-        found = epoch_of(self._root, workcell, reader)
-        if found != epoch:
-            raise EpochError(f"expected epoch {epoch} of {workcell}, its log has {found}; subscribe again")
-
-    def _reader(self, workcell: str) -> LogReader:
-        reader = self._readers.pop(workcell, None) or LogReader(self._root.log(workcell), self._root.index(workcell))
-        self._readers[workcell] = reader
+    def _reader(self, root: Root, workcell: str) -> LogReader:
+        path = root.log(workcell)
+        reader = self._readers.pop(path, None) or LogReader(path, root.index(workcell))
+        self._readers[path] = reader
         if len(self._readers) > _MAX_READERS:
             self._readers.popitem(last=False)
         reader.refresh()
         return reader
+
+
+def _differs_from(noted: tuple[int, int, int, int] | None, epoch: int, reader: LogReader) -> bool:
+    """Whether a log took the place of the one that was noted in its epoch, and no relay has noticed yet."""
+    if noted is None or noted[0] != epoch:
+        return False
+    _, head, crc, inode = noted
+    if head > reader.end or (inode != reader.inode and reader.header is None):
+        return True
+    if head <= reader.base:
+        return False
+    last = reader.read(head - 1, 1, 1).lines
+    return not last or crc32(last[0]) != crc
+
+
+def _check(root: Root, workcell: str, epoch: int, reader: LogReader) -> None:
+    found = epoch_of(root, workcell, reader)
+    if found != epoch:
+        raise EpochError(f"expected epoch {epoch} of {workcell}, its log has {found}; subscribe again")

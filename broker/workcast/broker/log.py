@@ -6,115 +6,30 @@ once its newline is there. Readers never write.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import secrets
-import threading
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from pydantic_core import from_json
 
+from workcast.broker.appender import Appender as Appender  # noqa: PLC0414 - found here as well
 from workcast.broker.json_value import as_object
 
 _SCAN_BYTES: Final = 1 << 20
 _INDEX_BYTES: Final = 1 << 16
 """One index entry for about this many bytes of log: a read scans at most this much to find its line."""
 _FINGERPRINT_BYTES: Final = 512
+_LINE_BYTES: Final = 1 << 16
+"""So much of the first and of the last line is compared at each look."""
 _SAVE_ENTRIES: Final = 64
 """An index is kept again when it has grown by so many entries: 4 MiB of log, scanned in some milliseconds."""
-
-
-class Appender:
-    """Appends whole lines to one log; safe for several threads and several processes at once.
-
-    An append holds ``flock(LOCK_EX)``, reopens the path if the file was unlinked or replaced, closes a torn tail that
-    another writer left, and finishes short writes. If the disk fills up, the file is cut back to whole lines.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()  # flock belongs to the open file, which this process's threads share
-        self._descriptor = -1
-        self._end = -1
-        self._process = os.getpid()
-
-    def _after_fork(self) -> None:
-        """A forked child shares the open file, and with it the lock, which would then exclude nobody."""
-        self._lock = threading.Lock()
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-        self._descriptor, self._process = -1, os.getpid()
-
-    def append(self, lines: bytes) -> None:
-        """Append one line, or several, each with its newline.
-
-        Raises:
-            ValueError: ``lines`` does not end with a newline.
-            OSError: the file cannot be opened or written; nothing of ``lines`` is then in the log.
-        """
-        if not lines.endswith(b"\n"):
-            raise ValueError("expected whole lines, each ending with a newline")
-        if os.getpid() != self._process:
-            self._after_fork()
-        with self._lock:
-            size = self._lock_file()
-            try:
-                if size and size != self._end and os.pread(self._descriptor, 1, size - 1) != b"\n":
-                    lines = b"\n" + lines
-                self._write(lines, size)
-            finally:
-                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        """Close the file; a later append opens it again."""
-        with self._lock:
-            if self._descriptor >= 0:
-                os.close(self._descriptor)
-                self._descriptor = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _lock_file(self) -> int:
-        """Hold the lock on the file that the path names now; return its size."""
-        while True:
-            if self._descriptor < 0:
-                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-                self._end = -1
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-            here = os.fstat(self._descriptor)
-            try:
-                there = self._path.stat()
-            except FileNotFoundError:
-                there = None
-            if there is not None and (there.st_ino, there.st_dev) == (here.st_ino, here.st_dev):
-                return here.st_size
-            os.close(self._descriptor)  # and with it the lock on a file that nobody will read
-            self._descriptor = -1
-
-    def _write(self, data: bytes, size: int) -> None:
-        rest = memoryview(data)
-        try:
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
-        except BaseException:
-            self._end = -1
-            os.ftruncate(self._descriptor, size)
-            raise
-        self._end = size + len(data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +242,9 @@ class LogReader:
             self._index(block[:cut], position)
             position += cut
             rest = block[cut:]
-            self._tail_bytes = (self._tail_bytes + block[max(0, cut - _FINGERPRINT_BYTES) : cut])[-_FINGERPRINT_BYTES:]
+            last = cut - 1 - block.rfind(b"\n", 0, cut - 1)
+            size = min(max(last, _FINGERPRINT_BYTES), _LINE_BYTES)
+            self._tail_bytes = (self._tail_bytes + block[max(0, cut - size) : cut])[-size:]
         self.end_position = position
 
     def _index(self, block: bytes, position: int) -> None:
@@ -335,7 +252,7 @@ class LogReader:
         start = 0
         if self.natural_epoch is None:
             newline = block.index(b"\n")
-            self._head_bytes = block[: min(newline + 1, _FINGERPRINT_BYTES)]
+            self._head_bytes = block[: min(newline + 1, _LINE_BYTES)]
             first = block[:newline]
             self.natural_epoch = natural_epoch(first)
             self.header = parse_header(first)

@@ -7,6 +7,7 @@ forgotten, and a checkpoint, which only saves the work of folding the summary an
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from pydantic import ValidationError
 from workcast.broker.errors import OriginConflictError
 from workcast.broker.history import epoch_of
 from workcast.broker.log import LogReader
+from workcast.broker.lost import UNENDED, as_lost, writer_is_gone
 from workcast.broker.root import Root
 from workcast.broker.stream import Answer, Batch, Budgets, Position
 from workcast.broker.summary import Fold, to_json
@@ -26,6 +28,8 @@ from workcast.broker.wire import inspect
 
 BATCH_LINES: Final = 512
 BATCH_BYTES: Final = 1 << 20
+
+logger = logging.getLogger("workcast.relay")
 
 
 class Broker(Protocol):
@@ -37,6 +41,8 @@ class Broker(Protocol):
     def positions(self, workcells: list[str], /) -> list[Position]: ...
 
     def publish(self, batch: Batch, now_ms: int, /) -> Answer: ...
+
+    def amend(self, workcell: str, epoch: int, origin: str, head: int, summary: bytes, /) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,12 @@ class LogRelay:
         self._synced = -1
         self._fold = Fold()
         self._mark: Mark | None = None
+        self._file = (-1, 0)
+        """Inode and base of the log when its place was found last."""
         self._checkpointed: Mark | None = None
+        self._lost_at: tuple[int, int] | None = None
+        """Epoch and end of the log when it was found without a writer."""
+        self._told_lost_at: tuple[int, int] | None = None
 
     @property
     def mark(self) -> Mark | None:
@@ -113,6 +124,28 @@ class LogRelay:
             return False
         return self._publish()
 
+    def judge(self) -> None:
+        """Tell the broker when the log has lost its writer in the middle of a run, and when it has one again.
+
+        Raises:
+            BrokerError: Redis is away.
+            OSError: the log cannot be read.
+        """
+        if not self._attached or self._fold.status not in UNENDED:
+            return
+        reader, here = self._reader, (self._epoch, self._fold.offset)
+        lost_at = here if writer_is_gone(self._root.log(self.workcell)) else None
+        if lost_at == self._told_lost_at:
+            return
+        reader.refresh()
+        if self._generation != reader.generation or not self._next == self._fold.offset == reader.end:
+            return  # it goes on: what comes says how
+        self._lost_at = lost_at
+        summary = self._summary(reader.end)
+        if self._broker.amend(self.workcell, self._epoch, self._root.origin(), reader.end, summary) and lost_at:
+            logger.warning("%s is lost: its writer is gone, and has not said how the run ended", self.workcell)
+        self._told_lost_at = lost_at
+
     def checkpoint(self) -> None:
         """Keep index and summary on disk, so that the next start neither scans nor folds the whole log."""
         if self._attached:
@@ -121,7 +154,7 @@ class LogRelay:
         if mark is None or mark == self._checkpointed or self._fold.offset != mark.head:
             return
         state = {"epoch": mark.epoch, "head": mark.head, "crc": mark.crc, "fold": self._fold.to_state()}
-        self._root.write_state(f"{self.workcell}.checkpoint", json.dumps(state))
+        self._root.write_checkpoint(self.workcell, json.dumps(state))
         self._checkpointed = mark
 
     # ── finding the place ────────────────────────────────────────────────────────────────────────────────────────────
@@ -132,6 +165,7 @@ class LogRelay:
         stored = self._broker.positions([self.workcell])[0]
         checkpoint, fold = self._read_checkpoint()
         noted = self._root.mark(self.workcell)
+        gone = writer_is_gone(self._root.log(self.workcell))
         # Looked at after the marks were read: another relay may have published lines that came in between.
         reader.refresh()
         self._replaced |= self._generation not in (-1, reader.generation)
@@ -141,10 +175,12 @@ class LogRelay:
         epoch = epoch_of(self._root, self.workcell, reader)
         known = (self._mark, checkpoint, _mark_of(stored), Mark(*noted[:3]) if noted else None)
         marks = [mark for mark in known if mark is not None and mark.epoch == epoch]
-        # A copy that was edited in its middle has the same first and last lines. Whoever writes a header says by its
-        # epoch whether the lines are the same; for any other new file nobody can.
-        replaced = self._replaced or (noted is not None and noted[3] != reader.inode)
-        renewed = replaced and reader.header is None and bool(marks)
+        # A copy that was edited in its middle has the same first and last lines. What this relay saw before says
+        # something only about the epoch that it saw it in.
+        replaced = (self._replaced and self._epoch == epoch) or (noted is not None and noted[3] != reader.inode)
+        renewed = replaced and bool(marks) and not self._is_pruned(epoch, stored)
+        # A first line, a header or a state file may give an epoch that stood for an earlier log.
+        renewed |= self._has_returned(epoch, {mark.epoch for mark in known if mark is not None})
         if renewed or any(self._contradicts(mark) for mark in marks):
             epoch = self._fresh_epoch(epoch)
         if epoch != self._epoch or self._fold.offset > reader.end:
@@ -152,6 +188,7 @@ class LogRelay:
             self._fold = fold if fold is not None and valid else Fold(offset=reader.base)
             self._mark = None
         self._epoch = epoch
+        self._lost_at = (epoch, reader.end) if gone else None
         self._replaces = stored.epoch if stored.epoch not in (None, epoch) else None
         if stored.epoch == epoch and reader.base <= stored.head:
             self._next, self._begins_window = stored.head, False
@@ -159,8 +196,29 @@ class LogRelay:
             self._rewind()
         self._fold.offset = max(self._fold.offset, reader.base)  # pruned lines are counted no more
         self._synced = -1
+        self._file = (reader.inode, reader.base)
         self._attached, self._replaced = True, False
         return True
+
+    def _has_returned(self, epoch: int, known: set[int]) -> bool:
+        """Whether ``epoch`` was another log's; those among ``known`` that are not in force are so from now on."""
+        retired = self._root.retired_epochs(self.workcell)
+        if gone := known - {epoch} - retired:
+            self._root.retire_epochs(self.workcell, gone)
+        return epoch in retired
+
+    def _is_pruned(self, epoch: int, stored: Position) -> bool:
+        """Whether a log that is another file is so because it was pruned: then its header vouches for its lines.
+
+        A rewrite is renamed into place, and its base lies higher. Any other file with the same header is a copy, of
+        which nobody can say what was edited in it.
+        """
+        header = self._reader.header
+        if header is None or self._reader.inode == self._file[0]:
+            return False
+        if epoch == self._epoch:
+            return header.base > self._file[1]
+        return stored.epoch != epoch or header.base > stored.base
 
     def _contradicts(self, mark: Mark) -> bool:
         """Whether the log is not the one that ``mark``, of the same epoch, was taken of."""
@@ -181,7 +239,7 @@ class LogRelay:
         return epoch
 
     def _read_checkpoint(self) -> tuple[Mark | None, Fold | None]:
-        state = self._root.read_state(f"{self.workcell}.checkpoint")
+        state = self._root.checkpoint(self.workcell)
         if state is None:
             return None, None
         epoch, head, crc = state.get("epoch"), state.get("head"), state.get("crc")
@@ -210,8 +268,12 @@ class LogRelay:
 
     def _publish(self) -> bool:
         reader = self._reader
+        noted = self._root.mark(self.workcell)
+        furthest = Mark(*noted[:3]) if noted else None
         span = reader.read(self._next, BATCH_LINES, BATCH_BYTES)
-        if not span.lines:  # the file was replaced since it was looked at
+        # Without lines, the file was replaced since it was looked at. The lines published last are looked at each time:
+        # this relay's, and those of whichever relay came furthest, which a lagging one has never seen.
+        if not span.lines or any(self._differs_from(mark) for mark in {self._mark, furthest}):
             self.detach()
             return True
         if span.end > self._synced:
@@ -224,11 +286,15 @@ class LogRelay:
             summary=self._summary(span.end),
         )  # fmt: skip
         # Noted before it is published: should this relay and the broker both forget what was shown, and the log be
-        # replaced, whoever relays it next must not give the new lines the old ones' places.
-        self._root.write_mark(self.workcell, self._epoch, batch.end, batch.entries[-1][0], reader.inode)
+        # replaced, whoever relays it next must not give the new lines the old ones' places. Never taken back.
+        if furthest is None or furthest.epoch != self._epoch or furthest.head <= batch.end:
+            self._root.write_mark(self.workcell, self._epoch, batch.end, batch.entries[-1][0], reader.inode)
         answer = self._broker.publish(batch, time.time_ns() // 1_000_000)
         self._take(answer, batch)
         return True
+
+    def _differs_from(self, mark: Mark | None) -> bool:
+        return mark is not None and mark.epoch == self._epoch and self._contradicts(mark)
 
     def _entries(self, offset: int, lines: list[bytes]) -> Iterator[tuple[int, bytes]]:
         for at, line in enumerate(lines, offset):
@@ -241,7 +307,8 @@ class LogRelay:
         if self._fold.offset != end:
             return b""  # an old batch, published again: the newer summary stands
         summary = self._fold.summary(self.workcell, self._epoch, self._reader.base, self._root.origin())
-        return to_json(summary)
+        is_lost = self._lost_at == (self._epoch, end) and self._fold.status in UNENDED
+        return to_json(as_lost(summary) if is_lost else summary)
 
     def _take(self, answer: Answer, batch: Batch) -> None:
         match answer.kind:

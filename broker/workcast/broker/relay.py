@@ -160,6 +160,7 @@ class Relay:
         for workcell, position in zip(known, self._publisher.positions(known), strict=True):
             if not self._relays[workcell].reconcile(position):
                 logger.warning("the broker lost events of %s; publishing them again", workcell)
+        self._judge()
         self._checkpoint()
 
     def _pump(self, workcell: str) -> bool:
@@ -173,6 +174,14 @@ class Relay:
             return False
         self._complained.pop(workcell, None)
         return more
+
+    def _judge(self) -> None:
+        """A run that loses its writer makes no event that would wake us."""
+        for workcell, relay in self._relays.items():
+            try:
+                relay.judge()
+            except OSError as error:
+                self._complain(workcell, str(error))
 
     def _checkpoint(self) -> None:
         for workcell, relay in self._relays.items():

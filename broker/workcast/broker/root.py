@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -14,16 +15,19 @@ from workcast.broker.errors import RootError, WorkcellIdError
 from workcast.broker.json_value import as_object
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 LOG_NAME: Final = "telemetry.jsonl"
+IGNORE_ALL: Final = b"# Made by workcast, which keeps its runs here. Edit it as you like.\n*\n"
 
 
 def check_workcell_id(workcell: str) -> str:
-    """Return ``workcell`` if it names one directory of a root.
+    """Return ``workcell`` if it names one directory of a root, be it with the root's name and a colon before it.
 
     Raises:
         WorkcellIdError: it holds a separator, ``..``, a control character, or has more than 128 characters.
     """
-    if not _ID.fullmatch(workcell):
+    name, _, local = workcell.rpartition(":")
+    if not _ID.fullmatch(local) or (local != workcell and not _NAME.fullmatch(name)):
         raise WorkcellIdError(
             f"expected a workcell id of 1 to 128 letters, digits, '.', '_' or '-', beginning with a letter or digit, "
             f"got {workcell[:140]!r}"
@@ -32,10 +36,24 @@ def check_workcell_id(workcell: str) -> str:
 
 
 class Root:
-    """Paths and small state files of one root; creates nothing until something is written."""
+    """Paths and small state files of one root; creates nothing until something is written.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: the one that holds ``.workcells/``.
+        name: what is put, with a colon, before the ids of its workcells; up to 32 letters, digits, ``.``, ``_``, ``-``.
+
+    Raises:
+        RootError: the name has another form.
+    """
+
+    def __init__(self, directory: Path, name: str = "") -> None:
+        if name and not _NAME.fullmatch(name):
+            raise RootError(
+                f"expected a root's name of 1 to 32 letters, digits, '.', '_' or '-', beginning with a letter or "
+                f"digit, got {name[:40]!r}"
+            )
         self.directory = directory.absolute()
+        self.name = name
         self.workcells = self.directory / ".workcells"
         self.state = self.workcells / ".workcast"
         self._origin = ""
@@ -61,25 +79,61 @@ class Root:
                 pass
         except OSError as error:
             raise RootError(f"cannot write to {self.state}: {error.strerror}; check its permissions") from error
+        self.hide_from_git()
+
+    def hide_from_git(self) -> None:
+        """Let ``.workcells/`` ignore itself: the repository that it may lie in, now or later, is the user's.
+
+        A file that is there already is left alone. A workcell that is a git worktree reads nothing above its own top,
+        so what an agent makes there is seen. Where nothing can be written, git goes on showing the directory.
+        """
+        with suppress(OSError), (self.workcells / ".gitignore").open("xb") as file:
+            file.write(IGNORE_ALL)
 
     def ids(self) -> list[str]:
         """The ids of all workcells there are, sorted."""
         try:
             with os.scandir(self.workcells) as entries:
-                return sorted(entry.name for entry in entries if _ID.fullmatch(entry.name) and self.holds(entry.name))
+                names = sorted(entry.name for entry in entries if _ID.fullmatch(entry.name))
         except FileNotFoundError:
             return []
+        return [workcell for workcell in map(self.id_of, names) if self.holds(workcell)]
+
+    def id_of(self, workcell: str) -> str:
+        """The id of the workcell in this directory of ``.workcells/``; one that has a root's name already is itself."""
+        return workcell if not self.name or ":" in workcell else f"{self.name}:{workcell}"
+
+    def owns(self, workcell: str) -> bool:
+        """Whether an id is one of this root's, by its form: the workcell need not exist.
+
+        Raises:
+            WorkcellIdError: the id is malformed.
+        """
+        return check_workcell_id(workcell).rpartition(":")[0] == self.name
+
+    def local(self, workcell: str) -> str:
+        """The directory's name of a workcell.
+
+        Raises:
+            WorkcellIdError: the id is malformed, or another root's.
+        """
+        if not self.owns(workcell):
+            whose = f"the root named {self.name!r}" if self.name else "a root without a name"
+            raise WorkcellIdError(f"expected the id of a workcell in {whose}, got {workcell[:140]!r}")
+        return workcell.rpartition(":")[2]
 
     def workcell(self, workcell: str) -> Path:
         """The directory of a workcell, whether or not it exists.
 
         Raises:
-            WorkcellIdError: the id is malformed.
+            WorkcellIdError: the id is malformed, or another root's.
         """
-        return self.workcells / check_workcell_id(workcell)
+        return self.workcells / self.local(workcell)
 
     def holds(self, workcell: str) -> bool:
         """Whether the workcell's directory exists, and it and its log lie in this root even as symbolic links."""
+        if not self.owns(workcell):
+            return False
         path = self.workcell(workcell)
         if not path.is_dir():
             return False
@@ -92,7 +146,11 @@ class Root:
 
     def index(self, workcell: str) -> Path:
         """Where the line index of a workcell's log is kept."""
-        return self.state / f"{check_workcell_id(workcell)}.index"
+        return self._kept(workcell, "index")
+
+    def _kept(self, workcell: str, kind: str) -> Path:
+        """Where something about a workcell is kept."""
+        return self.state / f"{self.local(workcell)}.{kind}"
 
     # ── state ────────────────────────────────────────────────────────────────────────────────────────────────────────
     def origin(self) -> str:
@@ -110,7 +168,7 @@ class Root:
         With ``header``, the epoch that the log's header gives: only one that was written to take its place.
         """
         try:
-            numbers = [int(word) for word in (self.state / f"{workcell}.epoch").read_text(encoding="ascii").split()]
+            numbers = [int(word) for word in self._kept(workcell, "epoch").read_text(encoding="ascii").split()]
         except (FileNotFoundError, ValueError):
             return None
         return numbers[0] if numbers and (header is None or numbers[1:] == [header]) else None
@@ -120,12 +178,28 @@ class Root:
 
         ``header`` is the epoch of the log's header that it takes the place of, because the log is another one.
         """
-        self.write_state(f"{workcell}.epoch", f"{epoch}\n" if header is None else f"{epoch} {header}\n", durable=True)
+        text = f"{epoch}\n" if header is None else f"{epoch} {header}\n"
+        self.write_state(self._kept(workcell, "epoch").name, text, durable=True)
+
+    def retired_epochs(self, workcell: str) -> set[int]:
+        """The epochs that logs of this workcell had before: what they stand for was shown, and no other log is that."""
+        try:
+            return {int(word) for word in self._kept(workcell, "retired").read_text(encoding="ascii").split()}
+        except (FileNotFoundError, ValueError):
+            return set()
+
+    def retire_epochs(self, workcell: str, epochs: set[int]) -> None:
+        """Keep, durably, that these epochs have stood for a log that is gone."""
+        self.state.mkdir(parents=True, exist_ok=True)
+        with self._kept(workcell, "retired").open("a", encoding="ascii") as file:
+            file.write("".join(f"{epoch}\n" for epoch in sorted(epochs)))
+            file.flush()
+            os.fsync(file.fileno())
 
     def mark(self, workcell: str) -> tuple[int, int, int, int] | None:
         """Epoch, head, CRC-32 of the line before it, and inode, as a relay last noted them; None if none did."""
         try:
-            text = (self.state / f"{workcell}.mark").read_text(encoding="ascii")
+            text = self._kept(workcell, "mark").read_text(encoding="ascii")
             epoch, head, crc, inode = map(int, text.split())
         except (FileNotFoundError, ValueError):
             return None
@@ -133,7 +207,7 @@ class Root:
 
     def write_mark(self, workcell: str, epoch: int, head: int, crc: int, inode: int) -> None:
         """Note how far a log is about to be published: one write in place, of one width, for it is done each batch."""
-        path = self.state / f"{workcell}.mark"
+        path = self._kept(workcell, "mark")
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except FileNotFoundError:  # somebody removed the state directory
@@ -143,6 +217,14 @@ class Root:
             os.pwrite(descriptor, b"%15d %16d %10d %20d\n" % (epoch, head, crc, inode), 0)
         finally:
             os.close(descriptor)
+
+    def checkpoint(self, workcell: str) -> dict[str, object] | None:
+        """What a relay kept of a workcell; None if there is nothing, or it cannot be read."""
+        return self.read_state(self._kept(workcell, "checkpoint").name)
+
+    def write_checkpoint(self, workcell: str, text: str) -> None:
+        """Keep what saves the next start work: a JSON object."""
+        self.write_state(self._kept(workcell, "checkpoint").name, text)
 
     def write_state(self, name: str, text: str, *, durable: bool = False, mode: int = 0o644) -> None:
         """Replace a file of the state directory as a whole, so that no reader sees half of it."""

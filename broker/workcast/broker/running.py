@@ -22,6 +22,14 @@ class Running:
     http_url: str
     redis_url: str
     pid: int
+    name: str = ""
+    """The root's, in that ``up``."""
+
+
+def served(root: Root) -> Root:
+    """The root under the name by which its ``up`` knows it, if one runs."""
+    running = find_up(root)
+    return Root(root.directory, running.name) if running is not None and running.name else root
 
 
 def find_up(root: Root) -> Running | None:
@@ -35,7 +43,7 @@ def find_up(root: Root) -> Running | None:
     except BlockingIOError:
         match state:
             case {"http_url": str() as http_url, "redis_url": str() as redis_url, "pid": int() as pid}:
-                return Running(http_url, redis_url, pid)
+                return Running(http_url, redis_url, pid, str(state.get("prefix", "")).removesuffix(":"))
             case _:
                 pass
     except OSError:

@@ -118,8 +118,9 @@ class Publisher:
         self.url = url
         self.budgets = budgets or Budgets()
         self._client: Any = connect(url)  # redis-py types a reply as the union of what any protocol may answer
-        source = resources.files("workcast.broker").joinpath("publish.lua").read_text(encoding="utf-8")
-        self._script = self._client.register_script(source)
+        scripts = resources.files("workcast.broker")
+        self._script = self._client.register_script(scripts.joinpath("publish.lua").read_text(encoding="utf-8"))
+        self._amend_script = self._client.register_script(scripts.joinpath("amend.lua").read_text(encoding="utf-8"))
 
     def prepare(self) -> str:
         """Check the layout, or set it in a new server; return the server's run id.
@@ -168,6 +169,19 @@ class Publisher:
         with broker_errors(self.url):
             reply: list[bytes] = self._script(keys=keys, args=arguments)
         return Answer(cast("AnswerKind", reply[0].decode()), reply[1].decode() if len(reply) > 1 else "")
+
+    def amend(self, workcell: str, epoch: int, origin: str, head: int, summary: bytes) -> bool:
+        """Change a summary's JSON at a head that stays; False if the broker has it, or is not at this head.
+
+        Safe to repeat, and to run from two relays at once.
+
+        Raises:
+            BrokerError: not reachable, or it refused to write.
+        """
+        keys = [feed_key(partition(workcell)), stream_key(workcell), summary_key(workcell)]
+        arguments: list[str | int | bytes] = [workcell, epoch, origin, head, summary, self.budgets.feed_entries]
+        with broker_errors(self.url):
+            return bool(self._amend_script(keys=keys, args=arguments))
 
     def send_beacon(self, name: str) -> None:
         """Say in every feed that a relay lives: what a gateway hears of, it could have heard an event by as well.

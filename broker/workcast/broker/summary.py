@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from workcast.broker.account_tally import Tally
 from workcast.broker.event import Usage
+from workcast.broker.prices import usable_prices
 
 WorkcellStatus = Literal["new", "running", "success", "failed", "timeout", "cancelled", "lost"]
 
@@ -16,8 +18,8 @@ MAX_BYTES: Final = 4096
 """A summary's JSON is never longer."""
 _MAX_OPEN_CALLS: Final = 8
 _MAX_TYPES: Final = 32
+_MAX_VERSIONS: Final = 8
 _MAX_TEXT: Final = 120
-_MAX_TOKENS: Final = 2**53
 _ENDED: Final[Mapping[str, WorkcellStatus]] = {
     "success": "success", "failed": "failed", "timeout": "timeout", "cancelled": "cancelled",
 }  # fmt: skip
@@ -59,8 +61,18 @@ class Summary(BaseModel):
     issue_id: str | None = None
     counts: dict[str, int] = {}
     """Events by type; ``malformed`` counts lines that are no event."""
+    unknown: dict[str, int] = {}
+    """Lines that no rule knows, by the agent and version that printed them (``claude 2.1.330``)."""
     usage: Usage = Usage()
+    """Of all runs: each one's own figure, else the sum of its messages."""
     cost_usd: float | None = None
+    """Of all runs, as their agents reported it."""
+    cost_computed_usd: float | None = None
+    """Of all runs, by the price table; None if any model is not priced."""
+    duration_ms: int = 0
+    """Of all runs; of one that goes on, until its last step."""
+    tools_ms: int = 0
+    """Of that, while a call of the main agent was open."""
     errors: int = 0
     open_calls: list[OpenCall] = []
     """The calls that have been open longest, at most eight."""
@@ -79,8 +91,7 @@ Mark = tuple[int, str, str | None]
 class Fold:
     """The state behind a summary. It can be kept as JSON and taken up again at the offset it had reached.
 
-    A log may hold several runs one after another; ``past_*`` is what the ended ones used. No pydantic model, whose
-    checked assignments would cost half of the time of a fold.
+    No pydantic model, whose checked assignments would cost half of the time of a fold.
     """
 
     offset: int = 0
@@ -89,11 +100,12 @@ class Fold:
     agent: str | None = None
     model: str | None = None
     issue_id: str | None = None
+    agent_version: str | None = None
     counts: dict[str, int] = field(default_factory=dict[str, int])
-    past_usage: Usage = field(default_factory=Usage)
-    usage: Usage = field(default_factory=Usage)
-    past_cost_usd: float | None = None
-    cost_usd: float | None = None
+    unknown: dict[str, int] = field(default_factory=dict[str, int])
+    tally: Tally = field(default_factory=Tally)
+    prices: str = field(default_factory=lambda: usable_prices().fingerprint)
+    """The table that costs were computed by."""
     errors: int = 0
     open_calls: dict[str, OpenCall] = field(default_factory=dict[str, OpenCall])
     activity: str = ""
@@ -105,9 +117,10 @@ class Fold:
         """Take up what :meth:`to_state` gave.
 
         Raises:
-            pydantic.ValidationError: it is something else.
+            pydantic.ValidationError: it is something else, or was computed by another price table.
         """
-        return _FOLD.validate_python(state)
+        known = isinstance(state, dict) and cast("dict[str, Any]", state).get("prices") == usable_prices().fingerprint
+        return _FOLD.validate_python(state if known else None)
 
     def to_state(self) -> dict[str, Any]:
         """All there is to keep, as JSON values."""
@@ -125,28 +138,31 @@ class Fold:
         if event is None:
             return
         self.agent = _text(event, "toolchain") or self.agent
-        self.model = _text(event, "model") or self.model
+        if event.get("parent_call_id") is None:  # a sub-agent's may be another
+            self.model = _text(event, "model") or self.model
         self.issue_id = _text(event, "issue_id") or self.issue_id
+        self.tally.add(offset, kind, event)
         self._progress(kind, event)
         activity = _activity(kind, event)
         if activity is not None:
             self.activity = activity
 
     def _progress(self, kind: str, event: Mapping[str, Any]) -> None:
+        if kind == "unknown":
+            version = " ".join(filter(None, (self.agent, self.agent_version))) or "?"
+            name = version if version in self.unknown or len(self.unknown) < _MAX_VERSIONS else "other"
+            self.unknown[name] = self.unknown.get(name, 0) + 1
         if kind == "started":
-            self.past_usage, self.usage = self.past_usage + self.usage, Usage()
-            self.past_cost_usd, self.cost_usd = _sum(self.past_cost_usd, self.cost_usd), None
+            self.agent_version = _text(event, "agent_version")
             self.open_calls.clear()
             self.status = "running"
         elif kind == "completed":
             self.status = _ENDED.get(str(event.get("status")), "failed")
-            self.usage = _usage(event.get("usage")) or self.usage
-            self.cost_usd = _cost(event.get("cost_usd"), self.cost_usd)
             self.open_calls.clear()
         elif kind == "prompt_sent" or self.status == "new":
             self.status = "running"
         if kind == "usage":
-            self.usage += _usage(event.get("usage")) or Usage()
+            self.tally.count_recent(event)
         elif kind == "tool_call":
             call = OpenCall(
                 call_id=_text(event, "call_id"), tool=_text(event, "tool") or "?", since=_text(event, "timestamp")
@@ -167,10 +183,13 @@ class Fold:
 
     def summary(self, workcell: str, epoch: int, base: int, origin: str) -> Summary:
         """What the fleet sees."""
+        totals = self.tally.totals()
         return Summary(
             id=workcell, epoch=epoch, base=base, head=self.offset, status=self.status, agent=self.agent,
-            model=self.model, issue_id=self.issue_id, counts=self.counts, usage=self.past_usage + self.usage,
-            cost_usd=_sum(self.past_cost_usd, self.cost_usd), errors=self.errors,
+            model=self.model, issue_id=self.issue_id, counts=self.counts, unknown=self.unknown,
+            usage=totals.usage, cost_usd=totals.cost_usd,
+            cost_computed_usd=None if totals.unpriced else totals.cost_computed_usd,
+            duration_ms=totals.duration_ms, tools_ms=totals.tools_ms, errors=self.errors,
             open_calls=list(self.open_calls.values())[:_MAX_OPEN_CALLS], activity=self.activity,
             first=_event_mark(self.first), last=_event_mark(self.last), origin=origin,
         )  # fmt: skip
@@ -188,7 +207,9 @@ def to_json(summary: Summary) -> bytes:
     data = summary.model_dump_json().encode()
     if len(data) > MAX_BYTES:
         common = sorted(summary.counts.items(), key=lambda item: -item[1])[:8]
-        data = summary.model_copy(update={"counts": dict(common), "open_calls": []}).model_dump_json().encode()
+        unknown = {"other": sum(summary.unknown.values())} if summary.unknown else {}
+        less: dict[str, object] = {"counts": dict(common), "unknown": unknown, "open_calls": []}
+        data = summary.model_copy(update=less).model_dump_json().encode()
     return data
 
 
@@ -202,23 +223,6 @@ def _short(text: str) -> str:
         return text
     line = " ".join(text[: 2 * _MAX_TEXT].split())
     return line if len(line) <= _MAX_TEXT else line[: _MAX_TEXT - 1] + "…"
-
-
-def _usage(value: Any) -> Usage | None:
-    """The token counts in ``value``, if they are believable ones."""
-    try:
-        usage = Usage() + Usage.model_validate(value)  # the sum has no fields but the known ones
-    except ValidationError:
-        return None
-    return usage if all(0 <= count <= _MAX_TOKENS for _, count in usage) else None
-
-
-def _cost(value: Any, otherwise: float | None) -> float | None:
-    return float(value) if isinstance(value, int | float) and 0 <= value < _MAX_TOKENS else otherwise
-
-
-def _sum(one: float | None, other: float | None) -> float | None:
-    return other if one is None else one if other is None else one + other
 
 
 def _activity(kind: str, event: Mapping[str, Any]) -> str | None:

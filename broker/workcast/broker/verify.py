@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Final
 from zlib import crc32
@@ -16,6 +17,7 @@ from workcast.broker.wire import wire
 
 _MAX_TOLD: Final = 20
 """Offsets listed of a kind; how many there are is told in full."""
+_LOOK_AGAIN_SECONDS: Final = 0.1
 
 
 class Verdict(BaseModel):
@@ -37,10 +39,30 @@ class Verdict(BaseModel):
         return not self.problems
 
 
-def verify(root: Root, workcell: str, publisher: Publisher) -> Verdict:
+def verify_patiently(root: Root, workcell: str, publisher: Publisher, seconds: float) -> Verdict:
+    """Like :func:`verify`, but what was not relayed yet when it first looked has ``seconds`` to be.
+
+    Lines that come while it waits are not waited for: a log that grows all the time has its verdict as well.
+
+    Raises:
+        BrokerError: Redis cannot be reached.
+    """
+    verdict = verify(root, workcell, publisher)
+    deadline = time.monotonic() + seconds  # from here on: a first look at much may take longer than that
+    epoch, end = verdict.epoch, verdict.end
+    while not verdict.ok and time.monotonic() < deadline:
+        time.sleep(_LOOK_AGAIN_SECONDS)
+        verdict = verify(root, workcell, publisher, end)
+        if verdict.epoch != epoch:
+            epoch, end = verdict.epoch, verdict.end
+    return verdict
+
+
+def verify(root: Root, workcell: str, publisher: Publisher, until: int | None = None) -> Verdict:
     """Compare what the broker holds of a workcell with its log.
 
-    The stream may hold only the log's tail, but that dense, up to the log's end, and byte for byte.
+    The stream may hold only the log's tail, but that dense, up to the log's end, and byte for byte. With ``until``,
+    lines from that offset on may be missing.
 
     Raises:
         BrokerError: Redis cannot be reached.
@@ -49,17 +71,18 @@ def verify(root: Root, workcell: str, publisher: Publisher) -> Verdict:
     entries = publisher.entries(workcell)
     reader = LogReader(root.log(workcell))
     reader.refresh()  # after the stream was read: what is in it must be in the log by now
+    due = reader.end if until is None else min(until, reader.end)
     verdict = Verdict(workcell=workcell, epoch=epoch_of(root, workcell, reader), base=reader.base, end=reader.end)
     if reader.base == reader.end:
         return verdict
     if position.epoch != verdict.epoch:
         verdict.problems.append(f"the log has epoch {verdict.epoch}, the broker {position.epoch}: it needs a relay")
         return verdict
-    if not entries and position.head == reader.end:
+    if not entries and position.head >= due:
         return verdict  # an idle stream that expired: the log has it all
     different = list(_compare(reader, entries, verdict))
     _tell(verdict, "differ from their lines", different)
-    _tell(verdict, "are missing in the stream", _missing(entries, reader.end))
+    _tell(verdict, "are missing in the stream", _missing(entries, due))
     return verdict
 
 

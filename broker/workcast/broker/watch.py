@@ -90,8 +90,9 @@ class InotifyWatcher:
                 changed.update(self._root.ids())
             elif event.wd == self._parent:
                 # Watched first, looked at afterwards: what was written in between is seen.
-                if event.mask & (self._flags.CREATE | self._flags.MOVED_TO) and self._add(event.name):
-                    changed.add(event.name)
+                workcell = self._root.id_of(event.name)
+                if event.mask & (self._flags.CREATE | self._flags.MOVED_TO) and self._add(workcell):
+                    changed.add(workcell)
             elif event.mask & self._flags.IGNORED:
                 self._watched.pop(event.wd, None)
             elif event.name == LOG_NAME and event.wd in self._watched:
@@ -142,7 +143,7 @@ class PortableWatcher:
         self._stop.clear()
         if isinstance(found, str):
             return set()
-        changed = {Path(path).parent.name for _, path in found if Path(path).name == LOG_NAME}
+        changed = {self._root.id_of(Path(path).parent.name) for _, path in found if Path(path).name == LOG_NAME}
         if self._root.ids() != self._known:
             before = set(self._known)
             self._notify.close()

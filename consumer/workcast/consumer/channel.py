@@ -17,7 +17,8 @@ _FIRST_GUESS: Final = 2048
 class Channel:
     """One workcell's epoch, base and head, and the frames before the head that are still in memory.
 
-    The ring is dense and ends at the head. What is older is in the stream, what is older still in the log.
+    The ring is dense. What is older is in the stream, what is older still in the log; and where a head was heard of
+    before its events came through the feed, what is newer is in the stream too.
     """
 
     def __init__(self, workcell: str, ring_bytes: int, frame_bytes: int) -> None:
@@ -60,40 +61,48 @@ class Channel:
             self.epoch, self.base, self.head = epoch, base, head
         else:
             self.base = max(self.base, base)
-            if head > self.head:
-                self._clear()  # the ring would have a hole before the new head
-                self.head = head
+            self.head = max(self.head, head)
         self.loaded = heard is None or heard[0] == epoch  # else the feed has overtaken the answer
         self.notify()
 
     def push(self, offset: int, lines: Sequence[bytes]) -> None:
         """Take in consecutive events of the channel's epoch, as they come from the feed."""
         end = offset + len(lines)
-        if end <= self.head:
+        there = self._ring[-1].end if self._ring else offset
+        if end <= there:
             return  # published again by a relay that started over
-        if offset > self.head:
+        if offset > there:
             self._clear()  # the feed jumped; what lies between is in the stream
         else:
-            lines = lines[self.head - offset :]
-            offset = self.head
-        self.head = end
+            lines = lines[there - offset :]
+            offset = there
+        news = end > self.head
+        self.head = max(self.head, end)
         for run in split(lines, self._frame_bytes):
             frame = build_frame(self.workcell, self.epoch, offset, self.head, run)
             self._ring.append(frame)
-            self._size += len(frame.payload)
+            self._size += frame.size
             offset = frame.end
         while self._size > self._ring_bytes and len(self._ring) > 1:
-            self._size -= len(self._ring.popleft().payload)
-        self.notify()
+            self._size -= self._ring.popleft().size
+        if news:
+            self.notify()
 
     def frame_at(self, offset: int) -> Frame | None:
-        """The shared frame that begins at ``offset``, or one made of the rest of it; None if the ring has it not."""
+        """The shared frame that begins at ``offset``, or one made of the rest of it; None if the ring has it not.
+
+        It tells the head of now: whoever asks may have been told of that one already.
+        """
         ring = self._ring
-        if not ring or not ring[0].offset <= offset < self.head:
+        if not ring or not ring[0].offset <= offset < ring[-1].end:
             return None
         at = bisect_right(ring, offset, key=_offset) - 1
         frame = next(islice(ring, at, None))
         if frame.offset == offset:
+            if frame.head < self.head:
+                self._size -= frame.size
+                frame = ring[at] = frame.retold(self.workcell, self.epoch, self.head)
+                self._size += frame.size
             return frame
         return build_frame(self.workcell, self.epoch, offset, self.head, frame.lines[offset - frame.offset :])
 

@@ -18,34 +18,79 @@ _WORTH_IT: Final = 256
 
 
 @dataclass(frozen=True)
+class Events:
+    """Consecutive lines as they stand in a message. Frames that differ in the head they tell share them."""
+
+    lines: tuple[bytes, ...]
+
+    @cached_property
+    def joined(self) -> bytes:
+        """The message's end, from the first event on."""
+        return b",".join(self.lines) + b"]}"
+
+    @cached_property
+    def deflated(self) -> bytes:
+        """The same, compressed without context: valid after whatever a viewer had before."""
+        compressor = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+        data = compressor.compress(self.joined) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        return data[:-4]  # the empty block at the end is left out (RFC 7692, 7.2.1)
+
+
+@dataclass(frozen=True)
 class Frame:
-    """The events from ``offset`` up to ``end``, and the message that carries them."""
+    """The events from ``offset`` on, and the message that carries them and tells of ``head``."""
 
     offset: int
-    end: int
-    lines: tuple[bytes, ...]
-    payload: bytes
-    """The JSON of the message, in UTF-8."""
+    head: int
+    start: bytes
+    """The JSON of the message up to the first event."""
+    events: Events
+
+    @property
+    def lines(self) -> tuple[bytes, ...]:
+        return self.events.lines
+
+    @property
+    def end(self) -> int:
+        """The offset after the last event."""
+        return self.offset + len(self.lines)
+
+    @property
+    def payload(self) -> bytes:
+        """The JSON of the message, in UTF-8."""
+        return self.start + self.events.joined
+
+    @property
+    def size(self) -> int:
+        """Bytes of the message."""
+        return len(self.start) + len(self.events.joined)
 
     @property
     def text(self) -> str:
         """The message as text."""
         return self.payload.decode()
 
+    def retold(self, workcell: str, epoch: int, head: int) -> Frame:
+        """The same events with the head that there is now; they are neither joined nor compressed again."""
+        return Frame(self.offset, head, _start(workcell, epoch, self.offset, head), self.events)
+
     @cached_property
     def plain(self) -> bytes:
         """The message as a WebSocket frame (RFC 6455, 5.2): made for the first viewer, written to all."""
-        return _header(_FIN_TEXT, len(self.payload)) + self.payload
+        return _header(_FIN_TEXT, self.size) + self.start + self.events.joined
 
     @cached_property
     def deflated(self) -> bytes:
         """The same for viewers that negotiated compression: without context, so it is valid for each of them."""
-        if len(self.payload) < _WORTH_IT:
+        if self.size < _WORTH_IT:
             return self.plain
-        compressor = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
-        data = compressor.compress(self.payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
-        data = data[:-4]  # the empty block at the end is left out (RFC 7692, 7.2.1)
+        data = _stored(self.start) + self.events.deflated
         return _header(_FIN_TEXT | _COMPRESSED, len(data)) + data
+
+
+def _stored(data: bytes) -> bytes:
+    """A block that is not compressed (RFC 1951, 3.2.4): names and numbers that a window could hardly make shorter."""
+    return b"\0" + len(data).to_bytes(2, "little") + (len(data) ^ 0xFFFF).to_bytes(2, "little") + data
 
 
 def _header(first: int, length: int) -> bytes:
@@ -58,10 +103,13 @@ def _header(first: int, length: int) -> bytes:
 
 def build_frame(workcell: str, epoch: int, offset: int, head: int, lines: Sequence[bytes]) -> Frame:
     """One message for all of ``lines``, which are valid JSON objects already (see ``wire``) and are not looked into."""
-    start = b'{"op":"events","workcell":%s,"epoch":%d,"offset":%d,"head":%d,"events":[' % (
+    return Frame(offset, head, _start(workcell, epoch, offset, head), Events(tuple(lines)))
+
+
+def _start(workcell: str, epoch: int, offset: int, head: int) -> bytes:
+    return b'{"op":"events","workcell":%s,"epoch":%d,"offset":%d,"head":%d,"events":[' % (
         json.dumps(workcell).encode(), epoch, offset, head,
     )  # fmt: skip
-    return Frame(offset, offset + len(lines), tuple(lines), start + b",".join(lines) + b"]}")
 
 
 def split(lines: Sequence[bytes], max_bytes: int) -> Iterator[Sequence[bytes]]:

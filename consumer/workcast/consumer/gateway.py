@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,15 +18,18 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocketDisconnect
 
-from workcast.broker.errors import BrokerError, EpochError, WorkcellIdError
+from workcast.broker.errors import WorkcellIdError
 from workcast.broker.event import Timestamp, format_timestamp
 from workcast.broker.history import History
 from workcast.broker.root import Root
+from workcast.broker.roots import Roots
 from workcast.broker.summary import Summary
 from workcast.broker.wire import inspect
+from workcast.consumer.account_api import add_account
 from workcast.consumer.asyncapi import document
 from workcast.consumer.frame import Frame
 from workcast.consumer.guard import LOOPBACK, Guard
+from workcast.consumer.http_errors import http_errors, unknown_workcell
 from workcast.consumer.hub import Hub
 from workcast.consumer.protocol import SUBPROTOCOL, EventPage, Limits, Workcell, Workcells
 from workcast.consumer.session import CLOSE_TOO_MUCH, Session
@@ -41,7 +44,7 @@ _STATIC: Final = Path(__file__).parent / "static"
 _NOT_BUILT: Final = "The dashboard is not built: run `make ui`, or install a wheel of workcast, which carries it.\n"
 
 
-def create_app(hub: Hub, history: History, root: Root, settings: GatewaySettings) -> ASGIApp:
+def create_app(hub: Hub, history: History, roots: Roots, settings: GatewaySettings) -> ASGIApp:
     """The whole application. Its lifespan runs the hub."""
 
     @contextlib.asynccontextmanager
@@ -55,7 +58,8 @@ def create_app(hub: Hub, history: History, root: Root, settings: GatewaySettings
                 await task
 
     app = FastAPI(title="workcast", version=version("workcast"), lifespan=lifespan, docs_url=None, redoc_url=None)
-    _add_api(app, hub, history, root, settings.limits())
+    _add_api(app, hub, history, roots, settings.limits())
+    add_account(app, hub, history)
 
     _add_health(app, hub)
     _add_documents(app)
@@ -86,21 +90,21 @@ def create_app(hub: Hub, history: History, root: Root, settings: GatewaySettings
     return Guard(app, LOOPBACK | {settings.host.lower()})
 
 
-def _add_api(app: FastAPI, hub: Hub, history: History, root: Root, limits: Limits) -> None:
+def _add_api(app: FastAPI, hub: Hub, history: History, roots: Roots, limits: Limits) -> None:
     @app.get("/api/workcells", response_model=Workcells)
     async def list_workcells() -> Workcells:
         """Every workcell that has a directory here or is known to the broker."""
-        here = await asyncio.to_thread(root.ids)
+        here = await asyncio.to_thread(roots.ids)
         names = sorted({*here, *hub.fleet.ids()})
-        return Workcells(workcells=await asyncio.to_thread(lambda: [describe(hub, root, name) for name in names]))
+        return Workcells(workcells=await asyncio.to_thread(lambda: [describe(hub, roots, name) for name in names]))
 
     @app.get("/api/workcells/{workcell}", response_model=Workcell)
     async def get_workcell(workcell: str) -> Workcell:
         """One workcell."""
-        known = hub.fleet.get(workcell) is not None or await asyncio.to_thread(_is_here, root, workcell)
+        known = hub.fleet.get(workcell) is not None or await asyncio.to_thread(_holding, roots, workcell) is not None
         if not known:
-            raise _unknown(workcell)
-        return await asyncio.to_thread(describe, hub, root, workcell)
+            raise unknown_workcell(workcell)
+        return await asyncio.to_thread(describe, hub, roots, workcell)
 
     @app.get("/api/workcells/{workcell}/events", response_model=EventPage)
     async def list_events(
@@ -111,10 +115,10 @@ def _add_api(app: FastAPI, hub: Hub, history: History, root: Root, limits: Limit
         """Consecutive events from ``offset`` on; fewer than ``limit`` at the head, or where they are large."""
         channel = await hub.open(workcell)
         if channel is None:
-            raise _unknown(workcell)
+            raise unknown_workcell(workcell)
         epoch, base, head = channel.epoch, channel.base, channel.head
         offset = max(offset, base)
-        with _http_errors():
+        with http_errors():
             lines = await hub.page(channel, offset, limit)
         if channel.epoch != epoch:
             raise HTTPException(409, f"the log of {workcell} was replaced; ask again")
@@ -128,10 +132,10 @@ def _add_api(app: FastAPI, hub: Hub, history: History, root: Root, limits: Limit
         """One line of the log, whole, however long it is."""
         channel = await hub.open(workcell)
         if channel is None:
-            raise _unknown(workcell)
+            raise unknown_workcell(workcell)
         if not channel.base <= offset < channel.head:
             raise HTTPException(404, f"expected an offset from {channel.base} to below {channel.head}, got {offset}")
-        with _http_errors():
+        with http_errors():
             lines = await asyncio.to_thread(history.read_lines, workcell, channel.epoch, offset, 1)
         if not lines:
             raise HTTPException(404, f"the log of {workcell} is not here; its stream holds the newest events")
@@ -188,11 +192,12 @@ def _add_documents(app: FastAPI) -> None:
         return app.openapi()
 
 
-def describe(hub: Hub, root: Root, workcell: str) -> Workcell:
+def describe(hub: Hub, roots: Roots, workcell: str) -> Workcell:
     """A workcell as directory and broker know it; looks at the file system, so not for the event loop."""
     summary = Summary.model_validate(hub.fleet.get(workcell) or {"id": workcell})
     created, telemetry, proof, logs = None, False, False, False
-    if _is_here(root, workcell):
+    root = _holding(roots, workcell)
+    if root is not None:
         path = root.workcell(workcell)
         with contextlib.suppress(OSError):  # it may be removed at any time
             created = _created(path, summary)
@@ -221,28 +226,11 @@ def _created(path: Path, summary: Summary) -> str:
     return format_timestamp(datetime.fromtimestamp(path.stat().st_ctime, UTC))
 
 
-def _is_here(root: Root, workcell: str) -> bool:
+def _holding(roots: Roots, workcell: str) -> Root | None:
     try:
-        return root.holds(workcell)
+        return roots.holding(workcell)
     except WorkcellIdError:
-        return False
-
-
-@contextlib.contextmanager
-def _http_errors() -> Generator[None]:
-    """Why a log cannot be read now, as an answer."""
-    try:
-        yield
-    except EpochError as error:
-        raise HTTPException(409, str(error)) from error
-    except OSError as error:
-        raise HTTPException(503, f"the log cannot be read: {error.strerror}") from error
-    except BrokerError as error:
-        raise HTTPException(503, str(error)) from error
-
-
-def _unknown(workcell: str) -> HTTPException:
-    return HTTPException(404, f"no workcell {workcell[:140]!r} here")
+        return None
 
 
 class SocketTransport:

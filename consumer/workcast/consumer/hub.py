@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
@@ -287,13 +288,13 @@ class Hub:
             channel.loaded = channel.watched  # its viewers keep what they have, until the feed tells of it again
             return channel.loaded
         # While the broker is there, nothing may be shown yet: the relay will tell the head. While it is not, everything
-        # that a crash cannot take back.
+        # that a crash cannot take back, and that no other log can take the place of unseen.
         shown = channel.head if extent.epoch == channel.epoch else 0
         channel.set_position(extent.epoch, extent.base, max(shown, extent.end if away else extent.base))
         return True
 
     def _is_foreign(self, workcell: str, origin: str) -> bool:
-        return origin not in ("", self._archive.origin()) and self._archive.extent(workcell) is not None
+        return bool(origin) and self._archive.origin(workcell) not in (None, origin)
 
     async def fetch(self, channel: Channel, offset: int) -> Frame | Missing | None:
         """The frame that begins at ``offset`` (below the head): from the ring, else the stream, else the log.
@@ -306,10 +307,14 @@ class Hub:
             return frame
         key = (channel.workcell, channel.epoch, offset)
         task = self._reads.get(key)
-        if task is None:
+        if task is None or task.done():  # one that is done tells the head of then
             task = self._reads[key] = asyncio.create_task(self._read(channel, offset))
-            task.add_done_callback(lambda _: self._reads.pop(key, None))
+            task.add_done_callback(partial(self._end_read, key))
         return await asyncio.shield(task)
+
+    def _end_read(self, key: tuple[str, int, int], task: asyncio.Task[Frame | Missing | None]) -> None:
+        if self._reads.get(key) is task:
+            del self._reads[key]
 
     async def page(self, channel: Channel, offset: int, limit: int) -> list[bytes]:
         """At most ``limit`` events from ``offset`` (at or above the base) on, for who asks once: log or else stream."""

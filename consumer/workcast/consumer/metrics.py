@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counted
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
@@ -78,6 +79,15 @@ class _States(Collector):
         for kind in ("unknown", "malformed"):
             lines.add_metric([kind], sum(summary["counts"].get(kind, 0) for summary in summaries))
         yield lines
+        unknown = GaugeMetricFamily(
+            "workcast_unknown_lines", "Lines that no rule knows, by agent and version.", labels=["agent"]
+        )
+        by_version = Counted[str]()
+        for summary in summaries:
+            by_version.update(summary.get("unknown", {}))
+        for version, count in by_version.items():
+            unknown.add_metric([version], count)
+        yield unknown
         heard = GaugeMetricFamily(
             "workcast_relay_heard_seconds", "Seconds since a relay's beacon came through the feed.", labels=["relay"]
         )

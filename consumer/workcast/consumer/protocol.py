@@ -17,6 +17,8 @@ from pydantic import (
     TypeAdapter,
 )
 
+from workcast.broker.account import Rows
+from workcast.broker.account_rows import CallRow, MessageRow, RunRow, SubagentRow, Totals
 from workcast.broker.json_value import as_object
 from workcast.broker.summary import Summary
 
@@ -238,3 +240,32 @@ class EventPage(BaseModel):
     head: int
     offset: int
     events: list[dict[str, Any]]
+
+
+class PriceSource(BaseModel):
+    """Which price table costs are computed by."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    date: str
+    """The day that the table is of."""
+
+
+class AccountPage(BaseModel):
+    """``GET /api/workcells/{id}/account``. Built from the rows' own bytes, never from this model."""
+
+    epoch: int
+    base: int
+    """The figures begin here: what was pruned before anybody asked is in none of them."""
+    head: int
+    """All events below it are counted, and no others."""
+    totals: Totals
+    prices: PriceSource
+    rows: Rows
+    """What ``items`` are."""
+    offset: int
+    """The number of the first item."""
+    count: int
+    """How many rows of this kind there are."""
+    items: list[RunRow] | list[MessageRow] | list[CallRow] | list[SubagentRow]

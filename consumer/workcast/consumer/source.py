@@ -32,14 +32,14 @@ class Archive(Protocol):
 
     def ids(self) -> list[str]: ...
 
-    def origin(self) -> str:
-        """The root's, as its relay gives it to the broker."""
+    def origin(self, workcell: str, /) -> str | None:
+        """That of the root which the workcell is in, as its relay gives it to the broker; None if it is in none."""
         ...
 
     def extent(self, workcell: str, /) -> Extent | None: ...
 
     def synced_extent(self, workcell: str, /) -> Extent | None:
-        """Like ``extent``, and what it tells of is on disk."""
+        """Like ``extent``, of what may be shown without a broker: it is on disk, and marked as shown."""
         ...
 
     def read(self, workcell: str, epoch: int, offset: int, limit: int, /) -> list[bytes]: ...

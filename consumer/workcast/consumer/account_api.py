@@ -1,0 +1,70 @@
+"""``GET /api/workcells/{id}/account``: what a workcell's runs took, in tokens, money and time."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Final
+
+from fastapi import FastAPI, HTTPException, Query, Response
+from pydantic import TypeAdapter
+
+from workcast.broker.account import Account, Rows
+from workcast.broker.account_rows import Totals
+from workcast.broker.accounts import Accounts
+from workcast.broker.history import History
+from workcast.broker.prices import usable_prices
+from workcast.consumer.http_errors import http_errors, unknown_workcell
+from workcast.consumer.hub import Hub
+from workcast.consumer.protocol import AccountPage, PriceSource
+
+MAX_ROWS: Final = 1000
+_TURN_SECONDS: Final = 0.1
+"""A long log is read in turns, so that whoever asks for the account of a short one does not wait for it."""
+_TOTALS: Final = TypeAdapter(Totals)
+
+
+def add_account(app: FastAPI, hub: Hub, history: History) -> None:
+    """Add the route. Accounts are made in a thread of their own, one at a time."""
+    accounts = Accounts(history)
+    thread = ThreadPoolExecutor(1, "workcast-account")
+
+    @app.get("/api/workcells/{workcell}/account", response_model=AccountPage)
+    async def get_account(
+        workcell: str,
+        rows: Rows = "runs",
+        offset: Annotated[int, Query(ge=0, lt=2**53)] = 0,
+        limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 200,
+    ) -> Response:
+        """The totals of a workcell, and its runs, messages, calls or sub-agents from number ``offset`` on.
+
+        Rows are numbered in the order in which the log begins them and keep their numbers while it grows. The first
+        answer about a log takes as long as reading it.
+        """
+        channel = await hub.open(workcell)
+        if channel is None:
+            raise unknown_workcell(workcell)
+        epoch, base, head = channel.epoch, channel.base, channel.head
+        if await asyncio.to_thread(history.extent, workcell) is None:
+            raise HTTPException(404, f"the log of {workcell} is not here; ask a gateway that serves its root")
+        loop = asyncio.get_running_loop()
+        with http_errors():
+            page = None
+            while page is None:
+                page = await loop.run_in_executor(thread, turn, workcell, epoch, base, head, rows, offset, limit)
+        return Response(page, media_type="application/json")
+
+    def turn(workcell: str, epoch: int, base: int, head: int, rows: Rows, offset: int, limit: int) -> bytes | None:
+        account = accounts.advance(workcell, epoch, base, head, _TURN_SECONDS)
+        return None if account is None else account_page(account, epoch, rows, offset, limit)
+
+
+def account_page(account: Account, epoch: int, rows: Rows, offset: int, limit: int) -> bytes:
+    """A page as JSON: an :class:`AccountPage`, whose rows are copied as the account keeps them."""
+    count, items = account.page(rows, offset, limit)
+    table = usable_prices()
+    prices = PriceSource(source=table.source, date=table.date).model_dump_json().encode()
+    head = b'{"epoch":%d,"base":%d,"head":%d,"totals":%s,"prices":%s,"rows":"%s",' % (
+        epoch, account.base, account.offset, _TOTALS.dump_json(account.totals()), prices, rows.encode(),
+    )  # fmt: skip
+    return head + b'"offset":%d,"count":%d,"items":[%s]}' % (offset, count, b",".join(items))

@@ -1,0 +1,28 @@
+"""Why a request cannot be answered, as HTTP says it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+
+from fastapi import HTTPException
+
+from workcast.broker.errors import BrokerError, EpochError
+
+
+@contextlib.contextmanager
+def http_errors() -> Generator[None]:
+    """Why a log cannot be read now, as an answer."""
+    try:
+        yield
+    except EpochError as error:
+        raise HTTPException(409, str(error)) from error
+    except OSError as error:
+        raise HTTPException(503, f"the log cannot be read: {error.strerror}") from error
+    except BrokerError as error:
+        raise HTTPException(503, str(error)) from error
+
+
+def unknown_workcell(workcell: str) -> HTTPException:
+    """Nobody knows the workcell."""
+    return HTTPException(404, f"no workcell {workcell[:140]!r} here")

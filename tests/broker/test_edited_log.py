@@ -1,0 +1,231 @@
+"""Logs that somebody changed after they were published: noticed before the next batch, by whichever relay comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.broker_checker import completeness_problems
+from support.log_edits import edit_a_copy, edit_in_place, prune, read_log
+from support.logs import event_line, write_log
+from workcast.broker.history import epoch_of
+from workcast.broker.log import LogReader
+from workcast.broker.log_relay import LogRelay
+from workcast.broker.root import Root
+from workcast.broker.stream import Publisher, stream_key
+
+WORKCELL = "wc"
+
+
+@pytest.fixture
+def publisher(redis_url: str) -> Generator[Publisher]:
+    publisher = Publisher(redis_url)
+    yield publisher
+    publisher.close()
+
+
+def pump(relay: LogRelay) -> None:
+    for _ in range(100):
+        if not relay.pump():
+            return
+    raise AssertionError("the relay comes to no end")
+
+
+def disk_epoch(root: Root) -> int:
+    reader = LogReader(root.log(WORKCELL))
+    reader.refresh()
+    return epoch_of(root, WORKCELL, reader)
+
+
+def problems(root: Root, client: Any) -> list[str]:
+    header, lines = read_log(root.log(WORKCELL))
+    return completeness_problems(client, WORKCELL, disk_epoch(root), lines, header.base if header else 0)
+
+
+def numbered(count: int, start: int = 0) -> list[bytes]:
+    return [event_line(number) for number in range(start, start + count)]
+
+
+def test_a_relay_that_lags_behind_another_notices_that_the_lines_between_are_others(
+    root: Root, publisher: Publisher, redis_client: Any
+) -> None:
+    """It has published none of what was changed, and its own last line is what it was."""
+    write_log(root, WORKCELL, numbered(5))
+    lagging, ahead = LogRelay(root, WORKCELL, publisher), LogRelay(root, WORKCELL, publisher)
+    pump(lagging)
+    write_log(root, WORKCELL, numbered(15, 5))
+    pump(ahead)
+    old = disk_epoch(root)
+    write_log(root, WORKCELL, [*numbered(5), *numbered(25, 1000)], "wb")
+    pump(lagging)
+    assert disk_epoch(root) != old
+    assert problems(root, redis_client) == []
+
+
+def test_a_relay_that_lags_behind_another_notices_a_change_of_what_a_failover_took_from_the_broker(
+    root: Root, publisher: Publisher, redis_client: Any
+) -> None:
+    write_log(root, WORKCELL, numbered(5))
+    lagging, ahead = LogRelay(root, WORKCELL, publisher), LogRelay(root, WORKCELL, publisher)
+    pump(lagging)
+    behind = {key: redis_client.dump(key) for key in redis_client.scan_iter()}
+    write_log(root, WORKCELL, numbered(15, 5))
+    pump(ahead)
+    old = disk_epoch(root)
+    for key, value in behind.items():
+        redis_client.restore(key, 0, value, replace=True)
+    edit_in_place(root.log(WORKCELL), 19, event_line(77))
+    pump(lagging)
+    assert disk_epoch(root) != old
+    assert problems(root, redis_client) == []
+
+
+def test_a_lagging_relay_does_not_take_back_how_far_another_has_come(root: Root, publisher: Publisher) -> None:
+    write_log(root, WORKCELL, numbered(5))
+    lagging, ahead = LogRelay(root, WORKCELL, publisher), LogRelay(root, WORKCELL, publisher)
+    pump(lagging)
+    write_log(root, WORKCELL, numbered(2000, 5))
+    pump(ahead)
+    assert lagging.pump()
+    noted = root.mark(WORKCELL)
+    assert noted is not None
+    assert noted[1] == 2005
+
+
+@pytest.mark.parametrize("at", [5, 2500], ids=["near its beginning", "near its end"])
+@pytest.mark.parametrize("longer", [False, True])
+@pytest.mark.parametrize("published_by", ["this relay", "the relay before it"])
+def test_an_edit_of_the_last_published_line_is_noticed_before_the_next_batch(
+    root: Root, publisher: Publisher, redis_client: Any, at: int, published_by: str, *, longer: bool
+) -> None:
+    line = event_line(7, "y" * 3000)
+    path = write_log(root, WORKCELL, [*numbered(7), line])
+    relay = LogRelay(root, WORKCELL, publisher)
+    pump(relay)
+    if published_by == "the relay before it":
+        relay = LogRelay(root, WORKCELL, publisher)
+        pump(relay)
+    at = line.index(b"y" * 3000) + at
+    edit_in_place(path, 7, line[:at] + b"z" * (3 if longer else 1) + line[at + 1 :])
+    write_log(root, WORKCELL, numbered(3, 8))
+    old = disk_epoch(root)
+    pump(relay)
+    assert disk_epoch(root) != old
+    assert problems(root, redis_client) == []
+
+
+def test_an_edit_far_in_a_long_first_line_is_noticed(root: Root, publisher: Publisher, redis_client: Any) -> None:
+    line = event_line(0, "y" * 3000)
+    path = write_log(root, WORKCELL, [line, *numbered(30, 1)])
+    relay = LogRelay(root, WORKCELL, publisher)
+    pump(relay)
+    edit_in_place(path, 0, line[:2000] + b"z" + line[2001:])
+    write_log(root, WORKCELL, numbered(3, 31))
+    pump(relay)
+    assert problems(root, redis_client) == []
+
+
+def longer_in_place(path: Path) -> None:
+    edit_in_place(path, 5, event_line(999, "longer than before"))
+
+
+def shorter_in_place(path: Path) -> None:
+    edit_in_place(path, 5, event_line(9, "s"))
+
+
+def a_copy(path: Path) -> None:
+    edit_a_copy(path, 5, event_line(999))
+
+
+@pytest.mark.parametrize("edit", [longer_in_place, shorter_in_place, a_copy])
+@pytest.mark.parametrize("pruned", [False, True], ids=["without header", "with header"])
+def test_an_edited_line_among_the_published_ones_makes_another_log(
+    root: Root, publisher: Publisher, redis_client: Any, edit: Callable[[Path], None], *, pruned: bool
+) -> None:
+    path = write_log(root, WORKCELL, numbered(30))
+    relay = LogRelay(root, WORKCELL, publisher)
+    if pruned:
+        prune(path, disk_epoch(root), 10)
+    pump(relay)
+    edit(path)
+    write_log(root, WORKCELL, numbered(3, 30))
+    old = disk_epoch(root)
+    pump(relay)
+    assert disk_epoch(root) != old
+    assert problems(root, redis_client) == []
+
+
+def test_a_long_last_line_that_is_edited_near_its_start_is_seen_at_the_next_look(
+    root: Root, publisher: Publisher, redis_client: Any
+) -> None:
+    """Though nothing is appended, so that no batch looks at it."""
+    path = write_log(root, WORKCELL, [*numbered(3), b'{"type":"x","n":1,"s":"%s"}' % (b"y" * 5000)])
+    relay = LogRelay(root, WORKCELL, publisher)
+    pump(relay)
+    epoch = disk_epoch(root)
+    path.write_bytes(path.read_bytes().replace(b'"n":1', b'"n":2'))
+    pump(relay)
+    assert disk_epoch(root) != epoch
+    assert problems(root, redis_client) == []
+
+
+def test_a_log_pruned_beyond_what_was_published_goes_on_at_its_base(
+    root: Root, publisher: Publisher, redis_client: Any
+) -> None:
+    path = write_log(root, WORKCELL, numbered(10))
+    relay = LogRelay(root, WORKCELL, publisher)
+    pump(relay)
+    epoch = disk_epoch(root)
+    write_log(root, WORKCELL, numbered(20, 10))
+    prune(path, epoch, 20)
+    pump(relay)
+    assert disk_epoch(root) == epoch
+    assert problems(root, redis_client) == []
+    assert redis_client.xrange(stream_key(WORKCELL), count=1)[0][0] == b"%d-21" % epoch
+
+
+def test_a_log_that_is_pruned_twice_keeps_its_epoch(root: Root, publisher: Publisher, redis_client: Any) -> None:
+    path = write_log(root, WORKCELL, numbered(40))
+    relay = LogRelay(root, WORKCELL, publisher)
+    pump(relay)
+    epoch = disk_epoch(root)
+    for drop in (10, 15):
+        prune(path, epoch, drop)
+        pump(relay)
+    pump(LogRelay(root, WORKCELL, publisher))
+    write_log(root, WORKCELL, numbered(5, 40))
+    pump(relay)
+    assert disk_epoch(root) == epoch
+    position = publisher.positions([WORKCELL])[0]
+    assert (position.epoch, position.base, position.head) == (epoch, 25, 45)
+
+
+def test_a_pruned_log_that_a_flushed_broker_got_anew_keeps_its_epoch_at_the_next_start(
+    root: Root, publisher: Publisher, redis_client: Any
+) -> None:
+    path = write_log(root, WORKCELL, numbered(40))
+    relay = LogRelay(root, WORKCELL, publisher)
+    pump(relay)
+    epoch = disk_epoch(root)
+    prune(path, epoch, 10)
+    pump(relay)
+    redis_client.flushall()
+    for _ in range(2):
+        pump(LogRelay(root, WORKCELL, publisher))
+    assert disk_epoch(root) == epoch
+    assert problems(root, redis_client) == []
+
+
+def test_a_stream_whose_last_entries_somebody_deleted_is_published_anew_with_the_next_line(
+    root: Root, publisher: Publisher, redis_client: Any
+) -> None:
+    """Redis takes no entry again under an ID that a stream has had."""
+    write_log(root, WORKCELL, numbered(10))
+    pump(LogRelay(root, WORKCELL, publisher))
+    redis_client.xdel(stream_key(WORKCELL), f"{disk_epoch(root)}-9", f"{disk_epoch(root)}-10")
+    write_log(root, WORKCELL, numbered(1, 10))
+    pump(LogRelay(root, WORKCELL, publisher))
+    assert problems(root, redis_client) == []

@@ -1,0 +1,165 @@
+"""A run without its writer, as relays tell the broker of it: the log has no event for that."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from support.logs import event_line, write_log
+from workcast.broker.log_relay import LogRelay
+from workcast.broker.root import Root
+from workcast.broker.run_lock import LOCK_NAME, hold_lock
+from workcast.broker.stream import Publisher, feed_key, stream_key, summary_key
+
+WORKCELL = "wc"
+CALL = b'{"type":"tool_call","timestamp":"2026-01-01T00:00:00.000Z","tool":"Bash","args":{},"call_id":"c1"}'
+COMPLETED = b'{"type":"completed","timestamp":"2026-01-01T00:00:01.000Z","status":"success"}'
+
+
+@pytest.fixture
+def publisher(redis_url: str) -> Generator[Publisher]:
+    publisher = Publisher(redis_url)
+    yield publisher
+    publisher.close()
+
+
+def leave_lock(root: Root, *, age: float) -> None:
+    """The lock of a run whose process is gone."""
+    path = root.workcell(WORKCELL) / LOCK_NAME
+    path.touch()
+    at = path.stat().st_mtime - age
+    os.utime(path, (at, at))
+
+
+def pump(relay: LogRelay) -> None:
+    while relay.pump():
+        pass
+
+
+def summary(client: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(client.hget(summary_key(WORKCELL), "json"))
+    return found
+
+
+@pytest.fixture
+def relay(root: Root, publisher: Publisher) -> LogRelay:
+    """The relay of a log whose run goes on, or so it says, with a call that is open."""
+    write_log(root, WORKCELL, [event_line(0), CALL])
+    relay = LogRelay(root, WORKCELL, publisher)
+    pump(relay)
+    return relay
+
+
+def test_a_run_without_its_writer_is_lost_and_has_no_open_calls(root: Root, relay: LogRelay, redis_client: Any) -> None:
+    leave_lock(root, age=3600)
+    assert (summary(redis_client)["status"], len(summary(redis_client)["open_calls"])) == ("running", 1)
+    relay.judge()
+    lost = summary(redis_client)
+    assert (lost["status"], lost["open_calls"], lost["activity"], lost["head"]) == ("lost", [], "", 2)
+
+
+def test_the_feed_tells_of_it_by_an_event_that_it_has_told_before(
+    root: Root, relay: LogRelay, redis_client: Any
+) -> None:
+    before = [fields for _, fields in redis_client.xrange(feed_key(0))]
+    leave_lock(root, age=3600)
+    relay.judge()
+    after = [fields for _, fields in redis_client.xrange(feed_key(0))]
+    assert after == [*before, before[-1]]
+    assert redis_client.xlen(stream_key(WORKCELL)) == 2
+
+
+def test_it_is_told_once_by_however_many_relays(
+    root: Root, relay: LogRelay, publisher: Publisher, redis_client: Any
+) -> None:
+    other = LogRelay(root, WORKCELL, publisher)
+    pump(other)
+    leave_lock(root, age=3600)
+    for judge in (relay, other, relay, other):
+        judge.judge()
+    assert summary(redis_client)["status"] == "lost"
+    assert redis_client.xlen(feed_key(0)) == 3
+
+
+@pytest.mark.parametrize("case", ["no lock", "a heart that beats", "a lock that is held", "a run that has ended"])
+def test_nothing_else_is_taken_for_lost(root: Root, relay: LogRelay, redis_client: Any, case: str) -> None:
+    directory = root.workcell(WORKCELL)
+    if case == "a heart that beats":
+        leave_lock(root, age=0)
+    elif case == "a run that has ended":
+        write_log(root, WORKCELL, [COMPLETED])
+        pump(relay)
+        leave_lock(root, age=3600)
+    if case == "a lock that is held":
+        with hold_lock(directory):
+            leave_lock(root, age=3600)
+            relay.judge()
+    else:
+        relay.judge()
+    assert summary(redis_client)["status"] == ("success" if case == "a run that has ended" else "running")
+
+
+def test_what_the_writer_wrote_last_is_read_before_it_is_judged(root: Root, relay: LogRelay, redis_client: Any) -> None:
+    write_log(root, WORKCELL, [COMPLETED])
+    leave_lock(root, age=3600)
+    relay.judge()
+    assert summary(redis_client)["status"] == "running"
+    pump(relay)
+    assert summary(redis_client)["status"] == "success"
+
+
+def test_a_lost_run_that_is_written_again_goes_on(root: Root, relay: LogRelay, redis_client: Any) -> None:
+    leave_lock(root, age=3600)
+    relay.judge()
+    with hold_lock(root.workcell(WORKCELL)):
+        relay.judge()  # no new line yet, but somebody is there
+        assert (summary(redis_client)["status"], len(summary(redis_client)["open_calls"])) == ("running", 1)
+        write_log(root, WORKCELL, [event_line(2)])
+        pump(relay)
+        assert summary(redis_client)["status"] == "running"
+    write_log(root, WORKCELL, [COMPLETED])
+    pump(relay)
+    leave_lock(root, age=3600)
+    relay.judge()
+    assert summary(redis_client)["status"] == "success"
+
+
+def test_a_broker_that_has_forgotten_is_told_so_with_the_last_line(
+    root: Root, relay: LogRelay, publisher: Publisher, redis_client: Any
+) -> None:
+    leave_lock(root, age=3600)
+    relay.judge()
+    redis_client.flushall()
+    relay.detach()
+    pump(relay)
+    assert summary(redis_client)["status"] == "lost"
+    redis_client.flushall()
+    pump(LogRelay(root, WORKCELL, publisher))  # by a relay that has just been started
+    assert summary(redis_client)["status"] == "lost"
+
+
+def test_a_relay_that_is_started_later_tells_a_broker_that_has_all_else(
+    root: Root, relay: LogRelay, publisher: Publisher, redis_client: Any
+) -> None:
+    leave_lock(root, age=3600)
+    later = LogRelay(root, WORKCELL, publisher)
+    for _ in range(2):
+        pump(later)
+        later.judge()
+    assert summary(redis_client)["status"] == "lost"
+
+
+def test_a_relay_that_lags_does_not_tell_what_is_no_longer_so(
+    root: Root, relay: LogRelay, publisher: Publisher, redis_client: Any
+) -> None:
+    """The script compares the head: another relay has published more since this one looked."""
+    epoch = publisher.positions([WORKCELL])[0].epoch
+    assert epoch is not None
+    assert not publisher.amend(WORKCELL, epoch, root.origin(), 1, b'{"status":"lost"}')
+    assert not publisher.amend(WORKCELL, epoch + 1, root.origin(), 2, b'{"status":"lost"}')
+    assert not publisher.amend(WORKCELL, epoch, "another root", 2, b'{"status":"lost"}')
+    assert summary(redis_client)["status"] == "running"

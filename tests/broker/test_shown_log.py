@@ -1,0 +1,142 @@
+"""What was shown of a log without a broker is marked, so that no other log takes its place under the same epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.logs import event_line, write_log
+from workcast.broker.errors import EpochError
+from workcast.broker.history import Extent, History, epoch_of
+from workcast.broker.log import LogReader, natural_epoch
+from workcast.broker.log_relay import LogRelay
+from workcast.broker.root import Root
+from workcast.broker.roots import Roots
+from workcast.broker.stream import Publisher
+
+LINES = [event_line(number) for number in range(30)]
+EPOCH = natural_epoch(LINES[0])
+OTHERS = [LINES[0], *(event_line(number, "other") for number in range(40))]
+
+
+def cut_and_regrow(path: Path) -> None:
+    path.write_bytes(b"".join(line + b"\n" for line in OTHERS))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(LINES[0] + b"\n")
+
+
+def rename_another(path: Path) -> None:
+    other = path.with_name("other")
+    cut_and_regrow(other)
+    other.replace(path)
+
+
+def rename_a_copy(path: Path) -> None:
+    """Of the same lines up to the last one, as far as anybody can see."""
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes())
+    other.replace(path)
+
+
+CHANGES = pytest.mark.parametrize("change", [cut_and_regrow, cut, rename_another, rename_a_copy])
+
+
+def disk_epoch(root: Root) -> int:
+    reader = LogReader(root.log("wc"))
+    reader.refresh()
+    return epoch_of(root, "wc", reader)
+
+
+@CHANGES
+def test_a_log_shown_without_a_broker_and_then_changed_gets_another_epoch(
+    root: Root, redis_url: str, change: Callable[[Path], None]
+) -> None:
+    path = write_log(root, "wc", LINES)
+    assert History(Roots(root)).synced_extent("wc") == Extent(EPOCH, 0, 30)
+    change(path)
+    publisher = Publisher(redis_url)
+    relay = LogRelay(root, "wc", publisher)
+    while relay.pump():
+        pass
+    assert publisher.positions(["wc"])[0].epoch not in (None, EPOCH)
+    assert publisher.positions(["wc"])[0].epoch == disk_epoch(root)
+    publisher.close()
+
+
+def replace(path: Path, lines: list[bytes]) -> None:
+    other = path.with_name("other")
+    other.write_bytes(b"".join(line + b"\n" for line in lines))
+    other.replace(path)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(
+    "logs",
+    [
+        [LINES, OTHERS[1:], OTHERS],
+        [LINES, OTHERS, [b'{"type":"log","epoch":77,"base":0}', *LINES[5:]], LINES[9:]],
+        [[b'{"type":"log","epoch":77,"base":0}', *LINES], OTHERS, [b'{"type":"log","epoch":77,"base":0}', *OTHERS]],
+    ],
+    ids=["by its first line", "by the state file", "by its header"],
+)
+def test_an_epoch_that_stood_for_another_log_before_does_not_come_back(
+    root: Root, redis_url: str, logs: list[list[bytes]], *, restarted: bool
+) -> None:
+    write_log(root, "wc", [])
+    publisher = Publisher(redis_url)
+    relay = LogRelay(root, "wc", publisher)
+    epochs: list[int | None] = []
+    for lines in logs:
+        replace(root.log("wc"), lines)
+        if restarted:
+            relay = LogRelay(root, "wc", publisher)
+        while relay.pump():
+            pass
+        epochs.append(publisher.positions(["wc"])[0].epoch)
+    assert len(set(epochs)) == len(epochs)
+    assert epochs[-1] == disk_epoch(root)
+    publisher.close()
+
+
+@CHANGES
+def test_until_a_relay_has_seen_the_change_nothing_of_the_new_log_is_shown(
+    root: Root, change: Callable[[Path], None]
+) -> None:
+    path = write_log(root, "wc", LINES)
+    history = History(Roots(root))
+    history.synced_extent("wc")
+    assert history.read("wc", EPOCH, 0, 50) == LINES
+    change(path)
+    for looker in (history, History(Roots(root))):
+        assert looker.synced_extent("wc") == Extent(EPOCH, 0, 0)
+        with pytest.raises(EpochError, match="another one than was published"):
+            looker.read("wc", EPOCH, 0, 50)
+
+
+def test_a_log_that_grows_is_shown_and_marked_as_far_as_it_goes(root: Root) -> None:
+    write_log(root, "wc", LINES[:10])
+    history = History(Roots(root))
+    assert history.synced_extent("wc") == Extent(EPOCH, 0, 10)
+    write_log(root, "wc", LINES[10:])
+    assert history.read("wc", EPOCH, 0, 50) == LINES
+    assert history.synced_extent("wc") == Extent(EPOCH, 0, 30)
+    noted = root.mark("wc")
+    assert noted is not None
+    assert noted[:2] == (EPOCH, 30)
+    assert history.synced_extent("nobody") is None
+
+
+def test_a_pruned_log_is_shown_on_the_word_of_its_header(root: Root) -> None:
+    path = write_log(root, "wc", LINES)
+    history = History(Roots(root))
+    history.synced_extent("wc")
+    pruned = path.with_name("pruned")
+    header = b'{"type":"log","epoch":%d,"base":20}' % EPOCH
+    pruned.write_bytes(b"".join(line + b"\n" for line in [header, *LINES[20:]]))
+    pruned.replace(path)
+    assert history.synced_extent("wc") == Extent(EPOCH, 20, 30)
+    assert history.read("wc", EPOCH, 25, 50) == LINES[25:]

@@ -1,0 +1,213 @@
+"""Viewers over real sockets, which lose their connection and come back, stop reading, and keep their histories."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import Sequence
+from random import Random
+from typing import Any, Final
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
+
+from support.history_checker import Asked, Connected, Happening
+
+_RECEIVE_BUFFER: Final = 4096
+"""Of the kernel: whoever stops reading has a full socket soon."""
+_OPEN_SECONDS: Final = 3.0
+
+Place = str | dict[str, int]
+
+
+class SocketViewer:
+    """One client. It connects to any of the gateways, and goes on at its cursors after each loss, until it leaves."""
+
+    def __init__(self, ports: Sequence[int], first: dict[str, Place], random: Random) -> None:
+        self.history: list[Happening] = []
+        self.cursors: dict[str, dict[str, int]] = {}
+        self.live: set[str] = set()
+        """Workcells that it was told to be live in, since the last answer."""
+        self._ports = ports
+        self._first = first
+        self._random = random
+        self._socket: ClientConnection | None = None
+        self._answered: set[str] = set()
+        self._paused: set[str] = set()
+        self._reading = asyncio.Event()
+        self._present = asyncio.Event()
+        self._reading.set()
+        self._present.set()
+        self._task = asyncio.create_task(self._watch())
+
+    @property
+    def workcells(self) -> list[str]:
+        return sorted(self._first)
+
+    def is_at(self, workcell: str, epoch: int, end: int) -> bool:
+        """Whether it is live, with this epoch and cursor."""
+        return workcell in self.live and self.cursors.get(workcell) == {"epoch": epoch, "offset": end}
+
+    # ── what it may do ───────────────────────────────────────────────────────────────────────────────────────────────
+    def freeze(self) -> None:
+        """Stop reading: all buffers on the way fill up."""
+        self._reading.clear()
+
+    def thaw(self) -> None:
+        self._reading.set()
+
+    def vanish(self) -> None:
+        """Be gone without a word, until :meth:`return_`."""
+        self._present.clear()
+        self._abort()
+
+    def return_(self) -> None:
+        self._present.set()
+
+    def lose_the_connection(self) -> None:
+        """It breaks, and another is made at once, with the old cursors."""
+        self._abort()
+
+    async def subscribe(self, workcell: str, place: Place | None) -> None:
+        """Replace the subscription; without a place, with one at the cursor."""
+        await self._ask(workcell, place or self.cursors.get(workcell) or self._first[workcell])
+
+    async def leave_and_subscribe(self, workcell: str) -> None:
+        """Unsubscribe, and subscribe at the cursor again."""
+        await self._say({"op": "unsubscribe", "workcell": workcell})
+        await self.subscribe(workcell, None)
+
+    async def pause(self, workcell: str) -> None:
+        """Read history: hear of heads only."""
+        if workcell in self._answered:
+            self._paused.add(workcell)
+            await self._say({"op": "follow", "workcell": workcell, "follow": False})
+
+    async def follow(self, workcell: str) -> None:
+        """Go on where it paused."""
+        if workcell in self._paused and workcell in self._answered:
+            self._paused.discard(workcell)
+            cursor = self.cursors[workcell]
+            self._asks(workcell, cursor)
+            await self._say({"op": "follow", "workcell": workcell, "follow": True, **cursor})
+
+    async def do_something(self) -> None:
+        """One of all these things, in one of its workcells."""
+        workcell = self._random.choice(self.workcells)
+        match self._random.randrange(12):
+            case 0 | 1:
+                self.freeze()
+            case 2 | 3:
+                self.thaw()
+            case 4:
+                self.vanish()
+            case 5:
+                self.return_()
+            case 6:
+                self.lose_the_connection()
+            case 7:
+                await self.subscribe(workcell, self._random.choice(("start", "tail", {"last": 5}, None)))
+            case 8:
+                await self.leave_and_subscribe(workcell)
+            case 9:
+                await self.pause(workcell)
+            case _:
+                await self.follow(workcell)
+
+    async def settle(self) -> None:
+        """Be there, read, and follow everything."""
+        self.return_()
+        self.thaw()
+        for workcell in sorted(self._paused):
+            await self.follow(workcell)
+
+    async def leave(self) -> None:
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    # ── its connections ──────────────────────────────────────────────────────────────────────────────────────────────
+    async def _watch(self) -> None:
+        while True:
+            await self._present.wait()
+            try:
+                await self._connect()
+                await self._receive()
+            except (OSError, TimeoutError, WebSocketException):
+                await asyncio.sleep(self._random.uniform(0.02, 0.2))  # as any client should
+            finally:
+                self._abort()
+
+    async def _connect(self) -> None:
+        port = self._random.choice(self._ports)
+        # Its buffer must be small before it connects: the window is agreed on then.
+        plain = socket.socket()
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        plain.setblocking(False)  # noqa: FBT003
+        try:
+            async with asyncio.timeout(_OPEN_SECONDS):
+                await asyncio.get_running_loop().sock_connect(plain, ("127.0.0.1", port))
+                made = await connect(
+                    f"ws://127.0.0.1:{port}/api/stream",
+                    sock=plain,
+                    compression=self._random.choice(("deflate", None)),
+                    max_queue=1,
+                    max_size=None,
+                    ping_interval=None,
+                )
+        except BaseException:
+            plain.close()
+            raise
+        self.history.append(Connected())
+        self._answered.clear()
+        self._paused.clear()
+        self.live.clear()
+        self._socket = made
+        for workcell in self.workcells:
+            await self.subscribe(workcell, None)
+
+    async def _receive(self) -> None:
+        while (made := self._socket) is not None:
+            await self._reading.wait()
+            text = await made.recv()
+            assert isinstance(text, str)
+            self.history.append(text)
+            self._take(json.loads(text))
+
+    def _take(self, message: dict[str, Any]) -> None:
+        workcell = message.get("workcell", "")
+        match message["op"]:
+            case "subscribed" | "reset":
+                self._answered.add(workcell)
+                self.live.discard(workcell)
+                self.cursors[workcell] = {"epoch": message["epoch"], "offset": message["offset"]}
+            case "events":
+                self.cursors[workcell]["offset"] = message["offset"] + len(message["events"])
+            case "gap":
+                self.cursors[workcell]["offset"] = message["until"]
+            case "live":
+                self.live.add(workcell)
+            case _:
+                pass
+
+    def _abort(self) -> None:
+        if self._socket is not None:
+            self._socket.transport.abort()
+            self._socket = None
+
+    def _asks(self, workcell: str, place: Place) -> None:
+        if self._socket is not None:
+            self.live.discard(workcell)
+            self.history.append(Asked(workcell, dict(place) if isinstance(place, dict) else place))
+
+    async def _ask(self, workcell: str, place: Place) -> None:
+        self._paused.discard(workcell)
+        self._asks(workcell, place)
+        await self._say({"op": "subscribe", "workcell": workcell, "from": place})
+
+    async def _say(self, message: dict[str, Any]) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(ConnectionClosed):
+                await self._socket.send(json.dumps(message))
