@@ -1,119 +1,173 @@
-"""The main job, seen with a person's eyes: a real Claude Code at work, on the page while it works."""
+"""The main job, seen with a person's eyes: real agents at work, on the page while they work."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
-from support.agents import claude_env, install_claude
-from support.processes import Program, Up
+from support.agents import claude_env, codex_env, install_claude, install_codex
+from support.processes import Program, Up, working_in
 from support.scripted_model import ScriptedModel
+from support.waiting import wait_until
 from workcast.broker.root import Root
 
-from .timeline import events, read, wait_for
+from .timeline import Timeline, events, read, wait_for
 
-pytestmark = [pytest.mark.agent, pytest.mark.browser, pytest.mark.timeout(700)]  # the first run installs the agent
+pytestmark = [pytest.mark.agent, pytest.mark.browser, pytest.mark.timeout(700)]  # the first run installs the agents
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A real agent, and what the page shows of a tour with it."""
+
+    name: str
+    install: Callable[[], Path]
+    env: Callable[[str, Path, Path], dict[str, str]]
+    options: Sequence[str]
+    started: str
+    """What it says of itself at the start."""
+    calls: Sequence[Sequence[str]]
+    """What is to be read in each of its calls."""
+    thoughts: int
+
+
+AGENTS = {
+    "claude": Agent(
+        "claude",
+        install_claude,
+        claude_env,
+        ["--permission-mode", "bypassPermissions"],
+        "claude-opus-5-5",
+        [["echo hello && ls", "hello"], ["notes/hello.txt"], ["does-not-exist.txt", "failed"]],
+        thoughts=2,
+    ),
+    "codex": Agent(
+        "codex",
+        install_codex,
+        codex_env,
+        ["--dangerously-bypass-approvals-and-sandbox"],
+        "codex",
+        [["echo hello && ls", "hello"], ["notes/hello.txt"], ["does-not-exist.txt", "exit 1"]],
+        thoughts=2,
+    ),
+}
+
+
+@pytest.fixture(params=AGENTS)
+def agent(request: pytest.FixtureRequest) -> Agent:
+    return AGENTS[request.param]
 
 
 @pytest.fixture
 def model() -> Generator[ScriptedModel]:
-    """Holds its first word until the test opens the gate."""
-    with ScriptedModel("basic", delay=0.02) as model:
-        model.gate.clear()
+    """Says nothing until the test lets it."""
+    with ScriptedModel("basic") as model:
+        model.hold(0)
         yield model
 
 
-def run_claude(root: Path, home: Path, model: ScriptedModel, workcell: str, *options: str) -> Program:
-    words = ["--permission-mode", "bypassPermissions", "Give me a tour."]
-    return Program(
-        "run", "--root", str(root), "--workcell", workcell, *options, "claude", "--", *words,
-        env=claude_env(model.url, home, install_claude()),
-    )  # fmt: skip
+@pytest.fixture
+def start(
+    agent: Agent, root: Root, model: ScriptedModel, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Program]:
+    """Starts a run in a workcell."""
+    env = agent.env(model.url, tmp_path_factory.mktemp("home"), agent.install())
+
+    def start(workcell: str, *options: str) -> Program:
+        place = ("--root", str(root.directory), "--workcell", workcell)
+        return Program("run", *place, *options, agent.name, "--", *agent.options, "Give me a tour.", env=env)
+
+    return start
 
 
 def test_a_run_appears_while_it_happens_and_survives_a_reload_and_a_killed_up(
-    page: Page, root: Root, tmp_path_factory: pytest.TempPathFactory, model: ScriptedModel
+    page: Page, root: Root, agent: Agent, model: ScriptedModel, start: Callable[..., Program]
 ) -> None:
     page.set_viewport_size({"width": 1280, "height": 3000})
-    install_claude()
     log = root.log("wc-1")
+    item = page.locator("[data-testid=item]")
     with Up(root.directory) as up:
         page.goto(up.url)
         expect(page.get_by_test_id("connection").first).to_have_attribute("data-state", "open")
         assert page.get_by_test_id("workcell-card").count() == 0
-        with run_claude(root.directory, tmp_path_factory.mktemp("home"), model, "wc-1", "--issue", "DOCS-1") as run:
+        with start("wc-1", "--issue", "DOCS-1") as run:
             card = page.locator('[data-testid=workcell-card][data-workcell="wc-1"]')
             expect(card).to_have_attribute("data-status", "running")
             expect(card).to_contain_text("DOCS-1")
             card.click()
             expect(page.locator("[data-testid=item][data-kind=prompt]")).to_contain_text("Give me a tour.")
-            expect(page.locator("[data-testid=item][data-kind=started]")).to_contain_text("claude-opus-5-5")
-            assert run.process.poll() is None
+            expect(page.locator("[data-testid=item][data-kind=started]")).to_contain_text(agent.started)
 
-            # The model speaks: its text appears while the agent still waits for the rest of it.
-            model.gate.set()
-            answer = page.locator("[data-testid=item][data-kind=answer]").first
-            expect(answer).to_contain_text("I'll start by looking at")
-            model.gate.clear()
-            assert run.process.poll() is None
+            # The model's first turn: its text, a command and the command's output, while the agent waits for more.
+            model.hold(1)
+            expect(page.locator("[data-testid=item][data-kind=answer]")).to_contain_text("I'll start by looking at")
+            call = page.locator("[data-testid=item][data-kind=call]")
+            for text in agent.calls[0]:
+                expect(call).to_contain_text(text)
+            expect(call).not_to_have_attribute("data-open", "true")
             assert "outcome" not in read(page).kinds()
 
             page.reload()
-            expect(answer).to_contain_text("I'll start by looking at")
+            expect(call).to_contain_text("echo hello")
             before = read(page)
             assert before.lo == 0
 
             # up dies without a word; the agent goes on, and its log with it.
             os.kill(up.pid, signal.SIGKILL)
             expect(page.get_by_test_id("connection").first).not_to_have_attribute("data-state", "open")
-            model.gate.set()
-            assert run.wait(60) == 0
-        lines = events(log)
-        assert lines[-1]["type"] == "completed"
+            model.hold(2)
+            wait_until(lambda: any(event["type"] == "file_write" for event in events(log)))
 
-        port = str(urlsplit(up.url).port)
-        with Up(root.directory, "--port", port):
-            seen = wait_for(page, head=len(lines))  # by itself: nobody touched the page
-
+            # It is started again in mid-run: nobody touches the page.
+            with Up(root.directory, "--port", str(urlsplit(up.url).port)):
+                expect(item.filter(has_text="notes/hello.txt").first).to_be_visible()
+                assert run.process.poll() is None
+                assert "outcome" not in read(page).kinds()
+                model.hold(None)
+                expect(page.locator("[data-testid=item][data-kind=outcome]")).to_be_visible()
+                assert run.wait(60) == 0
+                lines = events(log)
+                seen = wait_for(page, head=len(lines))
     assert (seen.epoch, seen.lo) == (before.epoch, 0)
+    assert [event["type"] for event in (lines[0], lines[-1])] == ["prompt_sent", "completed"]
+    assert_shown_once(seen, lines, agent)
+
+
+def assert_shown_once(seen: Timeline, lines: Sequence[dict[str, Any]], agent: Agent) -> None:
+    """The page shows the whole tour, each thing of it in one place."""
     offsets = [item.offset for item in seen.items]
     assert offsets == sorted(set(offsets))
-    assert [item.text for item in seen.of("prompt")] != []
+    assert len(seen.of("prompt")) == 1
     answers = [event["content"] for event in lines if event["type"] == "response_complete"]
     assert len(seen.of("answer")) == len(answers) == 3
     for item, text in zip(seen.of("answer"), answers, strict=True):
         plain = text.replace("`", "")
         assert item.text.count(plain[:30]) == 1
         assert plain[-20:] in item.text.replace("`", "")  # Markdown is drawn a little later
-    calls = [event for event in lines if event["type"] == "tool_call"]
-    assert len(seen.of("call")) == len(calls) == 3
-    bash, write, missing = seen.of("call")
-    assert "echo hello && ls" in bash.text
-    assert "hello.txt" in write.text
-    assert "does-not-exist.txt" in missing.text
-    assert "failed" in missing.text
-    assert len(seen.of("thinking")) == 2
+    calls = seen.of("call")
+    assert len(calls) == len([event for event in lines if event["type"] == "tool_call"])
+    for item, texts in zip(calls, agent.calls, strict=True):
+        assert [text for text in texts if text not in item.text] == []
+    assert len(seen.of("thinking")) == agent.thoughts
     (outcome,) = seen.of("outcome")
     assert "success" in outcome.text
     assert "exit 0" in outcome.text
 
 
 def test_ctrl_c_ends_the_agent_and_the_page_says_cancelled(
-    page: Page, root: Root, tmp_path_factory: pytest.TempPathFactory, model: ScriptedModel
+    page: Page, root: Root, model: ScriptedModel, start: Callable[..., Program]
 ) -> None:
     model.scenario = "hangtool"
-    model.gate.set()
-    with (
-        Up(root.directory) as up,
-        run_claude(root.directory, tmp_path_factory.mktemp("home"), model, "wc-2") as run,
-    ):
+    model.hold(None)
+    with Up(root.directory) as up, start("wc-2") as run:
         page.goto(f"{up.url}/#/w/wc-2")
         call = page.locator("[data-testid=item][data-kind=call]")
         expect(call).to_have_attribute("data-open", "true")
@@ -121,6 +175,18 @@ def test_ctrl_c_ends_the_agent_and_the_page_says_cancelled(
         assert run.wait(30) == 130
         expect(page.locator("[data-testid=item][data-kind=outcome]")).to_contain_text("cancelled")
         expect(call).not_to_have_attribute("data-open", "true")
-    assert [
-        process for process in psutil.process_iter(["cmdline"]) if process.info["cmdline"] == ["sleep", "600"]
-    ] == []
+    assert working_in(root.directory) == []
+
+
+@pytest.mark.parametrize("agent", ["claude"], indirect=True)  # Codex prints an answer only once it is whole
+def test_an_answer_is_read_while_it_is_being_written(
+    page: Page, root: Root, model: ScriptedModel, start: Callable[..., Program]
+) -> None:
+    model.scenario = "hangtext"
+    model.hold(None)
+    with Up(root.directory) as up, start("wc-3") as run:
+        page.goto(f"{up.url}/#/w/wc-3")
+        expect(page.locator("[data-testid=item][data-kind=answer]")).to_contain_text("talk forever. and on and on")
+        assert "response_complete" not in {event["type"] for event in events(root.log("wc-3"))}
+        run.interrupt()
+        assert run.wait(30) == 130

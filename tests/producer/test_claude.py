@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.recorded import START, claude_events, of
+from support.recorded import START, claude_events, events_from, of
 from workcast.broker.event import (
     BashOutput,
     Completed,
@@ -18,12 +18,13 @@ from workcast.broker.event import (
     ResponseComplete,
     Started,
     Thinking,
+    ToolCall,
     ToolResult,
     Unknown,
     Usage,
     UsageEvent,
 )
-from workcast.producer.adapters.base import MAX_ARGUMENT_BYTES, NO_RESULT, Exit
+from workcast.producer.adapters.base import MAX_ARGUMENT_BYTES, NO_RESULT, Command, Exit
 from workcast.producer.adapters.claude import ClaudeAdapter
 
 
@@ -222,6 +223,37 @@ def test_a_message_that_was_counted_and_never_stopped_tells_its_usage_at_the_end
     assert [event.type for event in events] == ["usage", "completed"]
 
 
+def whole_message(message_id: str, usage: object, parent: str | None = None) -> bytes:
+    blocks = [{"type": "text", "text": "x"}]
+    message = {"id": message_id, "model": "opus", "content": blocks, "usage": usage}
+    return line(type="assistant", parent_tool_use_id=parent, message=message)
+
+
+def test_a_message_that_is_not_streamed_tells_once_what_is_known_of_it() -> None:
+    events = claude_events([whole_message("m", {"input_tokens": 5, "output_tokens": 1}, "agent")] * 2)
+    assert [(e.message_id, e.parent_call_id, e.model, e.partial, e.usage) for e in of(UsageEvent, events)] == [
+        ("m", "agent", "opus", True, Usage(input_tokens=5, output_tokens=1)),
+    ]
+
+
+def test_a_message_that_the_end_cuts_short_tells_what_is_known_of_it_and_an_abandoned_one_nothing() -> None:
+    start = stream(type="message_start", message={"id": "m", "model": "opus", "usage": {"input_tokens": 5}})
+    cut = of(UsageEvent, claude_events([start]))
+    assert [(event.message_id, event.partial, event.usage) for event in cut] == [("m", True, Usage(input_tokens=5))]
+    broken = line(type="stream_event", event={"type": "message_stop"}, abandoned_blocks={"from_block_index": 0})
+    assert of(UsageEvent, claude_events([start, broken])) == []
+
+
+def test_input_that_is_cached_for_an_hour_is_told_apart() -> None:
+    usage = {"cache_creation_input_tokens": 30, "cache_creation": {"ephemeral_1h_input_tokens": 20}}
+    told = of(UsageEvent, claude_events([whole_message("m", usage)]))[0].usage
+    assert told == Usage(input_tokens=30, cache_write_tokens=30, cache_write_1h_tokens=20)
+
+
+def test_a_call_names_the_message_that_made_it() -> None:
+    assert [event.message_id for event in of(ToolCall, claude_events([call("Bash", {"command": "ls"})]))] == ["m"]
+
+
 def test_streams_of_sub_agents_do_not_mix() -> None:
     def started(parent: str | None, message_id: str) -> list[bytes]:
         return [
@@ -301,6 +333,24 @@ def test_an_older_version_tells_what_the_run_took_in_total_only() -> None:
     assert completed.usage == Usage(
         input_tokens=116, output_tokens=8, cache_read_tokens=10, cache_write_tokens=100, reasoning_tokens=3
     )
+
+
+@pytest.mark.parametrize("words", [("--resume", "id"), ("-c",), ("--resume=id",), ("--continue", "--verbose")])
+def test_an_older_version_that_is_resumed_tells_what_the_session_took(words: tuple[str, ...]) -> None:
+    lines = [
+        line(type="system", subtype="init", session_id="s"),
+        result(modelUsage={"a": {"inputTokens": 7}}, total_cost_usd=0.5),
+    ]
+    events = events_from("claude", lines, command=Command(("claude", "-p", *words, "--", "--help")))
+    completed = of(Completed, events)[0]
+    assert of(Started, events)[0].resumed
+    assert (completed.usage, completed.cost_usd, completed.models) == (None, None, None)
+    assert (completed.session_usage, completed.session_cost_usd) == (Usage(input_tokens=7), 0.5)
+
+
+def test_a_prompt_that_looks_like_an_option_resumes_nothing() -> None:
+    started = events_from("claude", [line(type="system", subtype="init")], command=ClaudeAdapter.command("--resume"))
+    assert of(Started, started)[0].resumed is None
 
 
 @pytest.mark.parametrize("prompt", ["Give me a tour.", "-p", "--help", "", "two\nlines"])

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from support.agents import claude_env, install_claude
+from support.processes import working_in
 from support.recorded import of
 from support.scripted_model import ScriptedModel
 from workcast.broker.event import (
@@ -131,8 +131,7 @@ async def test_a_stopped_command_is_gone_with_all_its_processes(claude: Claude) 
     ended = await claude("[[scenario:hangtool]] Wait.", stop_when(claude.sink, "bash_command"))
     assert ended.status == "cancelled"
     assert [result.error is None for result in of(ToolResult, claude.sink.events)] == [False]
-    left = [process for process in psutil.process_iter() if process.is_running() and _works_in(process, claude.cwd)]
-    assert left == []
+    assert working_in(claude.cwd) == []
 
 
 async def test_an_answer_without_end_is_stopped(claude: Claude) -> None:
@@ -149,10 +148,3 @@ async def test_a_test_can_hold_the_model_in_mid_answer(claude: Claude, model: Sc
     model.gate.set()
     assert (await task).status == "success"
     assert len(of(ResponseChunk, claude.sink.events)) > 30
-
-
-def _works_in(process: psutil.Process, folder: Path) -> bool:
-    try:
-        return process.cwd() == str(folder)
-    except psutil.Error:
-        return False

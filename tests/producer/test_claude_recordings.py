@@ -76,7 +76,7 @@ def test_the_chunks_of_a_block_make_up_its_whole_text(scenario: str) -> None:
 
 @scenarios
 def test_the_usage_of_the_messages_adds_up_to_that_of_the_results(scenario: str) -> None:
-    told = sum((event.usage for event in of(UsageEvent, events_of(scenario))), Usage())
+    told = sum((event.usage for event in of(UsageEvent, events_of(scenario)) if not event.partial), Usage())
     said = Usage()
     for result in results_of(scenario):
         usage = result["usage"]
@@ -92,6 +92,40 @@ def test_the_usage_of_the_messages_adds_up_to_that_of_the_results(scenario: str)
         assert told == Usage()
     elif results_of(scenario):
         assert told == said
+
+
+@scenarios
+def test_what_is_known_of_a_message_whose_end_is_not_told_is_its_input(scenario: str) -> None:
+    events = events_of(scenario)
+    told = sum((event.usage for event in of(UsageEvent, events)), Usage())
+    completed = of(Completed, events)[0]
+    match scenario:
+        case "drop":  # the agent's figure counts the two messages that were abandoned
+            assert told == Usage()
+        case "subagent-foreground":  # it prints no line of the sub-agent's last message
+            assert completed.usage is not None
+            assert completed.usage - told == Usage(
+                input_tokens=15_433, output_tokens=32, cache_read_tokens=15_000, cache_write_tokens=420
+            )
+        case "hangtext-sigterm":
+            assert completed.usage is None
+            assert told == Usage(input_tokens=15_012, output_tokens=2, cache_write_tokens=15_000)
+        case _ if completed.usage is not None:
+            assert (completed.usage - told).model_copy(update={"output_tokens": 0}) == Usage()
+            assert completed.usage.output_tokens >= told.output_tokens
+        case _:
+            pass
+
+
+@scenarios
+def test_the_models_of_a_run_add_up_to_it(scenario: str) -> None:
+    completed = of(Completed, events_of(scenario))[0]
+    models = completed.models or []
+    if completed.usage is not None:
+        assert sum((model.usage for model in models), Usage()) == completed.usage
+        assert sum(model.cost_usd or 0 for model in models) == pytest.approx(completed.cost_usd)
+    else:
+        assert models == []
 
 
 @scenarios
@@ -160,4 +194,6 @@ def test_a_subagents_events_hang_under_its_call() -> None:
     events = events_of("subagent")
     agent = next(call for call in of(ToolCall, events) if call.tool == "Agent")
     under = [event for event in events if getattr(event, "parent_call_id", None) == agent.call_id]
-    assert [event.type for event in under] == ["thinking", "tool_call", "tool_result", "response_complete"]
+    assert [event.type for event in under] == [
+        "thinking", "usage", "tool_call", "tool_result", "response_complete", "usage",
+    ]  # fmt: skip

@@ -258,7 +258,7 @@ def test_what_earlier_runs_of_a_thread_took_is_not_counted_again(words: tuple[st
     events = codex_events(*lines, argv=argv)
     assert [event.usage for event in of(UsageEvent, events)] == [Usage(input_tokens=50)]
     completed = of(Completed, events)[0]
-    assert (completed.usage, completed.model_extra) == (None, {"session_usage": Usage(input_tokens=150)})
+    assert (completed.usage, completed.session_usage) == (None, Usage(input_tokens=150))
 
 
 @pytest.mark.parametrize("prompt", ["Give me a tour.", "--help", "resume", "two\nlines"])

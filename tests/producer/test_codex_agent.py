@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from support.agents import codex_env, install_codex
+from support.processes import working_in
 from support.recorded import of
 from support.scripted_model import ScriptedModel
 from workcast.broker.event import (
@@ -110,7 +111,8 @@ async def test_a_resumed_run_does_not_count_what_others_took(codex: Codex) -> No
     first, second = of(Completed, codex.sink.events)
     assert first.usage is not None
     assert second.usage is None
-    total = (second.model_extra or {})["session_usage"]
+    total = second.session_usage
+    assert total is not None
     assert total.input_tokens > 2 * first.usage.input_tokens
     assert [started.session_id for started in of(Started, codex.sink.events)] == [thread, thread]
     ids = [message.message_id for message in of(ResponseComplete, codex.sink.events)]
@@ -124,16 +126,19 @@ async def test_a_refused_key_is_one_error(codex: Codex) -> None:
     assert "401 Unauthorized" in final[0]
 
 
+async def test_a_network_that_is_away_is_no_end(codex: Codex, model: ScriptedModel) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nobody = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    codex_env(nobody, Path(codex.env["HOME"]))
+    ended = await codex("[[scenario:plain]] Hello.", stop=stop_at(codex.sink, "error"))
+    assert ended.status == "cancelled"
+    (error,) = of(ErrorEvent, codex.sink.events)
+    assert error.error.startswith("Reconnecting... waiting for network")
+    assert error.retryable is True
+
+
 async def test_a_stopped_command_is_gone_with_all_its_processes(codex: Codex) -> None:
     ended = await codex("[[scenario:hangtool]] Wait.", stop=stop_at(codex.sink, "bash_command"))
     assert ended.status == "cancelled"
     assert [result.error is None for result in of(ToolResult, codex.sink.events)] == [False]
-    left = [process for process in psutil.process_iter() if process.is_running() and _works_in(process, codex.cwd)]
-    assert left == []
-
-
-def _works_in(process: psutil.Process, folder: Path) -> bool:
-    try:
-        return process.cwd() == str(folder)
-    except psutil.Error:
-        return False
+    assert working_in(codex.cwd) == []

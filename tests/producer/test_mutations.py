@@ -10,13 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.recorded import RECORDED, events_from, of
-from workcast.broker.event import Completed, ToolCall, ToolResult, build, dump
+from workcast.broker.event import (
+    Completed,
+    ResponseChunk,
+    ResponseComplete,
+    ToolCall,
+    ToolResult,
+    Usage,
+    UsageEvent,
+    build,
+    dump,
+)
 from workcast.producer.adapters.base import Command, Exit
 from workcast.producer.adapters.fields import as_list, as_object
 
 LINES = {
     agent: sorted({timed.line.data for r in RECORDED.values() if r.agent == agent for timed in r.lines})
-    for agent in ("claude", "codex")
+    for agent in ("claude", "codex", "gemini", "opencode")
 }
 
 json_values = st.recursive(
@@ -70,6 +80,21 @@ def test_no_line_whatever_it_holds_breaks_an_adapter(agent: str, data: st.DataOb
     assert sorted(map(str, calls)) == sorted(str(result.call_id) for result in of(ToolResult, events))
     for event in events:
         build(json.loads(dump(event)))
+
+
+@pytest.mark.parametrize("agent", ["gemini", "opencode"])
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_pieces_add_up_to_the_whole_whatever_a_line_holds(agent: str, data: st.DataObject) -> None:
+    line = changed_lines(agent) | damaged_lines(agent) | st.sampled_from(LINES[agent])
+    events = events_from(agent, data.draw(st.lists(line, min_size=1, max_size=12)), Exit(0))
+    pieces: dict[str | None, str] = {}
+    for chunk in of(ResponseChunk, events):
+        pieces[chunk.message_id] = pieces.get(chunk.message_id, "") + chunk.content
+    whole = {complete.message_id: complete.content for complete in of(ResponseComplete, events)}
+    assert pieces == {message_id: whole[message_id] for message_id in pieces}
+    total = sum((event.usage for event in of(UsageEvent, events)), Usage())
+    assert total == (of(Completed, events)[0].usage or Usage())
 
 
 @pytest.mark.parametrize("agent", LINES)

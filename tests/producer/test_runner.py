@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 
 from support.recorded import CLAUDE, of, recorded_events
 from workcast.broker.event import BaseEvent, Completed, ErrorEvent, PromptSent, ResponseComplete, Unknown
-from workcast.producer.errors import AgentNotInstalledError, UnknownAgentError
+from workcast.producer.errors import AgentNotInstalledError, EmptyPromptError, UnknownAgentError
 from workcast.producer.lines import MAX_LINE_BYTES
 from workcast.producer.runner import RunResult, run_agent
 
@@ -238,11 +237,8 @@ async def test_a_grandchild_that_holds_the_pipe_does_not_hold_the_run(run: Run, 
 
 async def test_a_grandchild_that_hides_from_us_does_not_hold_the_run_either(run: Run, fake_claude: FakeClaude) -> None:
     env = fake_claude(TOOLS + "say(sleeper(stdout=1, env={'PATH': os.environ['PATH']}))\ndone()")
-    try:
-        assert (await asyncio.wait_for(run(env), 10)).status == "success"
-    finally:
-        for pid in run.pids():
-            os.kill(pid, 9)
+    assert (await asyncio.wait_for(run(env), 10)).status == "success"
+    assert not any(map(lives, run.pids()))
 
 
 async def test_a_line_too_long_to_hold_is_an_unknown_that_says_its_size(run: Run, fake_claude: FakeClaude) -> None:
@@ -264,6 +260,14 @@ async def test_lines_that_are_no_json_and_a_torn_tail_are_kept(run: Run, fake_cl
 async def test_an_agent_that_is_not_installed_leaves_no_trace(run: Run, tmp_path: Path) -> None:
     with pytest.raises(AgentNotInstalledError, match=r"'claude' on PATH.*npm install -g @anthropic-ai/claude-code"):
         await run({"PATH": str(tmp_path)})
+    assert run.sink.events == []
+    assert not run.cell.exists()
+
+
+@pytest.mark.parametrize("prompt", ["", " \n"])
+async def test_an_empty_prompt_is_refused_and_leaves_no_trace(run: Run, fake_claude: FakeClaude, prompt: str) -> None:
+    with pytest.raises(EmptyPromptError, match="expected a prompt for claude, got an empty one"):
+        await run(fake_claude(""), prompt=prompt)
     assert run.sink.events == []
     assert not run.cell.exists()
 

@@ -275,3 +275,42 @@ def test_a_mirror_that_cannot_be_written_is_told_and_costs_no_event(
         writer.error("two")
     assert len(lines_of(tmp_path / "log")) == 2
     assert caplog.text.count("cannot write the mirror") == 1
+
+
+# ── reading what somebody replaces ───────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("how", ["renamed into place", "truncated and written anew"])
+def test_a_log_that_is_replaced_while_it_is_read_is_never_mixed(tmp_path: Path, how: str) -> None:
+    """Each version is read in several pieces; what is read of it is how it began, up to where it was replaced."""
+    path, other, stop = tmp_path / "log", tmp_path / "other", threading.Event()
+    pad = "." * 60
+
+    def write(version: int) -> None:
+        target = other if how == "renamed into place" else path
+        lines = (f'{{"type":"x","version":{version},"number":{n},"pad":"{pad}"}}\n' for n in range(5000 + version % 7))
+        target.write_text("".join(lines))
+        if target is other:
+            other.rename(path)
+
+    def replace() -> None:
+        version = 1
+        while not stop.wait(0.003):  # about as long as a read of it all, so that some are whole and some are not
+            write(version)
+            version += 1
+
+    write(0)
+    replacing = threading.Thread(target=replace)
+    replacing.start()
+    whole, versions = 0, set[int]()
+    try:
+        for _ in range(100_000):
+            events = read_telemetry_events(path)
+            assert [event["number"] for event in events] == list(range(len(events)))
+            assert len({event["version"] for event in events}) <= 1
+            versions.update(event["version"] for event in events[:1])
+            whole += len(events) >= 5000
+            if whole >= 5 and len(versions) >= 20:
+                break
+    finally:
+        stop.set()
+        replacing.join()
+    assert len(versions) >= 20

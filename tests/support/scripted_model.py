@@ -33,6 +33,7 @@ class ScriptedModel:
         delay: seconds before each chunk.
 
     ``gate`` is open at first. While a test has it cleared, no chunk is sent: the agent is held in mid-run.
+    ``hold`` keeps it between two turns.
     """
 
     def __init__(self, scenario: str = "plain", delay: float = 0.0) -> None:
@@ -41,6 +42,8 @@ class ScriptedModel:
         self.gate = threading.Event()
         self.gate.set()
         self.closing = threading.Event()
+        self._turns_held = threading.Condition()
+        self._next_held: int | None = None
         self.requests: list[Any] = []
         """The bodies of the requests for a message, as they came."""
         self.numbers = itertools.count(1)
@@ -62,9 +65,21 @@ class ScriptedModel:
     ) -> None:
         self.closing.set()
         self.gate.set()
+        self.hold(None)
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def hold(self, turn: int | None) -> None:
+        """Answer no request for this turn (0 is the first) or a later one until told otherwise; None: answer all."""
+        with self._turns_held:
+            self._next_held = turn
+            self._turns_held.notify_all()
+
+    def await_turn(self, turn: int) -> None:
+        """Wait while a turn is held."""
+        with self._turns_held:
+            self._turns_held.wait_for(lambda: self._next_held is None or turn < self._next_held)
 
     def pause(self) -> None:
         """Before each chunk: take the time that it takes, and wait at the gate."""
@@ -107,6 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         model = self.server.model
         model.requests.append(request)
         number, steps = _turn(request, model.scenario)
+        model.await_turn(number)
         if steps and isinstance(refusal := steps[0], Refuse):
             error = {"type": refusal.kind, "message": refusal.message}
             self._send_json(refusal.status, {"type": "error", "error": error})

@@ -21,6 +21,10 @@ class WorkcellBusyError(WorkcastError):
     """Another run writes this workcell's log."""
 
 
+class LimitError(WorkcastError, ValueError):
+    """A limit of a run makes no sense, or nobody could tell whether it is kept."""
+
+
 class WorktreeError(WorkcastError):
     """A git worktree cannot be made; the message says why."""
 

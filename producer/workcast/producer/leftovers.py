@@ -1,8 +1,11 @@
 """Ending processes that do not want to be found.
 
-Agents run commands in sessions of their own, and a command's parent may be gone before the command is. So descendants
-are looked for twice: as children of children while the agent lives, and by a mark in their environment, which every
-process inherits, whatever it does about its session and its parent.
+Agents run commands in sessions of their own, and a command's parent may be gone before the command is. Where the keeper
+(:mod:`workcast.producer.keeper`) is the parent of all orphans, descendants are its children and theirs. Where it is
+not, or was killed itself, they are looked for twice: as children of children while the agent lives, and by a mark in
+their environment, which every process inherits, whatever it does about its session and its parent.
+
+Imports nothing of this package: the keeper loads this file alone.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from typing import Final
 import psutil
 
 MARK: Final = "WORKCAST_RUN"
-"""Names the run in the environment of the agent and of all that it starts. Who clears it outlives the agent."""
+"""Names the run in the environment of the agent and of all that it starts."""
 ROUNDS: Final = 5
 """A process can fork while it is being killed; nothing forks for ever."""
 
@@ -53,27 +56,28 @@ def end_all(run: str, known: Iterable[psutil.Process], grace: float) -> None:
         known: descendants found while the agent lived; one whose pid has been reused since is left alone.
         grace: seconds between the two signals.
     """
-    left = {process for process in known if _lives(process)} | marked(run)
-    _signal_all(left, signal.SIGTERM)
+    left = {process for process in known if lives(process)} | marked(run)
+    signal_all(left, signal.SIGTERM)
     _await_gone(left, grace)
     for _ in range(ROUNDS):
-        left = {process for process in left if _lives(process)} | marked(run)
+        left = {process for process in left if lives(process)} | marked(run)
         if not left:
             return
         for process in tuple(left):
             left |= descendants(process.pid)
-        _signal_all(left, signal.SIGKILL)
+        signal_all(left, signal.SIGKILL)
         _await_gone(left, 1.0)
 
 
-def _lives(process: psutil.Process) -> bool:
-    """Not so a zombie: it only waits for a parent to ask, which in a container may be never."""
+def lives(process: psutil.Process) -> bool:
+    """Whether a process runs. Not so a zombie: it only waits for a parent to ask, which in a container may be never."""
     with suppress(psutil.Error):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
 
 
-def _signal_all(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
+def signal_all(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
+    """Send a signal to those that still are who they were, and may be sent one."""
     for process in processes:
         with suppress(psutil.Error):
             process.send_signal(number)
@@ -81,5 +85,5 @@ def _signal_all(processes: Iterable[psutil.Process], number: signal.Signals) -> 
 
 def _await_gone(processes: Iterable[psutil.Process], seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while any(map(_lives, processes)) and time.monotonic() < deadline:
+    while any(map(lives, processes)) and time.monotonic() < deadline:
         time.sleep(POLL_S)

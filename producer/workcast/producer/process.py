@@ -7,16 +7,30 @@ close it and go on working.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
+import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, TypeVar
+
+import psutil
+
+from workcast.producer import keeper
+from workcast.producer.keeper import KILL, STOP, Order, encode
+from workcast.producer.leftovers import descendants, end_all
+
+T = TypeVar("T")
 
 READ_BYTES: Final = 256 * 1024
+PIPE_BYTES: Final = 1 << 20
+"""What a pipe holds, where that can be chosen: as much as Linux gives to everybody. Node writes to pipes without
+waiting, and a program of it that exits (Gemini CLI does) loses what did not fit."""
 
 
 class OutputPipe:
@@ -25,6 +39,7 @@ class OutputPipe:
     def __init__(self) -> None:
         receiving, self.sending = os.pipe()
         """The end for the child: ours is to be closed once the child has it."""
+        _widen(self.sending)
         self._receiving = os.fdopen(receiving, "rb", buffering=0)
         self._reader: asyncio.StreamReader | None = None
         self._transport: asyncio.BaseTransport | None = None
@@ -46,14 +61,27 @@ class OutputPipe:
             self._transport.close()
 
 
+def _widen(pipe: int) -> None:
+    if sys.platform == "linux":
+        with suppress(OSError):  # a user with many pipes may have them no wider than they are
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+
 class ChildProcess:
-    """A process in a session and process group of its own. Made in a running event loop.
+    """A process in a session and process group of its own, and all that it starts. Made in a running event loop.
+
+    A keeper (:mod:`workcast.producer.keeper`) stands between it and us: it ends all of it when it is told to, and when
+    we are killed.
 
     Args:
         stderr: a file; None: a pipe, like stdout.
+        mark: the value of :data:`~workcast.producer.leftovers.MARK` in ``env``.
+        grace: seconds between SIGTERM and SIGKILL for the process itself.
+        leftover_grace: the same for what it leaves behind.
+        held: descriptors, of a lock perhaps, that are to stay open until all of it is gone, even if we are killed.
 
     Raises:
-        OSError: the program cannot be started.
+        OSError: the keeper cannot be started, or the working directory is not there.
         ValueError: an argument holds a NUL.
     """
 
@@ -65,54 +93,109 @@ class ChildProcess:
         env: Mapping[str, str],
         stdin: IO[bytes] | int,
         stderr: IO[bytes] | None,
+        mark: str,
+        grace: float,
+        leftover_grace: float,
+        held: Sequence[int] = (),
     ) -> None:
+        if any("\0" in text for text in (*argv, *env, *env.values())):
+            raise ValueError("expected arguments without a NUL character, got one with it")
+        order = Order(
+            argv=[os.fsencode(word) for word in argv],
+            env={os.fsencode(name): os.fsencode(value) for name, value in env.items()},
+            mark=mark,
+            grace=grace,
+            leftover_grace=leftover_grace,
+            host=os.getpid(),
+            packages=str(Path(psutil.__file__).parents[1]),
+        )
         loop = asyncio.get_running_loop()
+        self.started: asyncio.Future[int] = loop.create_future()
+        """The process id, once it runs; it leads its session and its process group. OSError: it cannot be started."""
+        self.exited: asyncio.Future[int] = loop.create_future()
+        """The exit code as a shell says it: 128 + N for a death by signal N."""
+        self.gone: asyncio.Future[tuple[int, ...]] = loop.create_future()
+        """When all that it started is gone too: the ids of those that could not be ended."""
+        self._loop = loop
+        self._mark = mark
         self.stdout = OutputPipe()
         self.stderr = OutputPipe() if stderr is None else None
         self._pipes = [pipe for pipe in (self.stdout, self.stderr) if pipe is not None]
+        self._control, keepers = socket.socketpair()
         try:
-            self._popen = subprocess.Popen(
-                argv,
+            self._keeper = subprocess.Popen(
+                [sys.executable, "-I", "-S", keeper.__file__, *map(str, (keepers.fileno(), *held))],
                 cwd=cwd,
-                env=env,
                 stdin=stdin,
                 stdout=self.stdout.sending,
                 stderr=stderr if self.stderr is None else self.stderr.sending,
                 start_new_session=True,
+                pass_fds=(keepers.fileno(), *held),
             )
         except BaseException:
             self.close()
+            self._control.close()
             raise
         finally:
+            keepers.close()
             for pipe in self._pipes:
                 os.close(pipe.sending)
-        self.exited: asyncio.Future[int] = loop.create_future()
-        """The exit code as a shell says it: 128 + N for a death by signal N."""
         # A thread of its own: waiters in a shared pool would starve each other, and pidfds are Linux's alone.
-        threading.Thread(target=self._wait, args=(loop,), name=f"wait-{self.pid}", daemon=True).start()
+        thread = threading.Thread(target=self._listen, args=(encode(order),), name="keeper", daemon=True)
+        thread.start()
 
-    @property
-    def pid(self) -> int:
-        """The process, which leads its session and its process group."""
-        return self._popen.pid
+    def stop(self) -> None:
+        """End all of it: SIGTERM to the process's group, the grace, SIGKILL; then the same for what it leaves."""
+        self._tell(STOP)
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process and its group."""
-        # Once it was waited for, the number of its group can belong to others. (macOS refuses a group of zombies.)
-        if self._popen.returncode is None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, number)
+    def kill(self) -> None:
+        """End all of it at once."""
+        self._tell(KILL)
 
     def close(self) -> None:
         """Stop reading."""
         for pipe in self._pipes:
             pipe.close()
 
-    def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
-        code = self._popen.wait()
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(self._set_exited, 128 - code if code < 0 else code)
+    def _tell(self, word: bytes) -> None:
+        with suppress(OSError):  # the keeper is gone, and all with it
+            self._control.sendall(word)
 
-    def _set_exited(self, code: int) -> None:
-        if not self.exited.done():
-            self.exited.set_result(code)
+    # ── the keeper's words, in a thread ──────────────────────────────────────────────────────────────────────────────
+    def _listen(self, order: bytes) -> None:
+        pid: int | None = None
+        left: tuple[int, ...] | None = None
+        with suppress(OSError):
+            self._control.sendall(order)
+            with self._control.makefile("rb") as said:
+                for line in said:
+                    word, *numbers = line.split()
+                    told = tuple(map(int, numbers))
+                    if word == b"started":
+                        pid = told[0]
+                        self._set(self.started, pid)
+                    elif word == b"failed":
+                        self._set(self.started, OSError(told[0], os.strerror(told[0])))
+                    elif word == b"exited":
+                        self._set(self.exited, told[0])
+                    else:
+                        left = told
+        self._keeper.wait()
+        if left is None and pid is not None:  # somebody has killed the keeper
+            end_all(self._mark, {psutil.Process(pid), *descendants(pid)} if psutil.pid_exists(pid) else (), 0.0)
+        self._set(self.started, OSError("its keeper has ended"))
+        self._set(self.exited, 128 + signal.SIGKILL)
+        self._set(self.gone, left or ())
+        self._control.close()
+
+    def _set(self, future: asyncio.Future[T], outcome: T | OSError) -> None:
+        def set_once() -> None:
+            if future.done():
+                return
+            if isinstance(outcome, OSError):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(set_once)

@@ -24,6 +24,8 @@ class Proof(Frozen):
     prompt_sha256: str | None
     """Of the bytes of ``prompt.md``."""
     status: Status
+    reason: str | None
+    """Which limit the run has passed, and by how much."""
     exit_code: int | None
     duration_ms: int | None
     usage: Usage | None
@@ -76,6 +78,7 @@ class ProofKeeper:
             session_id=self._session_id,
             prompt_sha256=self._prompt_sha256,
             status=completed.status,
+            reason=completed.reason,
             exit_code=completed.exit_code,
             duration_ms=completed.duration_ms,
             usage=completed.usage,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import accumulate
+from itertools import accumulate, count
 from pathlib import Path
 from typing import Final
 
 from workcast.broker.event import BaseEvent, Completed, now
 from workcast.producer.adapters import adapter_for
-from workcast.producer.adapters.base import Adapter, Command, Exit, read_line
+from workcast.producer.adapters.base import Command, Exit, milliseconds_between, read_line
 from workcast.producer.adapters.fields import as_list, as_object, get_list, get_number, get_text
 from workcast.producer.errors import RecordingError
 from workcast.producer.lines import Line, LineSplitter
@@ -22,6 +24,11 @@ from workcast.producer.runner import EventSink, RunResult
 
 RECORDINGS: Final = Path(__file__).parent / "recordings"
 """The recordings that come with workcast."""
+CANCELLED: Final = 128 + 15
+"""The exit code of a replay that is cancelled: that of an agent that was sent SIGTERM."""
+
+_IDS: Final = re.compile(rb'"((?:toolu|msg)_[A-Za-z0-9]+)"')
+"""The ids of Claude Code that name a call or a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,8 @@ async def replay(
 ) -> RunResult:
     """Write the recorded run as if it happened now: ``prompt_sent`` first, ``completed`` last.
 
+    A replay that is cancelled completes too, as ``cancelled``.
+
     Args:
         recording: what to play.
         writer: gets the events.
@@ -88,21 +97,108 @@ async def replay(
         sleep: waits for so many seconds.
         clock: what time it is.
     """
-    adapter = adapter_for(recording.agent)(recording.command)
-    _write_all(writer, adapter.begin(prompt, clock()))
-    played = 0.0
-    for timed in recording.lines:
-        await sleep((timed.due - played) / speed)
-        played = timed.due
-        _write_all(writer, read_line(adapter, timed.line, clock()))
-    return _finish(adapter, writer, recording.exit, clock())
+    stage = _Stage(recording, writer, speed, sleep, clock)
+    with stage.run(prompt):
+        await stage.play(recording.lines)
+    return stage.finish(recording.exit)
 
 
-def _finish(adapter: Adapter, writer: EventSink, exit_: Exit, at: datetime) -> RunResult:
-    ending = adapter.end(exit_, at)
-    _write_all(writer, ending)
-    completed = next(event for event in ending if isinstance(event, Completed))
-    return RunResult(completed.status, exit_.exit_code, exit_.duration_ms or 0)
+async def converse(
+    recording: Recording,
+    writer: EventSink,
+    *,
+    prompt: str,
+    go_on: Callable[[], bool],
+    pause: float,
+    speed: float = 1.0,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    clock: Callable[[], datetime] = now,
+) -> RunResult:
+    """Play the recording round after round as the turns of one run, which completes only once ``go_on`` says no.
+
+    A Claude Code that is kept open prints the lines of each turn just so, ``init`` and ``result`` included, but with
+    new ids: see :func:`relabel`. It is cancelled like :func:`replay`.
+
+    Args:
+        recording: the turn to play; of Claude Code, because the others end with their first turn.
+        writer: gets the events.
+        prompt: what ``prompt_sent`` is to say; it is sent once.
+        go_on: asked after each round whether there is to be another.
+        pause: seconds between two rounds, at speed 1.
+        speed: 2.0 plays in half the time.
+        sleep: waits for so many seconds.
+        clock: what time it is.
+
+    Raises:
+        RecordingError: the recording is of another agent.
+    """
+    if recording.agent != "claude":
+        raise RecordingError(f"expected a recording of claude to play as a conversation, got one of {recording.agent}")
+    stage = _Stage(recording, writer, speed, sleep, clock)
+    with stage.run(prompt):
+        for number in count(1):
+            await stage.play([TimedLine(timed.due, relabel(timed.line, number)) for timed in recording.lines])
+            if not go_on():
+                break
+            await stage.wait(pause)
+    return stage.finish(recording.exit)
+
+
+def relabel(line: Line, number: int) -> Line:
+    """A line of Claude Code as it would stand in the turn ``number`` of a conversation; in the first, as it is.
+
+    Calls and messages have other ids in each turn: ``"toolu_1"`` becomes ``"toolu_1.2"`` in the second one, wherever
+    it stands, so that calls, results and sub-agents still find each other. Nothing else of the line is touched.
+    """
+    if number == 1:
+        return line
+    data = _IDS.sub(rb'"\1.%d"' % number, line.data)
+    return Line(data, line.size + len(data) - len(line.data))
+
+
+class _Stage:
+    """Where one run is played: its adapter, its writer and its time."""
+
+    def __init__(
+        self,
+        recording: Recording,
+        writer: EventSink,
+        speed: float,
+        sleep: Callable[[float], Awaitable[object]],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._adapter = adapter_for(recording.agent)(recording.command)
+        self._writer, self._speed, self._sleep, self._clock = writer, speed, sleep, clock
+
+    @contextmanager
+    def run(self, prompt: str) -> Generator[None]:
+        """From the prompt on; who is cancelled inside has the run completed as such."""
+        began = self._clock()
+        _write_all(self._writer, self._adapter.begin(prompt, began))
+        try:
+            yield
+        except asyncio.CancelledError:
+            self.finish(Exit(CANCELLED, "cancelled", milliseconds_between(began, self._clock())))
+            raise
+
+    async def play(self, lines: Sequence[TimedLine]) -> None:
+        """One turn."""
+        played = 0.0
+        for timed in lines:
+            await self.wait(timed.due - played)
+            played = timed.due
+            _write_all(self._writer, read_line(self._adapter, timed.line, self._clock()))
+
+    async def wait(self, seconds: float) -> None:
+        """Let so much recorded time pass."""
+        await self._sleep(seconds / self._speed)
+
+    def finish(self, exit_: Exit) -> RunResult:
+        """Complete the run."""
+        ending = self._adapter.end(exit_, self._clock())
+        _write_all(self._writer, ending)
+        completed = next(event for event in ending if isinstance(event, Completed))
+        return RunResult(completed.status, exit_.exit_code, exit_.duration_ms or 0)
 
 
 def _write_all(writer: EventSink, events: Sequence[BaseEvent]) -> None:

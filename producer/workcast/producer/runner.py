@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import signal
-import subprocess
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,22 +15,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
-import psutil
-
 from workcast.broker.event import BaseEvent, Completed, ErrorEvent, Status, now
 from workcast.producer.adapters import adapter_for
-from workcast.producer.adapters.base import Adapter, Command, Exit, HowEnded
+from workcast.producer.adapters.base import Adapter, Exit, HowEnded
 from workcast.producer.adapters.output import STREAMS, OutputReader, Stream, reader_of
-from workcast.producer.errors import AgentNotInstalledError, EmptyPromptError
-from workcast.producer.leftovers import MARK, descendants, end_all
+from workcast.producer.errors import EmptyPromptError
+from workcast.producer.leftovers import MARK
+from workcast.producer.limits import UNLIMITED, Limits, Meter
+from workcast.producer.plan import Plan, find_program
 from workcast.producer.process import ChildProcess, OutputPipe
 from workcast.producer.proof import ProofKeeper
 from workcast.producer.workcell import add_worktree, hide_our_files, hold_workcell
 
 GRACE_S: Final = 5.0
 """Between asking an agent to end and killing it. Claude Code has taken 1.6 s."""
-LEFTOVER_GRACE_S: Final = 2.0
-"""The same for what an agent has left running."""
 DRAIN_S: Final = 0.5
 """How long output is awaited after the exit while somebody else still holds the pipe."""
 LAST_DRAIN_S: Final = 2.0
@@ -73,7 +68,9 @@ async def run_agent(
     options: Sequence[str] = (),
     timeout: float | None = None,  # noqa: ASYNC109 - the run goes on after it, to end the agent and tell so
     env: Mapping[str, str] | None = None,
+    limits: Limits = UNLIMITED,
     stop: asyncio.Event | None = None,
+    kill: asyncio.Event | None = None,
     grace: float = GRACE_S,
     clock: Callable[[], datetime] = now,
 ) -> RunResult:
@@ -86,8 +83,9 @@ async def run_agent(
             result = await run_agent("codex", "Fix issue 17.", workcell_dir=cell, cwd=Path(), writer=writer)
         print(result.status)
 
-    Everything that the agent started ends with it, in whatever session it hides, unless it clears the environment
-    variable ``WORKCAST_RUN``. Cancelling this coroutine ends the agent too, and tells so, before it is cancelled.
+    Everything that the agent started ends with it, in whatever session it hides, also when this process is killed.
+    (Elsewhere than on Linux, what has lost its parent is known by the environment variable ``WORKCAST_RUN`` alone, and
+    lives on if it clears that.) Cancelling this coroutine ends the agent too, and tells so, before it is cancelled.
 
     Args:
         agent: the adapter's name.
@@ -100,7 +98,9 @@ async def run_agent(
         options: handed on to the agent.
         timeout: seconds; then the agent is ended.
         env: the agent's environment; None: ours.
+        limits: what the run may take; one that takes more is ended, and is ``failed``.
         stop: ends the agent when it is set; the run is ``cancelled``.
+        kill: the same at once, without any grace, for an agent that is being ended already too.
         grace: seconds between SIGTERM and SIGKILL.
         clock: what time it is.
 
@@ -108,6 +108,7 @@ async def run_agent(
         UnknownAgentError: no adapter has this name. Nothing was written.
         AgentNotInstalledError: its program is not on PATH. Nothing was written.
         EmptyPromptError: the prompt is empty. Nothing was written.
+        LimitError: nobody can tell whether this agent keeps its limits. Nothing was written.
         WorktreeError: the worktree cannot be made. Nothing was written.
         WorkcellBusyError: another run is going on in this workcell. Nothing was written.
         OSError: the log or the workcell cannot be written; the agent was ended.
@@ -115,17 +116,21 @@ async def run_agent(
     kind = adapter_for(agent)
     if kind.takes_prompt and not prompt.strip():
         raise EmptyPromptError(f"expected a prompt for {agent}, got an empty one; say what it is to do")
+    limits.check(kind)
     command = kind.command(prompt, options, model)
     run = uuid.uuid4().hex
     environment = {**(os.environ if env is None else env), **command.env, MARK: run}
-    program = _find_program(kind, command, cwd if repository is None else repository, environment)
+    program = find_program(kind, command, cwd if repository is None else repository, environment)
     if repository is not None:
         await asyncio.to_thread(add_worktree, repository, workcell_dir)
     stopping = asyncio.Event() if stop is None else stop
-    with hold_workcell(workcell_dir):
+    killing = asyncio.Event() if kill is None else kill
+    with hold_workcell(workcell_dir) as lock:
         environment |= await asyncio.to_thread(hide_our_files, workcell_dir, cwd, environment)
-        plan = _Plan(run, cwd / program, command, cwd, environment, workcell_dir, stopping, timeout, grace, clock)
-        going = asyncio.ensure_future(_Run(kind(command), writer, plan, model).go(prompt))
+        plan = Plan(
+            run, cwd / program, command, cwd, environment, workcell_dir, lock, stopping, killing, timeout, grace, clock
+        )
+        going = asyncio.ensure_future(_Run(kind(command), writer, plan, Meter(limits, model), model).go(prompt))
         try:
             return await asyncio.shield(going)
         except asyncio.CancelledError:
@@ -136,51 +141,14 @@ async def run_agent(
             raise
 
 
-def _find_program(kind: type[Adapter], command: Command, cwd: Path, env: Mapping[str, str]) -> Path:
-    """The program; relative to where it will run if that is how it was named."""
-    name = command.argv[0]
-    if os.sep in name:
-        found, where = Path(name) if shutil.which(cwd.absolute() / name) else None, f"in {cwd}"
-    else:
-        where = "on PATH"
-        on_path = shutil.which(name, path=env.get("PATH", os.defpath))
-        found = Path(on_path).absolute() if on_path else None
-    if found is None:
-        install = f"; install it with: {kind.install_hint}" if kind.install_hint else ""
-        raise AgentNotInstalledError(f"expected the program {name!r} {where} to run {kind.name}, found none{install}")
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What :func:`run_agent` was told."""
-
-    run: str
-    program: Path
-    command: Command
-    cwd: Path
-    env: Mapping[str, str]
-    workcell_dir: Path
-    stop: asyncio.Event
-    timeout: float | None
-    grace: float
-    clock: Callable[[], datetime]
-
-    def spawn(self, prompt_file: Path, stderr: IO[bytes] | None) -> ChildProcess:
-        argv = (str(self.program.absolute()), *self.command.argv[1:])
-        if not self.command.prompt_on_stdin:
-            return ChildProcess(argv, cwd=self.cwd, env=self.env, stdin=subprocess.DEVNULL, stderr=stderr)
-        with prompt_file.open("rb") as stdin:
-            return ChildProcess(argv, cwd=self.cwd, env=self.env, stdin=stdin, stderr=stderr)
-
-
 class _Run:
-    def __init__(self, adapter: Adapter, writer: EventSink, plan: _Plan, model: str | None) -> None:
+    def __init__(self, adapter: Adapter, writer: EventSink, plan: Plan, meter: Meter, model: str | None) -> None:
         self._adapter = adapter
         self._reader = reader_of(adapter)
         self._reads_stderr = isinstance(adapter, OutputReader)
         self._writer = writer
         self._plan = plan
+        self._meter = meter
         self._proof = ProofKeeper(plan.workcell_dir, adapter.name, model, plan.clock())
         self._error_told = False
         self._began = asyncio.get_running_loop().time()
@@ -198,7 +166,7 @@ class _Run:
         self._write_all(self._adapter.begin(text.decode(), self._plan.clock()))
         with (logs / f"{name}.stdout").open("ab") as stdout, (logs / f"{name}.stderr").open("a+b") as stderr:
             try:
-                child = self._plan.spawn(prompt_file, None if self._reads_stderr else stderr)
+                child = await self._plan.spawn(prompt_file, None if self._reads_stderr else stderr)
             except (OSError, ValueError) as error:
                 why = f"{self._plan.program} cannot be started: {error}"
                 self._write(ErrorEvent(timestamp=self._plan.clock(), error=why, retryable=False))
@@ -209,17 +177,12 @@ class _Run:
     async def _watch(self, child: ChildProcess, copies: Mapping[Stream, IO[bytes]]) -> tuple[int, HowEnded]:
         """Read until the process is over, end it if it must, and sweep up. The exit code, and how it came to it."""
         pump = asyncio.ensure_future(self._pump_all(child, copies))
-        known: set[psutil.Process] = set()
         try:
             how = await self._until_over(child, pump)
-        except BaseException:
-            await self._end(child, known)
-            raise
-        else:
-            code = await self._end(child, known)
-            await asyncio.wait({pump}, timeout=DRAIN_S)
+            if how == "exited":  # what it leaves behind may have something to say still
+                await self._until_any(pump, child.gone, timeout=DRAIN_S)
         finally:
-            await asyncio.to_thread(end_all, self._plan.run, known, LEFTOVER_GRACE_S)
+            left = await self._end(child)
             await asyncio.wait({pump}, timeout=LAST_DRAIN_S)
             pump.cancel()
             child.close()
@@ -228,7 +191,10 @@ class _Run:
             raise failed
         for stream in STREAMS:
             self._write_all(self._reader.end_output(stream, self._plan.clock()))
-        return code, how
+        if left:
+            text = f"these processes of the agent could not be ended: {', '.join(map(str, left))}"
+            self._write(ErrorEvent(timestamp=self._plan.clock(), error=text, kind="leftover"))
+        return child.exited.result(), how
 
     async def _pump_all(self, child: ChildProcess, copies: Mapping[Stream, IO[bytes]]) -> None:
         pumps = [asyncio.ensure_future(self._pump(child.stdout, "stdout", copies["stdout"]))]
@@ -266,34 +232,40 @@ class _Run:
         return None if due is None else max(0.0, (due - self._plan.clock()).total_seconds())
 
     async def _until_over(self, child: ChildProcess, pump: asyncio.Future[None]) -> HowEnded:
-        """Wait for the exit, the order to stop, or the time limit: whichever comes first."""
+        """Wait for the exit, the order to stop, or a limit: whichever comes first."""
         loop = asyncio.get_running_loop()
-        stopped = asyncio.ensure_future(self._plan.stop.wait())
-        awaited: set[asyncio.Future[Any]] = {child.exited, stopped, pump}
+        orders = [event.wait() for event in (self._plan.stop, self._plan.kill, self._meter.passed)]
+        stopped = [asyncio.ensure_future(order) for order in orders]
+        awaited: set[asyncio.Future[Any]] = {child.exited, pump, *stopped}
         try:
             while True:
                 left = None if self._plan.timeout is None else max(0.0, self._began + self._plan.timeout - loop.time())
                 done, _ = await asyncio.wait(awaited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 if child.exited in done:
                     return "exited"
-                if stopped in done:
+                if not done.isdisjoint(stopped):
                     return "cancelled"
                 if not done:
                     return "timeout"
                 pump.result()  # raises if the log cannot be written
                 awaited.discard(pump)  # it closed its stdout, and works on
         finally:
-            stopped.cancel()
+            for order in stopped:
+                order.cancel()
 
-    async def _end(self, child: ChildProcess, known: set[psutil.Process]) -> int:
-        """SIGTERM, the grace, SIGKILL; adds to ``known`` who must go as well: orphans cannot be traced afterwards."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            if child.exited.done():
-                break
-            known |= descendants(child.pid)
-            child.signal(number)
-            await asyncio.wait({child.exited}, timeout=self._plan.grace)
-        return await child.exited
+    async def _end(self, child: ChildProcess) -> tuple[int, ...]:
+        """End all that is left of it, with its graces, or at once if somebody is impatient. Who could not be ended."""
+        child.stop()
+        await self._until_any(child.gone)
+        if not child.gone.done():
+            child.kill()
+        return await child.gone
+
+    async def _until_any(self, *futures: asyncio.Future[Any], timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Wait for one of these, or an order to kill."""
+        killed = asyncio.ensure_future(self._plan.kill.wait())
+        await asyncio.wait({killed, *futures}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        killed.cancel()
 
     def _write_all(self, events: Sequence[BaseEvent]) -> None:
         for event in events:
@@ -304,21 +276,43 @@ class _Run:
             self._error_told = True
         self._proof.add(event)
         self._writer.write(event)
+        self._measure(event)
+
+    def _measure(self, event: BaseEvent) -> None:
+        if self._meter.passed.is_set():
+            return
+        self._meter.add(event)
+        if self._meter.reason:
+            text = f"the run is ended, because it has passed its limit: {self._meter.reason}"
+            self._write(ErrorEvent(timestamp=event.timestamp, error=text, kind=self._meter.kind, retryable=False))
 
     def _complete(self, exit_code: int, how: HowEnded, stderr: IO[bytes]) -> RunResult:
         duration_ms = round((asyncio.get_running_loop().time() - self._began) * 1000)
-        ending = self._adapter.end(Exit(exit_code, how, duration_ms), self._plan.clock())
+        at = self._plan.clock()
+        ending = self._adapter.end(Exit(exit_code, how, duration_ms), at)
         completed = next(event for event in ending if isinstance(event, Completed))
         self._write_all([event for event in ending if event is not completed])
+        completed = self._judge(completed, how)
         silent = not self._error_told and not self._reads_stderr
         if completed.status == "failed" and silent:
             text = self._last_words(exit_code, stderr)
-            self._write(ErrorEvent(timestamp=self._plan.clock(), error=text, retryable=False))
+            self._write(ErrorEvent(timestamp=at, error=text, retryable=False))
         try:
             self._proof.write(completed)  # first: who sees the end finds the proof
         finally:
             self._write(completed)
         return RunResult(completed.status, completed.exit_code, duration_ms)
+
+    def _judge(self, completed: Completed, how: HowEnded) -> Completed:
+        """What it comes to with its limits: one that has passed them has failed, whenever that was noticed."""
+        self._measure(completed)
+        by_us = how == "timeout" or self._plan.stop.is_set() or self._plan.kill.is_set()
+        if self._meter.reason and not by_us:
+            return completed.model_copy(update={"status": "failed", "reason": self._meter.reason})
+        if self._meter.is_blind and completed.status == "success":
+            text = f"{self._adapter.name} has told neither tokens nor costs: nobody knows whether its limits were kept"
+            self._write(ErrorEvent(timestamp=completed.timestamp, error=text, kind=self._meter.kind))
+        return completed
 
     def _last_words(self, exit_code: int, stderr: IO[bytes]) -> str:
         """Why a run failed that told no error: the end of its stderr, if there is any."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
+from workcast.broker.run_lock import LOCK_NAME, LockHeldError, hold_lock
 from workcast.producer.errors import WorkcellBusyError, WorktreeError
 
-LOCK_NAME: Final = "run.lock"
 BRANCH_PREFIX: Final = "workcast/"
 OUR_FILES: Final = ("telemetry.jsonl", "prompt.md", "proof.json", LOCK_NAME, "logs/")
 """What workcast writes into a workcell, which an agent's ``git add --all`` is not to commit."""
@@ -22,32 +21,26 @@ WORKCELLS: Final = ".workcells/"
 
 
 @contextmanager
-def hold_workcell(directory: Path) -> Generator[None, None, None]:
-    """Keep other runs out of a workcell, which is made if need be.
+def hold_workcell(directory: Path) -> Generator[int, None, None]:
+    """Keep other runs out of a workcell, which is made if need be, and tell all who look that this one lives.
 
-    The kernel lets go of the lock when this process ends, however it does; the file stays, as one that is unlinked
-    could be locked twice.
+    Yields the lock's descriptor: the lock is held until the last process that has it ends.
 
     Raises:
         WorkcellBusyError: another run holds it. Nothing was written.
         OSError: it cannot be made or written.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            who = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+            descriptor = stack.enter_context(hold_lock(directory))
+        except LockHeldError as held:
+            who = f" (process {held})" if str(held) else ""
             raise WorkcellBusyError(
-                f"expected the workcell {directory.name} to be free, but another run{who and f' (process {who})'} is "
+                f"expected the workcell {directory.name} to be free, but another run{who} is "
                 f"writing its log; wait until that has ended, or name another workcell"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-        yield
-    finally:
-        os.close(descriptor)
+        yield descriptor
 
 
 def add_worktree(repository: Path, directory: Path) -> None:

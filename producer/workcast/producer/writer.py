@@ -15,8 +15,8 @@ from workcast.broker.errors import BrokerError, WorkcastError
 from workcast.broker.event import MODELS, BaseEvent, Status, build, dump
 from workcast.broker.log import Appender, LogReader
 from workcast.broker.relay import Relay
-from workcast.broker.root import LoneLog, Root, check_workcell_id, root_of
-from workcast.broker.running import find_up
+from workcast.broker.root import LoneLog, Root, root_of
+from workcast.broker.running import find_up, served
 from workcast.broker.standby import Standby
 from workcast.broker.wire import inspect
 from workcast.producer.mirror import Mirror
@@ -64,6 +64,8 @@ class TelemetryWriter:
     ) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        if (root := root_of(self.path)) is not None:
+            root.hide_from_git()
         self._appender = Appender(self.path)
         self._context = {key: value for key, value in (context or {}).items() if value is not None}
         self._redis_url = redis_url or os.environ.get("WORKCAST_REDIS_URL")
@@ -140,17 +142,21 @@ class TelemetryWriter:
         running = find_up(found) if found else None
         if found is None or running is None or running.pid == os.getpid():
             return None
-        return Standby(found, self.path.absolute().parent.name)
+        root = Root(found.directory, running.name)
+        return Standby(root, root.id_of(self.path.absolute().parent.name))
 
     def _place(self) -> tuple[Root, str]:
         """The root that the log lies in and its workcell id; a log that lies elsewhere goes by its context's id."""
-        root = root_of(self.path)
-        if root is not None:
-            return root, self.path.absolute().parent.name
+        found = root_of(self.path)
+        if found is not None:
+            root = served(found)
+            return root, root.id_of(self.path.absolute().parent.name)
         workcell = self._context.get("workcell_id")
         if workcell is None:
             raise BrokerError("expected a workcell_id in the context, or a log in ROOT/.workcells/<id>/, got neither")
-        return LoneLog(self.path), check_workcell_id(workcell)
+        root = LoneLog(self.path)
+        root.local(workcell)  # raises if it is none
+        return root, workcell
 
     # ── one method an event type, with the parameters of the system that came before ────────────────────────────────
     def started(self, toolchain: str, model: str | None = None, issue_id: str | None = None, **extra: Any) -> None:

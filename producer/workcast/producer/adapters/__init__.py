@@ -10,12 +10,16 @@ from workcast.producer.adapters.base import Adapter
 from workcast.producer.adapters.claude import ClaudeAdapter
 from workcast.producer.adapters.codex import CodexAdapter
 from workcast.producer.adapters.exec import ExecAdapter
+from workcast.producer.adapters.gemini import GeminiAdapter
+from workcast.producer.adapters.opencode import OpencodeAdapter
 from workcast.producer.errors import UnknownAgentError
 
 ADAPTERS: Final[Mapping[str, type[Adapter]]] = MappingProxyType(
     {
         "claude": ClaudeAdapter,
         "codex": CodexAdapter,
+        "gemini": GeminiAdapter,
+        "opencode": OpencodeAdapter,
         "exec": ExecAdapter,
     }
 )

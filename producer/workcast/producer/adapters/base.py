@@ -107,7 +107,9 @@ def run_key(at: datetime) -> str:
 
 def optional(**fields: object) -> dict[str, Any]:
     """The fields that are known: an event says nothing about what nobody knows."""
-    return {name: value for name, value in fields.items() if value is not None}
+    if None in fields.values():
+        return {name: value for name, value in fields.items() if value is not None}
+    return fields
 
 
 def milliseconds_between(start: datetime, end: datetime) -> int:

@@ -6,9 +6,8 @@ Every field is optional and every line kind may be new: what no rule knows becom
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 
 from workcast.broker.event import (
     BaseEvent,
@@ -18,10 +17,10 @@ from workcast.broker.event import (
     ResponseComplete,
     Started,
     Thinking,
-    UsageEvent,
 )
 from workcast.producer.adapters.base import Command, Exit, OpenCall, close_calls, fits_argument, optional, unknown_line
-from workcast.producer.adapters.claude_outcome import Outcome, message_usage
+from workcast.producer.adapters.claude_message import Message
+from workcast.producer.adapters.claude_outcome import Outcome
 from workcast.producer.adapters.claude_tools import call_events, path_of, result_events
 from workcast.producer.adapters.fields import (
     EMPTY,
@@ -43,35 +42,11 @@ STATE_PREFIXES: Final = ("task_", "hook_")
 QUIET_STREAM_EVENTS: Final = frozenset({"content_block_start", "content_block_stop", "message_stop", "ping"})
 BLOCKS: Final = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
 QUIET_DELTAS: Final = frozenset({"input_json_delta", "signature_delta"})
+RESUMING: Final = frozenset({"-c", "--continue", "-r", "--resume", "--from-pr"})
+"""The options that go on with a session."""
 
 
-@dataclass(slots=True)
-class _Message:
-    """A message that is on its way."""
-
-    id: str | None = None
-    open: dict[int, str] = field(default_factory=dict[int, str])
-    """Index and type of the blocks that are being streamed and have not been told whole."""
-    told: int = 0
-    start_usage: JsonObject = field(default_factory=dict[str, object])
-    usage: JsonObject | None = None
-
-    def claim(self, kind: str) -> int:
-        """The index of the block that an ``assistant`` line tells whole: the line itself does not say.
-
-        The line comes just before its block is closed, so it is the open one of that type. A message that is not
-        streamed is told block by block in order.
-        """
-        self.told += 1
-        for index, open_kind in self.open.items():
-            if open_kind == kind:
-                del self.open[index]
-                return index
-        return self.told - 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(NamedTuple):
     """A line that was parsed, and what is said on every one."""
 
     raw: bytes
@@ -87,14 +62,15 @@ class ClaudeAdapter:
     install_hint: ClassVar[str] = "npm install -g @anthropic-ai/claude-code"
     takes_prompt: ClassVar[bool] = True
 
-    def __init__(self, _: Command | None = None, /) -> None:
+    def __init__(self, command: Command | None = None, /) -> None:
+        self._resumed = _is_resumed(command)
         self._started = False
         self._ended = False
         self._calls: dict[str, OpenCall] = {}
         self._called: set[str] = set()
-        self._streamed: dict[str | None, _Message] = {}
-        self._plain: dict[str | None, _Message] = {}
-        self._outcome = Outcome()
+        self._streamed: dict[str | None, Message] = {}
+        self._plain: dict[str | None, Message] = {}
+        self._outcome = Outcome(resumed=self._resumed)
         self._readers: Mapping[str, Callable[[_Line], list[BaseEvent] | None]] = {
             "system": self._system,
             "stream_event": self._stream_event,
@@ -117,7 +93,7 @@ class ClaudeAdapter:
 
     def feed(self, line: bytes, at: datetime) -> list[BaseEvent]:
         """Read one line."""
-        if not line.strip():
+        if not line or line.isspace():
             return []
         parsed = parse_object(line)
         read = None if parsed is None else self._readers.get(get_text(parsed, "type") or "")
@@ -131,7 +107,7 @@ class ClaudeAdapter:
         if self._ended:
             return []
         self._ended = True
-        usage = [event for parent in self._streamed for event in self._take_usage(parent, at)]
+        usage = [event for parent in self._streamed for event in self._last_usage(parent, at)]
         closed = close_calls(self._calls.values(), at)
         self._calls.clear()
         return [*usage, *closed, self._outcome.completed(exit, at)]
@@ -150,40 +126,44 @@ class ClaudeAdapter:
         self._started = True
         said = {key: get_text(line.json, key) for key in ("cwd", "session_id", "model")}
         version = get_text(line.json, "claude_code_version")
-        return [Started(timestamp=line.at, toolchain=self.name, **optional(**said, agent_version=version))]
+        return [
+            Started(
+                timestamp=line.at,
+                toolchain=self.name,
+                **optional(**said, agent_version=version, resumed=self._resumed or None),
+            )
+        ]
 
     def _stream_event(self, line: _Line) -> list[BaseEvent] | None:
         event = get_object(line.json, "event")
-        message = self._streamed.setdefault(line.parent, _Message())
-        index = get_count(event, "index")
         kind = get_text(event, "type")
-        events: list[BaseEvent] = []
+        message = self._streamed.get(line.parent)
+        if message is None:
+            message = self._streamed[line.parent] = Message()
         if kind == "content_block_delta":
-            return _delta(line, get_object(event, "delta"), _message_id(line, message), index)
+            return _delta(line, event, message)
+        index = get_count(event, "index")
+        events: list[BaseEvent] = []
         if kind == "message_start":
-            events += self._take_usage(line.parent, line.at)
-            started = get_object(event, "message")
-            self._streamed[line.parent] = _Message(get_text(started, "id"), start_usage=get_object(started, "usage"))
+            events += message.take_usage(line.parent, line.at)
+            self._streamed[line.parent] = Message.begun(get_object(event, "message"))
         elif kind == "message_delta":
-            final = {key: value for key, value in get_object(event, "usage").items() if value is not None}
-            message.usage = {**message.start_usage, **final} if final else message.usage
+            message.count(event)
         elif kind not in QUIET_STREAM_EVENTS:
             return None
         elif kind == "message_stop":
-            events += [*self._take_usage(line.parent, line.at), *_abandoned(line, message)]
+            events += [*message.take_usage(line.parent, line.at), *_abandoned(line, message)]
+            message.counted = True  # also one that was abandoned: its count is in no final figure that can be relied on
         elif kind == "content_block_start" and index is not None:
             message.open[index] = get_text(get_object(event, "content_block"), "type") or ""
         elif kind == "content_block_stop" and index is not None:
             message.open.pop(index, None)
         return events
 
-    def _take_usage(self, parent: str | None, at: datetime) -> list[BaseEvent]:
-        """The usage of the message that ends: its last count, once."""
+    def _last_usage(self, parent: str | None, at: datetime) -> list[BaseEvent]:
+        """What the message took that the end of the agent cut short."""
         message = self._streamed[parent]
-        if message.usage is None:
-            return []
-        usage, message.usage = message_usage(message.usage), None
-        return [UsageEvent(timestamp=at, usage=usage, **optional(message_id=message.id, parent_call_id=parent))]
+        return message.take_usage(parent, at) or message.take_start_usage(parent, at)
 
     def _assistant(self, line: _Line) -> list[BaseEvent] | None:
         message = get_object(line.json, "message")
@@ -193,25 +173,31 @@ class ClaudeAdapter:
         if get_text(message, "model") == "<synthetic>" or line.json.get("is_api_error_message") is True:
             self._outcome.error_said()
             return [_synthetic(line, blocks)]
-        told = self._message(line.parent, get_text(message, "id"))
-        return _gather(line, (self._block(line, block, told) for block in blocks))
+        told = self._message(line.parent, message)
+        events = _gather(line, [self._block(line, block, told) for block in blocks])
+        return (
+            events
+            if told is self._streamed.get(line.parent)
+            else [*events, *told.take_start_usage(line.parent, line.at)]
+        )
 
-    def _message(self, parent: str | None, message_id: str | None) -> _Message:
+    def _message(self, parent: str | None, said: JsonObject) -> Message:
+        message_id = get_text(said, "id")
         streamed = self._streamed.get(parent)
         if streamed is not None and streamed.id == message_id:
             return streamed
         plain = self._plain.get(parent)
         if plain is None or plain.id != message_id:
-            plain = self._plain[parent] = _Message(message_id)
+            plain = self._plain[parent] = Message.begun(said)
         return plain
 
-    def _block(self, line: _Line, block: JsonObject, message: _Message) -> list[BaseEvent] | None:
+    def _block(self, line: _Line, block: JsonObject, message: Message) -> list[BaseEvent] | None:
         kind = get_text(block, "type")
         if kind not in BLOCKS:
             return None
         index = message.claim(kind)
         if kind == "tool_use":
-            return self._tool_use(line, block)
+            return self._tool_use(line, block, message.id)
         if kind == "redacted_thinking":
             return []
         content = get_text(block, kind)
@@ -222,7 +208,7 @@ class ClaudeAdapter:
             return [ResponseComplete(timestamp=line.at, content=content, **where)]
         return [Thinking(timestamp=line.at, content=content, **where)]
 
-    def _tool_use(self, line: _Line, block: JsonObject) -> list[BaseEvent] | None:
+    def _tool_use(self, line: _Line, block: JsonObject, message_id: str | None) -> list[BaseEvent] | None:
         call_id, tool = get_text(block, "id"), get_text(block, "name")
         if call_id is None or tool is None:
             return None
@@ -232,7 +218,7 @@ class ClaudeAdapter:
         arguments = block.get("input")
         call = OpenCall(call_id, tool, line.at, line.parent, path_of(arguments))
         self._calls[call_id] = call
-        return call_events(call, arguments)
+        return call_events(call, arguments, message_id)
 
     def _user(self, line: _Line) -> list[BaseEvent] | None:
         message = get_object(line.json, "message")
@@ -258,6 +244,15 @@ class ClaudeAdapter:
         return self._outcome.take(line.json, line.at)
 
 
+def _is_resumed(command: Command | None) -> bool:
+    """Whether the command line goes on with a session that had runs before."""
+    if command is None:
+        return False
+    argv = command.argv
+    options = argv[: argv.index("--")] if "--" in argv else argv
+    return any(word.partition("=")[0] in RESUMING for word in options)
+
+
 def _nothing(_: _Line) -> list[BaseEvent]:
     return []
 
@@ -269,21 +264,27 @@ def _gather(line: _Line, parts: Iterable[list[BaseEvent] | None]) -> list[BaseEv
     return [*events, unknown_line(ClaudeAdapter.name, line.raw, line.at)] if None in told else events
 
 
-def _message_id(line: _Line, message: _Message) -> str | None:
+def _message_id(line: _Line, message: Message) -> str | None:
     return get_text(line.json, "api_message_id") or message.id
 
 
-def _delta(line: _Line, delta: JsonObject, message_id: str | None, index: int | None) -> list[BaseEvent] | None:
-    where = optional(message_id=message_id, block=index, parent_call_id=line.parent)
+def _delta(line: _Line, event: JsonObject, message: Message) -> list[BaseEvent] | None:
+    delta = get_object(event, "delta")
     kind = get_text(delta, "type")
+    if kind in QUIET_DELTAS:
+        return []
+    message_id, index = get_text(line.json, "api_message_id") or message.id, get_count(event, "index")
+    where = optional(message_id=message_id, block=index)
+    if line.parent is not None:
+        where["parent_call_id"] = line.parent
     if kind == "text_delta" and (piece := get_text(delta, "text")) is not None:
         return [ResponseChunk(timestamp=line.at, content=piece, **where)]
     if kind == "thinking_delta" and (piece := get_text(delta, "thinking")) is not None:
         return [Thinking(timestamp=line.at, content=piece, partial=True, **where)]
-    return [] if kind in QUIET_DELTAS else None
+    return None
 
 
-def _abandoned(line: _Line, message: _Message) -> list[BaseEvent]:
+def _abandoned(line: _Line, message: Message) -> list[BaseEvent]:
     """The stream broke: what was shown of this message is void, and a message with another id takes its place."""
     said = get_object(line.json, "abandoned_blocks")
     if not said:

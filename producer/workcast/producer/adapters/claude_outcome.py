@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from workcast.broker.event import BaseEvent, Completed, ErrorEvent, Status, Usage
+from workcast.broker.event import BaseEvent, Completed, ErrorEvent, ModelUsage, Status, Usage
 from workcast.producer.adapters.base import STOPPED_EXIT_CODES, Exit, optional
 from workcast.producer.adapters.fields import (
     JsonObject,
@@ -23,12 +23,16 @@ from workcast.producer.adapters.fields import (
 
 
 class Outcome:
-    """Collects what a run says about its own end."""
+    """Collects what a run says about its own end.
 
-    def __init__(self) -> None:
+    Args:
+        resumed: the session had runs before this one.
+    """
+
+    def __init__(self, *, resumed: bool = False) -> None:
+        self._resumed = resumed
         self._result: JsonObject | None = None
-        self._usage = Usage()
-        self._cost_usd = 0.0
+        self._models: dict[str, ModelUsage] = {}
         self._has_shares = True
         self._error_said = False
 
@@ -70,52 +74,57 @@ class Outcome:
     def _add_share(self, result: JsonObject) -> None:
         share = "model_usage_since_last_result"
         self._has_shares = self._has_shares and isinstance(result.get(share), dict)
-        usage, cost_usd = _model_usage(get_object(result, share))
-        self._usage += usage
-        self._cost_usd += cost_usd
+        for told in _model_usage(get_object(result, share)):
+            before = self._models.get(told.model)
+            self._models[told.model] = told if before is None else _both(before, told)
 
     def _spent(self) -> dict[str, Any]:
         """What the run took. Nobody knows without a result.
 
         ``modelUsage`` and ``total_cost_usd`` go on counting where a resumed session stopped, so they are only taken
-        from older versions, which do not say each result's share.
+        from older versions, which do not say each result's share; and then for what they are.
         """
         if self._result is None:
             return {}
         if self._has_shares:
-            return {"usage": self._usage, "cost_usd": round(self._cost_usd, 9)}
-        usage, _ = _model_usage(get_object(self._result, "modelUsage"))
-        return optional(usage=usage, cost_usd=get_number(self._result, "total_cost_usd"))
+            return _told(list(self._models.values()))
+        models = _model_usage(get_object(self._result, "modelUsage"))
+        cost_usd = get_number(self._result, "total_cost_usd")
+        if self._resumed:
+            return optional(session_usage=_total(models), session_cost_usd=cost_usd)
+        return {**_told(models), **optional(cost_usd=cost_usd)}
 
 
-def message_usage(said: JsonObject) -> Usage:
-    """The tokens of one message, from the API's own form, which counts cached input apart."""
-    read = get_count(said, "cache_read_input_tokens") or 0
-    written = get_count(said, "cache_creation_input_tokens") or 0
-    return Usage(
-        input_tokens=(get_count(said, "input_tokens") or 0) + read + written,
-        output_tokens=get_count(said, "output_tokens") or 0,
-        cache_read_tokens=read,
-        cache_write_tokens=written,
-        reasoning_tokens=get_count(get_object(said, "output_tokens_details"), "thinking_tokens") or 0,
-    )
+def _told(models: list[ModelUsage]) -> dict[str, Any]:
+    cost_usd = round(sum(model.cost_usd or 0.0 for model in models), 9)
+    return {"usage": _total(models), "cost_usd": cost_usd, **optional(models=models or None)}
 
 
-def _model_usage(models: JsonObject) -> tuple[Usage, float]:
-    """Tokens and US dollars of all models."""
-    total, cost_usd = Usage(), 0.0
-    for said in map(as_object, models.values()):
+def _total(models: list[ModelUsage]) -> Usage:
+    return sum((model.usage for model in models), Usage() + Usage())  # a sum writes each kind, also of nothing
+
+
+def _both(one: ModelUsage, other: ModelUsage) -> ModelUsage:
+    cost_usd = round((one.cost_usd or 0.0) + (other.cost_usd or 0.0), 9)
+    return ModelUsage(model=one.model, usage=one.usage + other.usage, cost_usd=cost_usd)
+
+
+def _model_usage(models: JsonObject) -> list[ModelUsage]:
+    """Tokens and US dollars by model."""
+    told: list[ModelUsage] = []
+    for model, said in ((model, as_object(value)) for model, value in models.items()):
         read = get_count(said, "cacheReadInputTokens") or 0
         written = get_count(said, "cacheCreationInputTokens") or 0
-        total += Usage(
+        usage = Usage(
             input_tokens=(get_count(said, "inputTokens") or 0) + read + written,
             output_tokens=get_count(said, "outputTokens") or 0,
             cache_read_tokens=read,
             cache_write_tokens=written,
             reasoning_tokens=get_count(said, "thinkingTokens") or 0,
+            **optional(cache_write_1h_tokens=get_count(said, "cacheCreationEphemeral1hInputTokens") or None),
         )
-        cost_usd += get_number(said, "costUSD") or 0.0
-    return total, cost_usd
+        told.append(ModelUsage(model=model, usage=usage, cost_usd=round(get_number(said, "costUSD") or 0.0, 9)))
+    return told
 
 
 def _is_error(result: JsonObject) -> bool:

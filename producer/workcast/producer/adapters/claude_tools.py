@@ -24,7 +24,7 @@ EXIT_CODE: Final = re.compile(r"Exit code (\d{1,9})(?:\n|$)")
 TOOL_USE_ERROR: Final = re.compile(r"<tool_use_error>(.*)</tool_use_error>", re.DOTALL)
 
 
-def call_events(call: OpenCall, arguments: object) -> list[BaseEvent]:
+def call_events(call: OpenCall, arguments: object, message_id: str | None = None) -> list[BaseEvent]:
     """The events of a call."""
     events: list[BaseEvent] = [
         ToolCall(
@@ -32,7 +32,7 @@ def call_events(call: OpenCall, arguments: object) -> list[BaseEvent]:
             tool=call.tool,
             args=arguments,
             call_id=call.call_id,
-            **optional(parent_call_id=call.parent),
+            **optional(parent_call_id=call.parent, message_id=message_id),
         )
     ]
     command = get_text(as_object(arguments), "command")

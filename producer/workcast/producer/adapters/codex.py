@@ -68,7 +68,8 @@ class CodexAdapter:
         self._closed: set[str] = set()
         self._plans: dict[str, int] = {}
         self._plan: object = None
-        self._outcome = Outcome(resumed=not RESUMING.isdisjoint(words))
+        self._resumed = not RESUMING.isdisjoint(words)
+        self._outcome = Outcome(resumed=self._resumed)
         self._readers: Mapping[str, Callable[[_Line], list[BaseEvent] | None]] = {
             "thread.started": self._thread_started,
             "turn.started": self._turn_started,
@@ -93,7 +94,7 @@ class CodexAdapter:
 
     def feed(self, line: bytes, at: datetime) -> list[BaseEvent]:
         """Read one line."""
-        if not line.strip():
+        if not line or line.isspace():
             return []
         self._key = self._key or run_key(at)
         parsed = parse_object(line)
@@ -114,7 +115,8 @@ class CodexAdapter:
         if self._started:
             return []
         self._started = True
-        said = optional(session_id=get_text(line.json, "thread_id"), model=self._model)
+        thread = get_text(line.json, "thread_id")
+        said = optional(session_id=thread, model=self._model, resumed=self._resumed or None)
         return [Started(timestamp=line.at, toolchain=self.name, **said)]
 
     def _turn_started(self, _: _Line) -> list[BaseEvent]:

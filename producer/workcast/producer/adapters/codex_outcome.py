@@ -16,7 +16,7 @@ from workcast.broker.event import BaseEvent, Completed, ErrorEvent, Status, Usag
 from workcast.producer.adapters.base import STOPPED_EXIT_CODES, Exit
 from workcast.producer.adapters.fields import JsonObject, get_count, get_object, get_text
 
-RECONNECTING: Final = re.compile(r"Reconnecting\.\.\. \d+/\d+")
+RECONNECTING: Final = re.compile(r"Reconnecting\.\.\. (\d+/\d+|waiting for network)")
 INTERRUPTED: Final = 1
 """Codex's exit code after SIGINT, which ends a turn without a word; whatever else ends one so is told before."""
 
@@ -47,7 +47,7 @@ class Outcome:
             return []
         before, self._before = self._before, _usage(said)
         self._total = self._before
-        return [] if before is None else [UsageEvent(timestamp=at, usage=_difference(self._total, before))]
+        return [] if before is None else [UsageEvent(timestamp=at, usage=(self._total - before).at_least_zero())]
 
     def turn_failed(self, line: JsonObject, at: datetime) -> list[BaseEvent]:
         """A turn failed for good; mostly an ``error`` line has told why."""
@@ -96,14 +96,4 @@ def _usage(said: JsonObject) -> Usage:
         cache_read_tokens=get_count(said, "cached_input_tokens") or 0,
         cache_write_tokens=get_count(said, "cache_write_input_tokens") or 0,
         reasoning_tokens=get_count(said, "reasoning_output_tokens") or 0,
-    )
-
-
-def _difference(total: Usage, before: Usage) -> Usage:
-    return Usage(
-        input_tokens=max(0, total.input_tokens - before.input_tokens),
-        output_tokens=max(0, total.output_tokens - before.output_tokens),
-        cache_read_tokens=max(0, total.cache_read_tokens - before.cache_read_tokens),
-        cache_write_tokens=max(0, total.cache_write_tokens - before.cache_write_tokens),
-        reasoning_tokens=max(0, total.reasoning_tokens - before.reasoning_tokens),
     )

@@ -1,0 +1,190 @@
+"""Gemini CLI: ``gemini -o stream-json``.
+
+Every field is optional and every line kind may be new: what no rule knows becomes ``unknown``, and nothing raises.
+Gemini prints texts in pieces and never whole: a text is whole once something else is printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import ClassVar, Final
+
+from workcast.broker.event import BaseEvent, ErrorEvent, PromptSent, ResponseChunk, ResponseComplete, Started
+from workcast.producer.adapters.base import (
+    Command,
+    Exit,
+    close_calls,
+    fits_argument,
+    optional,
+    run_key,
+    unknown_line,
+)
+from workcast.producer.adapters.fields import JsonObject, get_text, parse_object
+from workcast.producer.adapters.gemini_outcome import Outcome
+from workcast.producer.adapters.gemini_tools import Calls, call_events, result_events
+
+APPROVAL_OPTIONS: Final = frozenset({"--approval-mode", "--yolo", "-y"})
+"""Gemini refuses to be told twice."""
+RESUMING: Final = frozenset({"--resume", "-r", "--session-file"})
+"""The options that go on with a session."""
+
+
+@dataclass(slots=True)
+class _Text:
+    """A text that is on its way."""
+
+    message_id: str
+    pieces: list[str] = field(default_factory=list[str])
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    json: JsonObject
+    at: datetime
+
+
+class GeminiAdapter:
+    """Reads one run of Gemini CLI."""
+
+    name: ClassVar[str] = "gemini"
+    install_hint: ClassVar[str] = "npm install -g @google/gemini-cli"
+    takes_prompt: ClassVar[bool] = True
+
+    def __init__(self, command: Command | None = None, /) -> None:
+        self._resumed = command is not None and _has(command.argv, RESUMING)
+        self._key = ""
+        self._started = False
+        self._ended = False
+        self._echo_due = False
+        self._text: _Text | None = None
+        self._texts = 0
+        self._calls = Calls()
+        self._outcome = Outcome()
+        self._readers: Mapping[str, Callable[[_Line], list[BaseEvent] | None]] = {
+            "init": self._init,
+            "message": self._message,
+            "tool_use": self._tool_use,
+            "tool_result": self._tool_result,
+            "error": self._error,
+            "result": self._result,
+        }
+
+    @classmethod
+    def command(cls, prompt: str, options: Sequence[str] = (), model: str | None = None) -> Command:
+        """The prompt is one word with its option: it may begin with a dash.
+
+        Gemini without a terminal has no tools that write or run commands unless all are approved. It waits half a
+        second for a prompt on stdin, which a busy machine can miss, so only what fits no argument goes there.
+        """
+        approval = () if _has(options, APPROVAL_OPTIONS) else ("--approval-mode", "yolo")
+        argv = ("gemini", "-o", "stream-json", *approval, "--skip-trust")
+        argv += (*(("-m", model) if model else ()), *options)
+        return Command((*argv, f"--prompt={prompt}")) if fits_argument(prompt) else Command(argv, prompt_on_stdin=True)
+
+    def begin(self, prompt: str, at: datetime) -> list[BaseEvent]:
+        """The prompt; Gemini will echo it."""
+        self._echo_due = True
+        return [PromptSent(timestamp=at, prompt=prompt)]
+
+    def feed(self, line: bytes, at: datetime) -> list[BaseEvent]:
+        """Read one line."""
+        if not line or line.isspace():
+            return []
+        self._key = self._key or run_key(at)
+        parsed = parse_object(line)
+        read = None if parsed is None else self._readers.get(get_text(parsed, "type") or "")
+        events = None if parsed is None or read is None else read(_Line(parsed, at))
+        return [unknown_line(self.name, line, at)] if events is None else events
+
+    def end(self, exit: Exit, at: datetime) -> list[BaseEvent]:  # noqa: A002
+        """Close what is open and tell what the run came to."""
+        if self._ended:
+            return []
+        self._ended = True
+        return [*self._whole_text(at), *close_calls(self._calls.take_all(), at), self._outcome.completed(exit, at)]
+
+    def _init(self, line: _Line) -> list[BaseEvent]:
+        if self._started:
+            return []
+        self._started = True
+        said = {key: get_text(line.json, key) for key in ("session_id", "model")}
+        return [Started(timestamp=line.at, toolchain=self.name, **optional(**said, resumed=self._resumed or None))]
+
+    def _message(self, line: _Line) -> list[BaseEvent] | None:
+        content = get_text(line.json, "content")
+        if content is None:
+            return None
+        match get_text(line.json, "role"):
+            case "assistant":
+                self._outcome.goes_on()
+                return self._piece(content, line)
+            case "user":
+                return [*self._whole_text(line.at), *self._prompt(content, line.at)]
+            case _:
+                return None
+
+    def _piece(self, content: str, line: _Line) -> list[BaseEvent]:
+        """A piece of a text, or a whole one if the line does not call it a piece."""
+        if line.json.get("delta") is not True:
+            told = self._whole_text(line.at)
+            whole = ResponseComplete(timestamp=line.at, content=content, message_id=self._next_text(), block=0)
+            return [*told, whole]
+        self._text = self._text or _Text(self._next_text())
+        self._text.pieces.append(content)
+        return [ResponseChunk(timestamp=line.at, content=content, message_id=self._text.message_id, block=0)]
+
+    def _prompt(self, content: str, at: datetime) -> list[BaseEvent]:
+        """The first one only repeats, perhaps with the context that hooks put before it, what was told already."""
+        if self._echo_due:
+            self._echo_due = False
+            return []
+        return [PromptSent(timestamp=at, prompt=content)]
+
+    def _tool_use(self, line: _Line) -> list[BaseEvent] | None:
+        tool_id, tool = get_text(line.json, "tool_id"), get_text(line.json, "tool_name")
+        if tool_id is None or tool is None:
+            return None
+        self._outcome.goes_on()
+        arguments = line.json.get("parameters")
+        call = self._calls.open(tool_id, tool, arguments, line.at)
+        told = [] if call is None else call_events(call, arguments)
+        return [*self._whole_text(line.at), *told]
+
+    def _tool_result(self, line: _Line) -> list[BaseEvent] | None:
+        called = self._calls.close(get_text(line.json, "tool_id"))
+        if called is None:
+            return None
+        self._outcome.goes_on()
+        return [*self._whole_text(line.at), *result_events(called, line.json, line.at)]
+
+    def _error(self, line: _Line) -> list[BaseEvent] | None:
+        """A warning, of a loop that was found for example, is no failure."""
+        message = get_text(line.json, "message")
+        if message is None:
+            return None
+        if get_text(line.json, "severity") == "warning":
+            return [*self._whole_text(line.at), ErrorEvent(timestamp=line.at, error=message, kind="warning")]
+        self._outcome.broke()
+        return [*self._whole_text(line.at), ErrorEvent(timestamp=line.at, error=message, retryable=False)]
+
+    def _result(self, line: _Line) -> list[BaseEvent] | None:
+        told = self._outcome.take(line.json, line.at)
+        return None if told is None else [*self._whole_text(line.at), *told]
+
+    def _whole_text(self, at: datetime) -> list[BaseEvent]:
+        text, self._text = self._text, None
+        if text is None:
+            return []
+        whole = "".join(text.pieces)
+        return [ResponseComplete(timestamp=at, content=whole, message_id=text.message_id, block=0)]
+
+    def _next_text(self) -> str:
+        """Gemini has no ids for texts."""
+        self._texts += 1
+        return f"{self._key}-text-{self._texts}"
+
+
+def _has(words: Sequence[str], options: frozenset[str]) -> bool:
+    return any(word.partition("=")[0] in options for word in words)

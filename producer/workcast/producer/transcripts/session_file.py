@@ -1,0 +1,55 @@
+"""One file of a session, as far as it was read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from workcast.producer.adapters.fields import get_object, get_text, parse_object
+from workcast.producer.lines import Line
+from workcast.producer.transcripts.base import Links, TranscriptReader, parse_time
+from workcast.producer.transcripts.claude_transcript import ClaudeTranscript
+from workcast.producer.transcripts.codex_rollout import CodexRollout
+from workcast.producer.transcripts.discovery import Transcript
+from workcast.producer.transcripts.forks import NOTHING, Copied
+from workcast.producer.transcripts.tail import Tail
+
+MAIN: Final = "main"
+_TIME: Final = b'"timestamp":"'
+
+
+class SessionFile:
+    """A transcript, its reader, and how far both are."""
+
+    def __init__(self, transcript: Transcript, links: Links, copied: Copied = NOTHING) -> None:
+        self.name = transcript.sub_agent or MAIN
+        self.tail = Tail(transcript.path)
+        self.known = 0
+        """Up to this position everything is told."""
+        self.next_at = datetime.fromtimestamp(self.tail.look()[2] / 1e9, UTC)
+        """The time of the next line; of a file that tells none, that of its last change."""
+        self.reader: TranscriptReader
+        if transcript.agent == "claude":
+            self.reader = ClaudeTranscript(links, self.next_at, transcript.sub_agent, transcript.call)
+        else:
+            self.reader = CodexRollout(links, self.next_at, transcript.sub_agent)
+        self.reader.copied, self.reader.forked_from = copied.uuids, copied.session
+        self._next: Line | None = None
+
+    def is_ready(self) -> bool:
+        """Whether there is a line to read."""
+        line = self.tail.peek()
+        if line is not None and line is not self._next:
+            self._next = line
+            start = line.data.find(_TIME)
+            said = line.data[start + len(_TIME) :][:40].partition(b'"')[0] if start >= 0 else b""
+            self.next_at = parse_time(said.decode("ascii", "replace")) or self.next_at
+        return line is not None
+
+    def is_linked(self) -> bool:
+        """Whether it is known which call the work of this sub-agent belongs to; a main file's belongs to none."""
+        sub_agent, line = self.reader.sub_agent, self.tail.peek()
+        if sub_agent is None or self.tail.position > 0 or line is None:
+            return True
+        prompt = get_text(get_object(parse_object(line.data) or {}, "message"), "content")
+        return self.reader.links.call_of(sub_agent, prompt) is not None

@@ -1,0 +1,317 @@
+"""One session's transcripts into its workcell's log: each event once, whatever is killed and whoever else writes.
+
+What is told is found again in the log: every event has its source there. A checkpoint beside it saves reading: how far
+the files were told, and how long the log was then. It is written after the log, and is only believed where file and
+log still are what it was made of; else everything is read anew, and what the log tells already is not told again.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from workcast.broker.event import dump
+from workcast.broker.log import Appender, parse_header
+from workcast.broker.root import Root
+from workcast.producer.transcripts.base import Links, Telling
+from workcast.producer.transcripts.checkpoint import Checkpoint, load, save
+from workcast.producer.transcripts.discovery import Transcript
+from workcast.producer.transcripts.forks import Forks
+from workcast.producer.transcripts.session_file import MAIN, SessionFile
+from workcast.producer.transcripts.session_lock import hold_session
+from workcast.producer.transcripts.tail import Tail
+from workcast.producer.transcripts.told import Told
+
+SETTLE: Final = timedelta(seconds=2)
+"""A turn whose end is not followed by anything for so long is told to be over."""
+SILENCE: Final = timedelta(hours=1)
+"""A turn in which nothing happens for so long is taken to have died with its agent."""
+UNLINKED: Final = timedelta(seconds=3)
+"""How long a sub-agent's file waits for the line that tells which call started it."""
+RETRY: Final = timedelta(seconds=0.5)
+SLICE_BYTES: Final = 8 << 20
+APPEND_BYTES: Final = 1 << 20
+
+logger = logging.getLogger("workcast.transcripts")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class SessionLog:
+    """Brings what the files of one session hold into the log of its workcell.
+
+    Args:
+        root: where the workcell is.
+        workcell: its id.
+        clock: the time now.
+        forks: knows the sessions that are copies; shared by the logs of many sessions.
+    """
+
+    def __init__(
+        self, root: Root, workcell: str, clock: Callable[[], datetime] = _now, forks: Forks | None = None
+    ) -> None:
+        self.workcell = workcell
+        self._root = root
+        self._log = root.log(workcell)
+        self._clock = clock
+        self._forks = forks or Forks()
+        self._transcripts: dict[str, Transcript] = {}
+        self._files: dict[str, SessionFile] = {}
+        self._links = Links()
+        self._built = False
+        self._told = Told()
+        self._seen: tuple[int, int] = (0, 0)
+        """The log's inode and how much of it was looked at."""
+        self._safe = 0
+        self._kept: Checkpoint | None = None
+        self._waiting: list[Telling] = []
+        """Read, but not in the log yet. While somebody else writes to the log, nothing more is read."""
+
+    @property
+    def transcripts(self) -> Sequence[Transcript]:
+        """The session's files."""
+        return tuple(self._transcripts.values())
+
+    def add(self, transcript: Transcript) -> None:
+        """Take a file of the session in; of two with the same name the one that came first stays."""
+        name = transcript.sub_agent or MAIN
+        if name not in self._transcripts:
+            self._transcripts[name] = transcript
+            if self._kept is not None and name in self._kept.files:
+                self.forget()  # it was told in part: where it stopped is found when all is read again
+            elif self._built:
+                self._files[name] = SessionFile(transcript, self._links)
+
+    @property
+    def is_unwritten(self) -> bool:
+        """Whether something was read that could not be written yet."""
+        return bool(self._waiting)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something waits for its end, or for the log."""
+        return bool(self._waiting) or any(file.reader.busy for file in self._files.values())
+
+    @property
+    def due(self) -> datetime | None:
+        """When :meth:`sync` and :meth:`settle` have something to do; None: when a file has changed."""
+        readers = [file.reader for file in self._files.values() if file.reader.busy]
+        if self._waiting or any(not file.is_linked() for file in self._files.values()):
+            return self._clock() + RETRY
+        over = [reader.last_at + SETTLE for reader in readers if reader.turn == "over"]
+        silent = max((reader.last_at + SILENCE for reader in readers), default=None)
+        return min(over) if over else silent
+
+    def is_told(self) -> bool:
+        """Whether a checkpoint says that all there is has been told, so that nothing needs to be read."""
+        kept = self._kept or load(self._root, self.workcell)
+        return (
+            kept is not None
+            and kept.settled
+            and self._log_stamp() == (kept.inode, kept.size)
+            and kept.files.keys() >= self._transcripts.keys()
+            and all(kept.files[name].stamp == Tail(t.path).look() for name, t in self._transcripts.items())
+        )
+
+    def forget(self) -> None:
+        """Let go of what was read; a later :meth:`sync` reads it again."""
+        self._files.clear()
+        self._waiting.clear()
+        self._built, self._told, self._links = False, Told(), Links()
+
+    def sync(self, limit: int = SLICE_BYTES) -> bool:
+        """Tell what is new, reading about ``limit`` bytes; True: there is more.
+
+        Raises:
+            WorkcellBusyError: somebody else writes the log now; nothing is lost, call again.
+            OSError: the log cannot be written; nothing is lost, call again.
+        """
+        if self._built and not (self._log_continues() and all(f.tail.continues() for f in self._files.values())):
+            logger.info("%s: a transcript or the log was cut back or replaced; all is read anew", self.workcell)
+            self.forget()
+            self._build(None)
+        if not self._built:
+            self._build(load(self._root, self.workcell))
+        more = False
+        if not self._waiting:
+            more = self._read(limit)
+        self._write()
+        return more
+
+    def settle(self, *, final: bool = False) -> None:
+        """Tell what only silence tells. ``final``: no more lines are waited for.
+
+        Raises:
+            WorkcellBusyError, OSError: as from :meth:`sync`.
+        """
+        now = self._clock()
+        files = list(self._files.values())
+        silent = all(now - file.reader.last_at >= SILENCE for file in files)
+        for reader in (file.reader for file in files):
+            if reader.turn == "over" and (final or now - reader.last_at >= SETTLE):
+                self._waiting += reader.settle()
+            if silent and reader.busy:
+                self._waiting += reader.abandon()
+        self._write()
+
+    # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _read(self, limit: int) -> bool:
+        """Feed the readers, in the order of the lines' times over all files; True: there is more."""
+        young = self._clock() - UNLINKED
+        # What one file tells may be what another has waited for.
+        while queue := _queue(f for f in self._files.values() if f.is_ready() and (f.next_at < young or f.is_linked())):
+            while queue and limit > 0:
+                _, number, file = queue[0]
+                limit -= self._feed(file)
+                if not file.is_ready():
+                    heapq.heappop(queue)
+                elif len(queue) > 1:
+                    heapq.heapreplace(queue, (file.next_at, number, file))
+            if limit <= 0:
+                return True
+        return False
+
+    def _feed(self, file: SessionFile) -> int:
+        known = file.tail.position < file.known
+        if not known and self._told.knows(file.reader.silence_source):
+            file.reader.was_abandoned()
+        line = file.tail.take()
+        told = file.reader.feed(line)
+        if not known:
+            self._waiting += told
+        return line.size + 1
+
+    def _build(self, kept: Checkpoint | None) -> None:
+        """Read again what was told already, to know where the readers are: up to the checkpoint, if it is believed."""
+        for name, transcript in self._transcripts.items():
+            self._files[name] = SessionFile(transcript, self._links, self._forks.copied(transcript))
+        if kept is not None and not self._believes(kept):
+            kept = None
+        inode = self._log_stamp()[0]
+        self._safe = kept.safe if kept is not None and kept.inode == inode else 0
+        self._told, self._seen = Told(), (inode, self._safe)
+        self._look_at_log()
+        self._kept, self._built = kept, True
+        if kept is None:
+            return
+        for name, state in kept.files.items():
+            if name in self._files:
+                self._files[name].known = state.position
+        self._skip_known()
+        for file in self._files.values():
+            if file.name in kept.abandoned:
+                file.reader.was_abandoned()
+            elif file.known and file.name not in kept.ending:
+                file.reader.settle()  # which was told
+
+    def _believes(self, kept: Checkpoint) -> bool:
+        inode, size = self._log_stamp()
+        if (inode != kept.inode or size < kept.size) and not self._is_rewritten():
+            return False
+        return all(f.tail.agrees(kept.files[name]) for name, f in self._files.items() if name in kept.files)
+
+    def _log_continues(self) -> bool:
+        inode, size = self._log_stamp()
+        return (self._seen[0] in {0, inode} and size >= self._seen[1]) or self._is_rewritten()
+
+    def _is_rewritten(self) -> bool:
+        """Whether workcast rewrote the log, leaving out perhaps what was told long ago."""
+        try:
+            with self._log.open("rb") as log:
+                return parse_header(log.readline(512).rstrip(b"\n")) is not None
+        except OSError:
+            return False
+
+    def _skip_known(self) -> None:
+        queue = _queue(f for f in self._files.values() if f.tail.position < f.known and f.is_ready())
+        while queue:
+            _, number, file = heapq.heappop(queue)
+            self._feed(file)
+            if file.tail.position < file.known and file.is_ready():
+                heapq.heappush(queue, (file.next_at, number, file))
+
+    # ── writing ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _write(self) -> None:
+        if self._waiting:
+            with hold_session(self._root, self.workcell):
+                try:
+                    self._look_at_log()
+                    self._append([telling for telling in self._waiting if not self._told.tells(telling)])
+                except BaseException:
+                    self.forget()  # what of it is in the log, the log will tell
+                    raise
+        if self._built:
+            self._keep()
+
+    def _append(self, waiting: Iterable[Telling]) -> None:
+        with Appender(self._log) as appender:
+            batch = bytearray()
+            for telling in waiting:
+                batch += self._line(telling)
+                if len(batch) >= APPEND_BYTES:
+                    appender.append(bytes(batch))
+                    batch.clear()
+            if batch:
+                appender.append(bytes(batch))
+        self._waiting = []
+        self._seen = self._log_stamp()  # what was added is ours: nobody else writes while we hold the workcell
+
+    def _line(self, telling: Telling) -> bytes:
+        context: dict[str, Any] = {"workcell_id": self.workcell, "source": telling.source}
+        if telling.event.toolchain is None:
+            context["toolchain"] = self.transcripts[0].agent
+        if telling.model is not None:
+            context["model"] = telling.model
+        return dump(telling.event.model_copy(update=context)) + b"\n"
+
+    def _look_at_log(self) -> None:
+        """Take in what others have written since we looked last."""
+        inode, size = self._log_stamp()
+        seen_inode, position = self._seen
+        if inode != seen_inode or size < position:
+            position, self._told, self._safe = 0, Told(), 0
+        if size > position:
+            self._told.scan(self._log, position, size)
+        self._seen = (inode, size)
+
+    def _log_stamp(self) -> tuple[int, int]:
+        try:
+            status = os.stat(self._log)  # noqa: PTH116 - asked for at each look
+        except OSError:
+            return (0, 0)
+        return (status.st_ino, status.st_size)
+
+    def _keep(self) -> None:
+        """Keep the checkpoint, if there is a log; what it says is told, is."""
+        inode, size = self._seen
+        if not inode:
+            return
+        if not self._told:
+            self._safe = size
+        files = self._files.values()
+        before = {} if self._kept is None else self._kept.files
+        kept = Checkpoint(
+            inode=inode,
+            size=size,
+            safe=self._safe,
+            settled=not self.is_open and all(file.tail.is_at_end for file in files),
+            ending=[file.name for file in files if file.reader.turn == "over"],
+            abandoned=[file.name for file in files if file.reader.abandoned],
+            files={**before, **{file.name: file.tail.to_state() for file in files}},
+        )
+        if kept != self._kept:
+            save(self._root, self.workcell, kept)
+            self._kept = kept
+
+
+def _queue(files: Iterable[SessionFile]) -> list[tuple[datetime, int, SessionFile]]:
+    """The files by the time of their next line; the number keeps files of the same time apart."""
+    queue = [(file.next_at, number, file) for number, file in enumerate(files)]
+    heapq.heapify(queue)
+    return queue

@@ -1,0 +1,111 @@
+"""What real runs took, by their recordings.
+
+``WORKCAST_WRITE_GOLDEN=1 pytest tests/producer/test_account_recordings.py`` writes the golden files anew: read the
+difference line by line before it is committed. Computed costs in them change with the price table.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import TypeAdapter
+
+from support.recorded import CLAUDE, CODEX, RECORDED, of, recorded_events
+from workcast.broker.account import Account, Rows
+from workcast.broker.account_rows import Totals
+from workcast.broker.event import BaseEvent, Completed, Usage, dump
+from workcast.broker.summary import Fold
+
+GOLDEN = Path(__file__).parent / "golden"
+TOTALS = TypeAdapter(Totals)
+
+recorded = pytest.mark.parametrize("name", RECORDED)
+claude = pytest.mark.parametrize("scenario", CLAUDE)
+
+
+def account_of(*runs: list[BaseEvent]) -> Account:
+    account = Account()
+    for event in (event for run in runs for event in run):
+        account.add(json.loads(dump(event)))
+    return account
+
+
+def rows_of(account: Account, kind: Rows) -> list[dict[str, Any]]:
+    return [json.loads(row) for row in account.page(kind, 0, 1000)[1]]
+
+
+@recorded
+def test_a_recording_has_the_account_of_its_golden_file(name: str) -> None:
+    golden = GOLDEN / f"{name}.account.jsonl"
+    account = account_of(recorded_events(RECORDED[name]))
+    lines = [b'{"totals":%s}' % TOTALS.dump_json(account.totals())]
+    lines += [b'{"%s":%s}' % (kind.encode(), row) for kind in get_args(Rows) for row in account.page(kind, 0, 1000)[1]]
+    got = b"\n".join(lines) + b"\n"
+    if os.environ.get("WORKCAST_WRITE_GOLDEN"):
+        golden.write_bytes(got)
+    assert got.decode().split("\n") == golden.read_bytes().decode().split("\n")
+
+
+@recorded
+def test_the_total_is_the_agents_own_final_figure(name: str) -> None:
+    events = recorded_events(RECORDED[name])
+    totals, completed = account_of(events).totals(), of(Completed, events)[0]
+    if completed.usage is not None:
+        assert totals.usage == completed.usage
+        assert totals.usage == totals.messages_usage + totals.usage_residual
+    if completed.cost_usd is not None:
+        assert totals.cost_usd == pytest.approx(completed.cost_usd)
+
+
+@recorded
+def test_the_summary_says_the_same_as_the_account(name: str) -> None:
+    events = recorded_events(RECORDED[name])
+    fold = Fold()
+    for event in events:
+        fold.add(json.loads(dump(event)))
+    summary, totals = fold.summary("wc", 1, 0, ""), account_of(events).totals()
+    assert (summary.usage, summary.cost_usd) == (totals.usage, totals.cost_usd)
+    assert (summary.duration_ms, summary.tools_ms) == (totals.duration_ms, totals.tools_ms)
+    if not totals.unpriced:
+        assert summary.cost_computed_usd == totals.cost_computed_usd
+
+
+@claude
+def test_the_price_table_comes_to_what_claude_code_says_it_cost(scenario: str) -> None:
+    totals = account_of(recorded_events(CLAUDE[scenario])).totals()
+    assert totals.unpriced == []
+    if totals.cost_usd is not None:
+        assert totals.cost_residual_usd == pytest.approx(0, abs=1e-9)
+
+
+def test_a_resumed_thread_of_codex_is_charged_for_what_it_adds() -> None:
+    first, resumed = recorded_events(CODEX["basic"]), recorded_events(CODEX["resume"])
+    session = json.loads(dump(next(event for event in resumed if event.type == "started")))["session_id"]
+    first = [event.model_copy(update={"session_id": session}) if event.type == "started" else event for event in first]
+    account = account_of(first, resumed)
+    runs = rows_of(account, "runs")
+    assert [run["usage_source"] for run in runs] == ["run", "session"]
+    assert account.totals().usage == Usage(
+        input_tokens=49_000, output_tokens=467, cache_read_tokens=35_840, reasoning_tokens=85
+    )
+    assert runs[1]["usage"]["input_tokens"] == 49_000 - runs[0]["usage"]["input_tokens"]
+
+
+def test_a_resumed_thread_whose_beginning_is_elsewhere_is_not_charged_for_it() -> None:
+    account = account_of(recorded_events(CODEX["resume"]))
+    run = rows_of(account, "runs")[0]
+    assert (run["usage_source"], run["session_usage"]["input_tokens"]) == ("none", 49_000)
+    assert account.totals().usage == Usage()
+
+
+def test_a_resumed_session_of_claude_code_is_not_counted_twice() -> None:
+    first, resumed = recorded_events(CLAUDE["plain-sessionid"]), recorded_events(CLAUDE["plain-resume"])
+    totals = account_of(first, resumed).totals()
+    completed = [of(Completed, events)[0] for events in (first, resumed)]
+    assert totals.usage == sum((event.usage or Usage() for event in completed), Usage())
+    assert totals.cost_usd == pytest.approx(sum(event.cost_usd or 0 for event in completed))
+    assert totals.runs == 2

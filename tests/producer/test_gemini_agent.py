@@ -1,0 +1,183 @@
+"""The runner with the real Gemini CLI, against a scripted model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from support.more_agents import gemini_env, install_gemini
+from support.more_models import MoreScriptedModel
+from support.processes import working_in
+from support.recorded import of
+from support.waiting import wait_until_async
+from workcast.broker.event import (
+    BashOutput,
+    Completed,
+    ErrorEvent,
+    FileRead,
+    FileWrite,
+    PromptSent,
+    ResponseChunk,
+    ResponseComplete,
+    Started,
+    ToolResult,
+    Unknown,
+    UsageEvent,
+)
+from workcast.producer.runner import RunResult, run_agent
+
+from .conftest import Sink
+
+# The first run on a machine installs it.
+pytestmark = [pytest.mark.agent, pytest.mark.accept, pytest.mark.timeout(700)]
+
+
+@pytest.fixture
+def model() -> Iterator[MoreScriptedModel]:
+    with MoreScriptedModel() as server:
+        yield server
+
+
+class Gemini:
+    """Runs Gemini CLI in directories of its own."""
+
+    def __init__(self, path: Path, model: MoreScriptedModel, sink: Sink) -> None:
+        self.env = gemini_env(model.url, path / "home", install_gemini())
+        self.cwd = path / "work"
+        self.cwd.mkdir()
+        self.cell = path / "cell"
+        self.sink = sink
+
+    async def __call__(self, prompt: str, *options: str, timeout: float = 60, **how: Any) -> RunResult:  # noqa: ASYNC109
+        return await run_agent(
+            "gemini",
+            prompt,
+            workcell_dir=self.cell,
+            cwd=self.cwd,
+            writer=self.sink,
+            options=options,
+            model="gemini-2.5-pro",
+            env=self.env,
+            timeout=timeout,
+            **how,
+        )
+
+
+@pytest.fixture
+def gemini(tmp_path: Path, model: MoreScriptedModel, sink: Sink) -> Gemini:
+    return Gemini(tmp_path, model, sink)
+
+
+async def test_a_tour_is_told_from_the_start_to_the_end(gemini: Gemini) -> None:
+    ended = await gemini("[[scenario:basic]] Give me a tour.")
+    events = gemini.sink.events
+    assert (ended.status, ended.exit_code) == ("success", 0)
+    assert of(Unknown, events) == []
+    assert of(ErrorEvent, events) == []
+    assert gemini.sink.types[:2] == ["prompt_sent", "started"]
+    assert [prompt.prompt for prompt in of(PromptSent, events)] == ["[[scenario:basic]] Give me a tour."]
+    assert of(Started, events)[0].model == "gemini-2.5-pro"
+    results = [(result.tool, result.error is None) for result in of(ToolResult, events)]
+    assert results == [("run_shell_command", True), ("write_file", True), ("read_file", False)]
+    assert of(BashOutput, events)[0].output.startswith("hello")
+    assert [event.path for event in of(FileWrite, events)] == [str(gemini.cwd / "notes" / "hello.txt")]
+    assert (gemini.cwd / "notes" / "hello.txt").read_text() == "Hello from the scripted model.\nSecond line.\n"
+    assert of(ResponseComplete, events)[-1].content.startswith("Done. I listed the directory")
+    whole = "".join(event.content for event in of(ResponseComplete, events))
+    assert "".join(event.content for event in of(ResponseChunk, events)) == whole
+    assert [event.usage for event in of(UsageEvent, events)] == [event.usage for event in of(Completed, events)]
+
+
+async def test_calls_are_paired_with_their_results(gemini: Gemini) -> None:
+    (gemini.cwd / "README.md").write_text("# scratch\n")
+    assert (await gemini("[[scenario:tools]] Give me a tour.")).status == "success"
+    results = [(result.tool, result.error) for result in of(ToolResult, gemini.sink.events)]
+    assert sorted(results) == sorted([
+        ("read_file", None), ("replace", None), ("run_shell_command", None), ("run_shell_command", None),
+        ("read_file", None),
+    ])  # fmt: skip
+    assert [event.output for event in of(BashOutput, gemini.sink.events)] == ["one", "two"]
+    assert len(of(FileRead, gemini.sink.events)) == 2
+    assert (gemini.cwd / "README.md").read_text() == "# edited\n"
+
+
+@pytest.mark.parametrize("prompt", ["--version [[scenario:plain]]", "-", 'a=b "c" \\ [[scenario:plain]]\n'])
+async def test_a_prompt_arrives_whatever_it_looks_like(gemini: Gemini, model: MoreScriptedModel, prompt: str) -> None:
+    assert (await gemini(prompt)).status == "success"
+    assert prompt in prompts_in(model)
+    assert [event.prompt for event in of(PromptSent, gemini.sink.events)] == [prompt]
+
+
+async def test_a_long_prompt_arrives_whole(gemini: Gemini, model: MoreScriptedModel) -> None:
+    prompt = "[[scenario:plain]] " + "word " * 200_000
+    model.gate.clear()
+    running = asyncio.ensure_future(gemini(prompt))
+    # Gemini loses what it has not got rid of when it exits: the model answers once the echo of the prompt was read.
+    logs = gemini.cell / "logs"
+    await wait_until_async(lambda: any(file.stat().st_size > len(prompt) for file in logs.glob("*.stdout")), 40)
+    model.gate.set()
+    assert (await running).status == "success"
+    assert prompt in prompts_in(model)
+
+
+def prompts_in(model: MoreScriptedModel) -> list[str]:
+    """The texts in the last request for an answer."""
+    asked = [request for request in model.requests if request.get("tools")]
+    return [part.get("text") for item in asked[-1]["contents"] for part in item["parts"]]
+
+
+async def test_a_user_who_says_what_is_approved_is_obeyed(gemini: Gemini) -> None:
+    assert (await gemini("[[scenario:plain]] Hello.", "--approval-mode", "plan")).status == "success"
+
+
+async def test_a_session_that_goes_on_counts_what_this_run_took(gemini: Gemini) -> None:
+    await gemini("[[scenario:plain]] Hello.")
+    await gemini("Go on.", "--resume", "latest")
+    first, second = of(Started, gemini.sink.events)
+    assert (first.resumed, second.resumed, second.session_id) == (None, True, first.session_id)
+    assert [prompt.prompt for prompt in of(PromptSent, gemini.sink.events)] == ["[[scenario:plain]] Hello.", "Go on."]
+    once, again = of(Completed, gemini.sink.events)
+    assert once.usage is not None
+    assert again.usage is not None
+    assert again.usage.input_tokens < 2 * once.usage.input_tokens
+    assert len({text.message_id for text in of(ResponseComplete, gemini.sink.events)}) == 2
+
+
+async def test_a_refused_key_is_one_error(gemini: Gemini) -> None:
+    ended = await gemini("[[scenario:e401]] Give me a tour.")
+    assert (ended.status, ended.exit_code) == ("failed", 145)
+    assert ["invalid x-api-key" in error.error for error in of(ErrorEvent, gemini.sink.events)] == [True]
+
+
+async def test_a_stream_that_breaks_is_a_failure_although_the_exit_code_is_0(gemini: Gemini) -> None:
+    ended = await gemini("[[scenario:drop]] Give me a tour.")
+    assert (ended.status, ended.exit_code) == ("failed", 0)
+    assert [error.retryable for error in of(ErrorEvent, gemini.sink.events)] == [False]
+
+
+async def test_a_command_that_is_stopped_is_gone_with_all_its_processes(gemini: Gemini) -> None:
+    stop = asyncio.Event()
+    running = asyncio.ensure_future(gemini("[[scenario:hangtool]] Wait.", stop=stop))
+    await wait_until_async(lambda: sleeps_in(gemini.cwd), 40)
+    stop.set()
+    assert (await running).status == "cancelled"
+    assert [result.error for result in of(ToolResult, gemini.sink.events)] == ["no result: the agent ended"]
+    assert gemini.sink.types[-1] == "completed"
+    assert working_in(gemini.cwd) == []
+
+
+async def test_a_run_that_takes_too_long_is_ended_in_the_middle_of_a_command(gemini: Gemini) -> None:
+    ended = await gemini("[[scenario:hangtool]] Wait.", timeout=15)
+    assert ended.status == "timeout"
+    assert [result.error for result in of(ToolResult, gemini.sink.events)] == ["no result: the agent ended"]
+    assert working_in(gemini.cwd) == []
+
+
+def sleeps_in(folder: Path) -> list[psutil.Process]:
+    """The commands that sleep there."""
+    return [process for process in working_in(folder) if process.name() == "sleep"]

@@ -1,0 +1,122 @@
+"""Gemini CLI's adapter on what it really printed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from support.recorded import RECORDED, of, recorded_events
+from workcast.broker.event import (
+    BaseEvent,
+    BashOutput,
+    Completed,
+    ErrorEvent,
+    FileRead,
+    FileWrite,
+    PromptSent,
+    ResponseChunk,
+    ResponseComplete,
+    ToolResult,
+    Usage,
+    UsageEvent,
+)
+
+GEMINI = {name.removeprefix("gemini-0.61.0-"): r for name, r in RECORDED.items() if r.agent == "gemini"}
+HOME = "/home/dev/workcells"
+
+scenarios = pytest.mark.parametrize("scenario", GEMINI)
+
+
+def events_of(scenario: str) -> list[BaseEvent]:
+    return recorded_events(GEMINI[scenario])
+
+
+@pytest.mark.parametrize(
+    ("scenario", "status", "exit_code", "errors"),
+    [
+        ("badtool", "success", 0, 0),
+        ("basic", "success", 0, 0),
+        ("drop", "failed", 0, 1),
+        ("e400", "failed", 144, 1),
+        ("e401", "failed", 145, 1),
+        ("edges", "success", 0, 0),
+        ("flaky", "success", 0, 0),
+        # Recorded with signals from outside: nobody tells the adapter that somebody stopped the agent.
+        ("hangtext-group-sigterm", "failed", 0, 0),
+        ("hangtool-group-sigint", "failed", 0, 0),
+        ("hangtool-group-sigkill", "failed", 137, 0),
+        ("late500", "failed", 0, 0),
+        ("maxtokens", "success", 0, 0),
+        ("mcp", "success", 0, 0),
+        ("nasty", "success", 0, 0),
+        ("subagent", "success", 0, 0),
+        ("tools", "success", 0, 0),
+    ],
+)
+def test_a_run_ends_as_its_exit_and_its_result_say(scenario: str, status: str, exit_code: int, errors: int) -> None:
+    events = events_of(scenario)
+    completed = of(Completed, events)[0]
+    assert (completed.status, completed.exit_code) == (status, exit_code)
+    assert sum(error.retryable is False for error in of(ErrorEvent, events)) == errors
+
+
+def test_every_recording_has_its_end_in_the_table_above() -> None:
+    table = test_a_run_ends_as_its_exit_and_its_result_say.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    assert {row[0] for row in table} == set(GEMINI)
+
+
+@scenarios
+def test_the_pieces_of_a_text_are_the_text(scenario: str) -> None:
+    events = events_of(scenario)
+    pieces: dict[str | None, str] = {}
+    for chunk in of(ResponseChunk, events):
+        pieces[chunk.message_id] = pieces.get(chunk.message_id, "") + chunk.content
+    assert pieces == {complete.message_id: complete.content for complete in of(ResponseComplete, events)}
+
+
+@scenarios
+def test_the_prompt_is_told_once(scenario: str) -> None:
+    assert len(of(PromptSent, events_of(scenario))) == 1
+
+
+@scenarios
+def test_the_usage_is_that_of_the_result(scenario: str) -> None:
+    events = events_of(scenario)
+    completed = of(Completed, events)[0]
+    last = json.loads(GEMINI[scenario].lines[-1].line.data)
+    assert sum((event.usage for event in of(UsageEvent, events)), Usage()) == (completed.usage or Usage())
+    if last["type"] == "result":
+        assert completed.usage is not None
+        told = (completed.usage.input_tokens, completed.usage.output_tokens, completed.usage.cache_read_tokens)
+        assert told == tuple(last["stats"][key] for key in ("input_tokens", "output_tokens", "cached"))
+    else:
+        assert completed.usage is None
+
+
+def test_a_command_with_output_does_not_tell_its_exit_code() -> None:
+    outputs = [(event.output, event.exit_code) for event in of(BashOutput, events_of("tools"))]
+    assert outputs == [("one", None), ("two", None)]
+    assert [event.exit_code for event in of(BashOutput, events_of("nasty"))] == [3]
+
+
+def test_files_are_told_when_the_tool_did_not_fail() -> None:
+    assert [event.path for event in of(FileWrite, events_of("basic"))] == [f"{HOME}/gemini-basic/notes/hello.txt"]
+    assert of(FileRead, events_of("basic")) == []
+    assert [event.path for event in of(FileRead, events_of("tools"))] == [f"{HOME}/gemini-tools/README.md"] * 2
+    assert [event.path for event in of(FileWrite, events_of("tools"))] == [f"{HOME}/gemini-tools/README.md"]
+    assert of(FileWrite, events_of("edges")) == []
+
+
+def test_a_server_s_tool_tells_its_text_or_its_error() -> None:
+    (echo, fail) = of(ToolResult, events_of("mcp"))
+    assert (echo.tool, echo.result, echo.error) == ("mcp_demo_echo", "hi", None)
+    assert fail.error is not None
+    assert fail.error.startswith("MCP tool 'fail' reported tool error")
+
+
+def test_a_tool_that_there_is_not_is_a_call_that_failed() -> None:
+    (result,) = of(ToolResult, events_of("badtool"))
+    assert result.tool == "NoSuchTool"
+    assert result.error is not None
+    assert result.error.startswith('Tool "NoSuchTool" not found.')

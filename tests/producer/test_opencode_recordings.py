@@ -1,0 +1,145 @@
+"""opencode's adapter on what it really printed."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.recorded import RECORDED, of, recorded_events
+from workcast.broker.event import (
+    BaseEvent,
+    BashOutput,
+    Completed,
+    ErrorEvent,
+    FileRead,
+    FileWrite,
+    ResponseComplete,
+    Thinking,
+    ToolResult,
+    Usage,
+    UsageEvent,
+)
+
+OPENCODE = {name.removeprefix("opencode-1.18.33-"): r for name, r in RECORDED.items() if r.agent == "opencode"}
+HOME = "/home/dev/workcells"
+
+scenarios = pytest.mark.parametrize("scenario", OPENCODE)
+
+
+def events_of(scenario: str) -> list[BaseEvent]:
+    return recorded_events(OPENCODE[scenario])
+
+
+@pytest.mark.parametrize(
+    ("scenario", "status", "exit_code", "errors"),
+    [
+        ("badtool", "success", 0, 0),
+        ("basic", "success", 0, 0),
+        ("drop", "success", 0, 0),
+        ("e400", "failed", 1, 1),
+        ("e401", "failed", 1, 1),
+        ("edges", "success", 0, 0),
+        ("flaky", "success", 0, 0),
+        ("hangtext-group-sigint", "cancelled", 130, 0),
+        ("hangtext-group-sigterm", "cancelled", 143, 0),
+        ("hangtool-group-sigkill", "failed", 137, 0),
+        ("late500", "failed", 1, 1),
+        ("maxtokens", "success", 0, 0),
+        ("mcp", "success", 0, 0),
+        ("nasty", "success", 0, 0),
+        ("refusal", "failed", 1, 1),
+        ("streamerror", "failed", 1, 1),
+        ("subagent", "success", 0, 0),
+        ("tools", "success", 0, 0),
+    ],
+)
+def test_a_run_ends_as_its_exit_and_its_last_step_say(scenario: str, status: str, exit_code: int, errors: int) -> None:
+    events = events_of(scenario)
+    completed = of(Completed, events)[0]
+    assert (completed.status, completed.exit_code) == (status, exit_code)
+    assert sum(error.retryable is False for error in of(ErrorEvent, events)) == errors
+
+
+def test_every_recording_has_its_end_in_the_table_above() -> None:
+    table = test_a_run_ends_as_its_exit_and_its_last_step_say.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    assert {row[0] for row in table} == set(OPENCODE)
+
+
+@scenarios
+def test_the_usage_of_all_steps_is_that_of_the_run(scenario: str) -> None:
+    events = events_of(scenario)
+    completed = of(Completed, events)[0]
+    assert sum((event.usage for event in of(UsageEvent, events)), Usage()) == (completed.usage or Usage())
+
+
+def test_a_run_took_what_opencode_s_own_store_says() -> None:
+    completed = of(Completed, events_of("basic"))[0]  # exported: 54 in, 153 out, 46260 read, 16260 written, $ 0.07731
+    assert completed.usage == Usage(
+        input_tokens=54 + 46_260 + 16_260, output_tokens=153, cache_read_tokens=46_260, cache_write_tokens=16_260
+    )
+    assert completed.cost_usd == 0.07731
+
+
+@scenarios
+def test_places_tell_the_texts_of_a_run_apart(scenario: str) -> None:
+    events = events_of(scenario)
+    places = [(event.message_id, event.block) for event in of(ResponseComplete, events)]
+    places += [(event.message_id, event.block) for event in of(Thinking, events)]
+    assert len(places) == len(set(places))
+    assert all(None not in place for place in places)
+
+
+def test_a_text_that_comes_after_the_end_of_its_step_is_told() -> None:
+    events = events_of("drop")
+    assert [event.content for event in of(ResponseComplete, events)] == [
+        "This connection drops in the mid", "Nothing left in the script.",
+    ]  # fmt: skip
+    assert [error.retryable for error in of(ErrorEvent, events)] == [True]
+
+
+def test_requests_that_are_sent_again_are_no_end() -> None:
+    assert [error.retryable for error in of(ErrorEvent, events_of("streamerror"))] == [True] * 5 + [False]
+
+
+def test_an_answer_that_is_cut_short_is_a_warning() -> None:
+    assert [(error.kind, error.retryable) for error in of(ErrorEvent, events_of("maxtokens"))] == [("warning", None)]
+
+
+def test_what_opencode_says_to_the_model_itself_is_no_answer() -> None:
+    texts = [event.content for event in of(ResponseComplete, events_of("e400"))]
+    assert not any(text.startswith("The previous request exceeded") for text in texts)
+
+
+def test_a_command_tells_its_exit_code_and_all_that_it_printed() -> None:
+    (result,) = [result for result in of(ToolResult, events_of("nasty")) if result.tool == "bash"]
+    assert (result.exit_code, result.error) == (3, "exit code 3")
+    assert [event.output for event in of(BashOutput, events_of("nasty"))] == [
+        "\x1b[31mred\x1b[0m \x00\ufffd\ufffd bad utf8 <script>alert(1)</script>\r\nžluť 🤖\nerr line\n"
+    ]
+
+
+def test_a_command_that_was_stopped_tells_what_it_printed_and_no_exit_code() -> None:
+    outputs = [(event.output, event.exit_code) for event in of(BashOutput, events_of("edges"))]
+    assert outputs == [("a\n", None), ("(no output)", 0)]
+
+
+def test_files_are_told_when_the_tool_did_not_fail() -> None:
+    written = [(event.path, event.lines_added, event.lines_removed) for event in of(FileWrite, events_of("basic"))]
+    assert written == [(f"{HOME}/opencode-basic/notes/hello.txt", 2, 0)]
+    assert of(FileRead, events_of("basic")) == []
+    (edited,) = of(FileWrite, events_of("tools"))
+    assert (edited.path, edited.lines_added, edited.lines_removed) == (f"{HOME}/opencode-tools/README.md", 1, 1)
+    assert edited.diff is not None
+    assert edited.diff.endswith("@@ -1,3 +1,3 @@\n-# scratch\n+# edited\n \n A scratch repository.\n")
+    assert [event.path for event in of(FileWrite, events_of("edges"))] == [f"{HOME}/opencode-edges/README.md"]
+
+
+def test_a_server_s_tool_tells_its_text_or_its_error() -> None:
+    results = [(event.tool, event.result, event.error) for event in of(ToolResult, events_of("mcp"))]
+    assert results == [("demo_echo", "hi", None), ("demo_fail", None, "no")]
+
+
+def test_a_tool_that_there_is_not_is_a_call_that_failed() -> None:
+    (result,) = of(ToolResult, events_of("badtool"))
+    assert result.tool == "invalid"
+    assert result.error is not None
+    assert result.error.startswith("Model tried to call unavailable tool 'NoSuchTool'.")

@@ -1,0 +1,112 @@
+"""Every reader on transcripts that were recorded and then damaged: nothing raises, and what was promised holds."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support.transcripts import SESSIONS, as_logged, lines_of, reader_of
+from workcast.broker.event import build
+from workcast.producer.adapters.fields import as_list, as_object, parse_object
+from workcast.producer.lines import Line
+from workcast.producer.transcripts.base import Links, Telling
+
+LINES = {
+    agent: [lines_of(path) for name, paths in SESSIONS.items() for path in paths if name.startswith(agent)]
+    for agent in ("claude", "codex")
+}
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def paths_in(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """The ways to all values inside of a JSON value, and to itself."""
+    keys: list[str | int] = [*as_object(value), *range(len(as_list(value)))]
+    return [path, *(found for key in keys for found in paths_in(value[key], (*path, key)))]
+
+
+def is_whole(raw: bytes) -> bool:
+    """Whether a line is one that was not damaged yet."""
+    return bool(parse_object(raw))
+
+
+@st.composite
+def changed_line(draw: st.DrawFn, raw: bytes) -> bytes:
+    """A line in which one value was replaced by any other, or removed."""
+    value: Any = parse_object(raw)
+    *where, last = draw(st.sampled_from(paths_in(value)[1:]))
+    target = value
+    for key in where:
+        target = target[key]
+    if draw(st.booleans()):
+        target[last] = draw(json_values)
+    else:
+        del target[last]
+    return json.dumps(value).encode()
+
+
+@st.composite
+def damaged_line(draw: st.DrawFn, raw: bytes) -> bytes:
+    """A line in which some bytes were replaced."""
+    start = draw(st.integers(0, len(raw)))
+    end = draw(st.integers(start, min(len(raw), start + 20)))
+    return raw[:start] + draw(st.binary(max_size=8)).replace(b"\n", b"") + raw[end:]
+
+
+@st.composite
+def transcripts(draw: st.DrawFn, agent: str) -> list[bytes]:
+    """A transcript of which some lines were changed, damaged, left out, told twice or moved."""
+    lines = list(draw(st.sampled_from(LINES[agent])))
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(lines) - 1))
+        match draw(st.integers(0, 4)):
+            case 0 if is_whole(lines[at]):
+                lines[at] = draw(changed_line(lines[at]))
+            case 1:
+                lines[at] = draw(damaged_line(lines[at]))
+            case 2 if len(lines) > 2:
+                del lines[at]
+            case 3:
+                lines.insert(draw(st.integers(0, len(lines))), lines[at])
+            case _:
+                lines.insert(draw(st.integers(0, len(lines) - 1)), lines.pop(at))
+    return lines
+
+
+@pytest.mark.parametrize("agent", LINES)
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_no_transcript_whatever_it_holds_breaks_a_reader(agent: str, data: st.DataObject) -> None:
+    lines = data.draw(transcripts(agent))
+    sub_agent = data.draw(st.none() | st.just("a1"))
+    told: list[Telling] = []
+    reader = reader_of(agent, Links(), sub_agent)
+    for raw in lines:
+        told += reader.feed(Line(raw, len(raw)))
+    told += data.draw(st.sampled_from([reader.settle, reader.abandon]))()
+    told += reader.settle() + reader.abandon()
+    events = as_logged(told)
+    for event in events:
+        build(event)
+    sources = [event["source"] for event in events]
+    assert len(sources) == len(set(sources))
+    calls = [event["call_id"] for event in events if event["type"] == "tool_call"]
+    assert len(calls) == len(set(calls))
+    assert sorted(calls) == sorted(event["call_id"] for event in events if event["type"] == "tool_result")
+    usage = [event["message_id"] for event in events if event["type"] == "usage" and "message_id" in event]
+    assert len(usage) == len(set(usage))
+    assert [event for event in events if event["type"] == "started"][1:] == []
+    assert sub_agent is None or not {"started", "prompt_sent", "completed"} & {event["type"] for event in events}
+
+
+def test_a_line_that_is_too_long_to_be_read_is_unknown_and_says_its_size() -> None:
+    events = as_logged(reader_of("claude").feed(Line(b'{"type":"user"', 20_000_000)))
+    assert [(event["type"], event["truncated"]) for event in events] == [("unknown", {"bytes": 20_000_000})]

@@ -1,0 +1,61 @@
+"""What tells a follower that a transcript has changed, on this system and on others."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.waiting import wait_until
+from workcast.producer.transcripts.tree_watch import InotifyTree, PortableTree, TreeWatcher
+
+KINDS = [PortableTree, *([InotifyTree] if sys.platform == "linux" else [])]
+
+
+@pytest.fixture(params=KINDS)
+def watcher(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TreeWatcher]:
+    (tmp_path / "old").mkdir()
+    watcher: TreeWatcher = request.param()
+    watcher.watch(tmp_path)
+    yield watcher
+    watcher.close()
+
+
+def heard(watcher: TreeWatcher, path: Path) -> None:
+    """Wait until the watcher names the file."""
+    wait_until(lambda: path in watcher.wait(0.2), what=str(path))
+
+
+def test_files_in_directories_old_and_new_are_named(watcher: TreeWatcher, tmp_path: Path) -> None:
+    for path in (tmp_path / "old" / "a.jsonl", tmp_path / "new" / "deep" / "subagents" / "b.jsonl"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("one\n")
+        heard(watcher, path)
+        with path.open("a") as file:
+            file.write("two\n")
+        heard(watcher, path)
+
+
+def test_other_files_are_not_named(watcher: TreeWatcher, tmp_path: Path) -> None:
+    (tmp_path / "old" / "note.txt").write_text("x")
+    (tmp_path / "old" / "a.jsonl").write_text("x")
+    seen: set[Path] = set()
+    while tmp_path / "old" / "a.jsonl" not in seen:
+        seen |= watcher.wait(0.2)
+    assert {path.suffix for path in seen} == {".jsonl"}
+
+
+def test_a_wait_can_be_ended_by_another_thread(watcher: TreeWatcher) -> None:
+    done = threading.Thread(target=watcher.wait, args=(60,))
+    done.start()
+    watcher.wake()
+    done.join(20)
+    assert not done.is_alive()
+
+
+def test_a_directory_that_is_not_there_is_no_mistake(watcher: TreeWatcher, tmp_path: Path) -> None:
+    watcher.watch(tmp_path / "none")
+    assert watcher.wait(0) == set()

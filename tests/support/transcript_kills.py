@@ -1,0 +1,63 @@
+"""A program that brings a session's files in, forks who does it, and kills each at a random moment."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+from pathlib import Path
+
+from support.transcripts import bring_in, found
+from workcast.broker.root import Root
+from workcast.producer.transcripts.session_log import SessionLog
+
+SLICE_BYTES = 3000
+
+
+def bring_in_slowly(root: Root, paths: list[Path], told: int) -> None:
+    """Take one small slice after the other; tell on a pipe that one is done."""
+    session = SessionLog(root, found(paths[0]).workcell)
+    for path in paths:
+        session.add(found(path))
+    while True:
+        more = session.sync(SLICE_BYTES)
+        os.write(told, b".")
+        if not more:
+            session.settle(final=True)
+            os.write(told, b"!")
+
+
+def kill_one(root: Root, paths: list[Path], after: int) -> None:
+    """Fork one, and kill it some time after so many slices."""
+    heard, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(heard)
+        try:
+            bring_in_slowly(root, paths, told)
+        finally:
+            os._exit(1)
+    os.close(told)
+    for _ in range(after):
+        if os.read(heard, 1) != b".":
+            break
+    for _ in range(random.randrange(20_000)):  # somewhere within the slice that follows
+        pass
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(heard)
+
+
+def main() -> None:
+    root, kills = Root(Path(sys.argv[1])), int(sys.argv[2])
+    random.seed(int(sys.argv[3]))
+    paths = [Path(word) for word in sys.argv[4:]]
+    root.prepare()
+    for _ in range(kills):
+        kill_one(root, paths, random.randrange(4))
+    bring_in(root, *paths)
+
+
+if __name__ == "__main__":
+    main()
