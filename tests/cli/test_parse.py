@@ -55,3 +55,11 @@ def test_an_unknown_agent_and_a_file_that_is_not_there_are_told_in_one_sentence(
     assert "expected one of claude" in refusal(workcast("parse", "clod", str(BASIC)), 2)
     assert "cannot read /no/such/file" in refusal(workcast("parse", "claude", "/no/such/file"))
     assert "cannot read /" in refusal(workcast("parse", "claude", "/"))
+
+
+def test_strict_exits_with_1_if_there_is_a_line_that_no_rule_knows() -> None:
+    assert workcast("parse", "claude", str(BASIC), "--strict").returncode == 0
+    odd = workcast("parse", "--strict", "claude", stdin=BASIC.read_bytes() + b'{"type":"new kind"}\nodd\n')
+    assert odd.returncode == 1
+    assert odd.stderr == b"workcast: 2 lines that no rule knows; see the unknown events\n"
+    assert events(odd.stdout)[-1]["type"] == "completed"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from support.processes import Program, Up, refusal, workcast
 from support.waiting import wait_until
 from workcast.broker.root import Root
 from workcast.producer.replay import RECORDINGS
+from workcast.producer.writer import TelemetryWriter
 
 BASIC = RECORDINGS / "claude-2.1.330-basic.jsonl"
 
@@ -121,6 +124,63 @@ def test_it_says_where_to_watch_and_the_gateway_shows_it(place: Path, tmp_path: 
         assert f"wc-1: {up.url}/#/w/wc-1" in done.stderr.decode()
         up.show("wc-1", len(log_of(place, "wc-1")))
         assert httpx.get(f"{up.url}/api/workcells/wc-1").json()["summary"]["status"] == "success"
+
+
+def git(directory: Path, *arguments: str) -> str:
+    env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    who = ("-c", "user.name=dev", "-c", "user.email=dev")
+    done = subprocess.run(["git", *who, *arguments], cwd=directory, env=env, check=True, capture_output=True)
+    return done.stdout.decode()
+
+
+@pytest.fixture
+def repository(place: Path) -> Path:
+    """The root, as a repository with one commit."""
+    git(place, "init", "--quiet")
+    git(place, "commit", "--quiet", "--allow-empty", "-m", "first")
+    return place
+
+
+def test_git_status_shows_what_the_agent_made_and_no_workcells(repository: Path) -> None:
+    done = workcast("run", "exec", "--root", str(repository), "--", "touch", "new.txt")
+    assert done.returncode == 0, done.stderr
+    assert git(repository, "status", "--porcelain") == "?? new.txt\n"
+
+
+def test_git_status_shows_no_workcells_of_an_up_or_a_library(repository: Path) -> None:
+    with Up(repository):
+        assert git(repository, "status", "--porcelain") == ""
+    (repository / ".workcells" / ".gitignore").unlink()
+    with TelemetryWriter(repository / ".workcells" / "wc" / "telemetry.jsonl") as writer:
+        writer.emit("response_chunk", {"content": "Hello.", "role": "assistant"})
+    assert git(repository, "status", "--porcelain") == ""
+
+
+def test_git_status_in_a_worktree_shows_what_the_agent_made_there(repository: Path) -> None:
+    script = "touch new.txt && git status --porcelain"
+    done = workcast(
+        "run", "exec", "--root", str(repository), "--workcell", "wc", "--worktree", "--", "sh", "-c", script
+    )
+    assert done.returncode == 0, done.stderr
+    assert [event["output"] for event in log_of(repository) if event["type"] == "bash_output"] == ["?? new.txt\n"]
+    assert "?? new.txt\n" in git(repository / ".workcells" / "wc", "status", "--porcelain")
+    assert git(repository, "status", "--porcelain") == ""
+    git(repository / ".workcells" / "wc", "add", "new.txt")  # no --force is asked for
+
+
+def test_a_gitignore_that_is_there_is_left_alone(repository: Path) -> None:
+    ignore = repository / ".workcells" / ".gitignore"
+    ignore.parent.mkdir()
+    ignore.write_text("telemetry.jsonl\n")
+    assert workcast("run", "exec", "--root", str(repository), "--workcell", "wc", "--", "true").returncode == 0
+    assert ignore.read_text() == "telemetry.jsonl\n"
+    assert "?? .workcells/" in git(repository, "status", "--porcelain")
+
+
+def test_a_gitignore_that_cannot_be_written_breaks_nothing(repository: Path) -> None:
+    (repository / ".workcells" / ".gitignore").mkdir(parents=True)  # in the way, for root too
+    assert workcast("run", "exec", "--root", str(repository), "--", "true").returncode == 0
+    assert log_of(repository)[-1]["status"] == "success"
 
 
 def test_a_workcell_that_cannot_be_written_is_told_in_one_sentence(place: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import subprocess
 from collections.abc import Generator
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from support.logs import event_line, write_log
 from support.processes import PROGRAM, Program, Up, environment, refusal, workcast
 from support.waiting import wait_until
 from workcast.broker.root import Root
+from workcast.cli.tail import pauses
 
 LINES = [event_line(n, f"text {n}\n") for n in range(10)]
 
@@ -101,6 +103,15 @@ def test_it_goes_on_where_it_was_when_the_gateway_comes_back_elsewhere(tmp_path:
             assert again.url != up.url
             assert [offset for offset, _ in shown(viewer.lines(11))] == list(range(11))
         assert viewer.err == ""
+
+
+def test_viewers_come_back_spread_over_a_time_that_grows_with_each_attempt() -> None:
+    viewers = [list(islice(pauses(), 6)) for _ in range(500)]
+    for attempt, bound in enumerate((1, 2, 4, 8, 8, 8)):
+        waited = [viewer[attempt] for viewer in viewers]
+        assert max(waited) <= bound
+        for quarter in range(4):
+            assert any(quarter * bound / 4 <= seconds <= (quarter + 1) * bound / 4 for seconds in waited)
 
 
 def test_a_reader_that_goes_away_ends_it(up: Up, wc: str) -> None:

@@ -187,6 +187,7 @@ def test_what_is_no_event_or_of_an_unknown_type_is_shown_raw(page: Page, root: R
     assert [item.offset for item in seen.items] == [0, 1, 2]
     assert "tomorrow" in seen.items[1].text
     assert page.locator("[data-testid=item] b").count() == 0
+    page.get_by_text("1 unknown line", exact=True).wait_for()
 
 
 @pytest.mark.parametrize("recording", ["nasty", "tools", "subagent-foreground"])

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from support.browser import FLAGS, find
 from support.processes import Up
 
 DOCS = Path(__file__).parents[2] / "docs"
-WIDE = {"width": 1280, "height": 800}
+VIEW: Final[ViewportSize] = {"width": 1280, "height": 1190}
 
 
 def take(page: Page, address: str) -> None:
-    """The fleet once all acts have played, and one workcell in the middle of a run."""
+    """The fleet once every kind of end was there, and a run that has ended, with one of its edits unfolded."""
     page.goto(address)
-    page.locator('[data-workcell="wc-cancelled"][data-status="cancelled"]').wait_for(timeout=60_000)
+    for status in ("success", "failed", "cancelled"):
+        page.locator(f'[data-workcell][data-status="{status}"]').first.wait_for(timeout=60_000)
+    page.locator('[data-workcell="tour-gemini"][data-status="success"]').wait_for(timeout=60_000)
     page.screenshot(path=DOCS / "fleet.png")
-    page.goto(f"{address}/#/w/wc-tour")
+    page.goto(f"{address}/#/w/readme-title-claude")
     page.locator("[data-testid=timeline][data-live=true]").wait_for()
     page.locator("[data-testid=item][data-kind=outcome]").last.wait_for()
+    page.locator("[data-testid=item]", has_text="Edit").last.get_by_role("button").click()
     page.screenshot(path=DOCS / "workcell.png")
 
 
@@ -30,7 +34,7 @@ def main() -> None:
         sync_playwright() as playwright,
         playwright.chromium.launch(executable_path=find(), args=FLAGS) as browser,
     ):
-        take(browser.new_page(viewport=WIDE, reduced_motion="reduce"), demo.url)  # type: ignore[arg-type]
+        take(browser.new_page(viewport=VIEW, reduced_motion="reduce"), demo.url)
         demo.interrupt()
         demo.wait()
 

@@ -22,6 +22,15 @@ def gateway_url(root: Root, url: str | None) -> str | None:
     if url is None:
         running = find_up(root)
         return running.http_url if running else None
+    return check_gateway_url(url)
+
+
+def check_gateway_url(url: str) -> str:
+    """Return ``url`` without a last slash.
+
+    Raises:
+        GatewayError: it is not one of HTTP.
+    """
     try:
         parts = urlsplit(url)
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -14,6 +14,8 @@ from rich.text import Text
 from workcast.broker.errors import RootError
 from workcast.broker.history import epoch_of
 from workcast.broker.log import LogReader
+from workcast.broker.lost import UNENDED, as_lost, writer_is_gone
+from workcast.broker.prices import current_prices
 from workcast.broker.root import Root
 from workcast.broker.summary import Fold, Summary
 from workcast.broker.wire import inspect
@@ -36,6 +38,7 @@ def list_fleet(root: Root, url: str | None, *, as_json: bool) -> None:
 
     Raises:
         GatewayError: the gateway cannot be reached.
+        PricesError: the price table cannot be read.
         RootError: the root is not there.
     """
     address = gateway_url(root, url)
@@ -70,6 +73,7 @@ def _from_gateway(address: str) -> list[Summary]:
 
 def _from_files(root: Root) -> list[Summary]:
     root.check()
+    current_prices()
     try:
         return [_fold(root, workcell) for workcell in root.ids()]
     except OSError as error:
@@ -79,6 +83,7 @@ def _from_files(root: Root) -> list[Summary]:
 def _fold(root: Root, workcell: str) -> Summary:
     """A workcell's summary straight from its log: as slow as the log is long."""
     reader = LogReader(root.log(workcell))
+    gone = writer_is_gone(root.log(workcell))
     reader.refresh()
     fold = Fold(offset=reader.base)
     while fold.offset < reader.end:
@@ -88,4 +93,5 @@ def _fold(root: Root, workcell: str) -> Summary:
         for line in lines:
             event: dict[str, Any] | None = inspect(line)[1]
             fold.add(event)
-    return fold.summary(workcell, epoch_of(root, workcell, reader), reader.base, "")
+    summary = fold.summary(workcell, epoch_of(root, workcell, reader), reader.base, "")
+    return as_lost(summary) if gone and fold.offset > reader.base and fold.status in UNENDED else summary

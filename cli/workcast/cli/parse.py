@@ -18,14 +18,14 @@ class InputError(WorkcastError):
     """The file to read cannot be read."""
 
 
-def parse_output(agent: str, file: Path | None, exit_code: int | None) -> None:
-    """Print the events of what an agent printed, ``completed`` last.
+def parse_output(agent: str, file: Path | None, exit_code: int | None) -> int:
+    """Print the events of what an agent printed, ``completed`` last; how many lines no rule knew.
 
     Raises:
         UnknownAgentError: no adapter has this name.
         InputError: the file cannot be read.
     """
-    adapter, lines = adapter_for(agent)(), LineSplitter()
+    adapter, lines, unknown = adapter_for(agent)(), LineSplitter(), 0
     try:
         # Unbuffered: an event is printed when its line has come, not when a buffer is full.
         source = FileIO(str(file)) if file else FileIO(0, closefd=False)
@@ -34,13 +34,16 @@ def parse_output(agent: str, file: Path | None, exit_code: int | None) -> None:
     with source:
         while piece := source.read(1 << 16):
             for line in lines.feed(piece):
-                _print(read_line(adapter, line, now()))
+                unknown += _print(read_line(adapter, line, now()))
     for line in lines.drain():
-        _print(read_line(adapter, line, now()))
-    _print(adapter.end(Exit(exit_code), now()))
+        unknown += _print(read_line(adapter, line, now()))
+    return unknown + _print(adapter.end(Exit(exit_code), now()))
 
 
-def _print(events: Iterable[BaseEvent]) -> None:
+def _print(events: Iterable[BaseEvent]) -> int:
+    unknown = 0
     for event in events:
+        unknown += event.type == "unknown"
         sys.stdout.buffer.write(dump(event) + b"\n")
     sys.stdout.buffer.flush()
+    return unknown

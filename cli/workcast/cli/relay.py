@@ -6,17 +6,18 @@ import signal
 import threading
 
 from workcast.broker.relay import Relay
-from workcast.broker.root import Root
+from workcast.broker.roots import Roots
 from workcast.cli.serving import wait_for_redis
 
 
-def relay_root(root: Root, redis_url: str, patience: float) -> None:
-    """Relay every log of a root until SIGINT or SIGTERM.
+def relay_roots(roots: Roots, redis_url: str, patience: float) -> None:
+    """Relay every log of some roots until SIGINT or SIGTERM.
 
     Raises:
-        WorkcastError: the root is not to be had, or Redis not within ``patience`` seconds; later on nobody gives up.
+        WorkcastError: a root is not to be had, or Redis not within ``patience`` seconds; later on nobody gives up.
     """
-    root.prepare()
+    for root in roots.each:
+        root.prepare()
     wait_for_redis(redis_url, patience)
     stop = threading.Event()
 
@@ -25,7 +26,9 @@ def relay_root(root: Root, redis_url: str, patience: float) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    relay = Relay(root, redis_url)
-    relay.start()
+    relays = [Relay(root, redis_url) for root in roots.each]
+    for relay in relays:
+        relay.start()
     stop.wait()
-    relay.close(drain_seconds=2.0)
+    for relay in relays:
+        relay.close(drain_seconds=2.0 / len(relays))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import signal
 import sys
@@ -11,15 +12,22 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from workcast.broker.errors import WorkcastError
-from workcast.broker.event import BaseEvent
+from workcast.broker.connection import check_url
+from workcast.broker.errors import BrokerError, WorkcastError
+from workcast.broker.event import BaseEvent, ErrorEvent
 from workcast.broker.root import Root
-from workcast.broker.running import find_up
+from workcast.broker.running import find_up, served
+from workcast.cli.printable import printable
 from workcast.producer.adapters import adapter_for
+from workcast.producer.limits import UNLIMITED, Limits
 from workcast.producer.runner import run_agent
 from workcast.producer.writer import TelemetryWriter
 
 EXIT_CODES: Final = {"success": 0, "failed": 1, "timeout": 124, "cancelled": 130}
+REDIS_URL: Final = "WORKCAST_REDIS_URL"
+"""Read by the log's writer; nothing is to be written if it is malformed."""
+REASON_CHARS: Final = 400
+"""Of an agent's error, in the last line on stderr; the log has it whole."""
 
 
 class RunError(WorkcastError):
@@ -34,50 +42,72 @@ async def run_in_workcell(
     issue: str | None,
     model: str | None,
     timeout: float | None,  # noqa: ASYNC109 - of the agent, not of this coroutine
+    limits: Limits = UNLIMITED,
     *,
     worktree: bool = False,
 ) -> int:
     """Run ``words`` (the agent's options, and the prompt last) and return the exit code of ``workcast run``.
 
     Raises:
-        WorkcastError: the agent is not installed, the prompt is empty, the root is not there, the id is malformed,
-            the worktree cannot be made, another run is in the workcell; nothing was written.
+        WorkcastError: the agent is not installed, the prompt is empty, the root is not there, the id or the Redis URL
+            is malformed, the agent cannot be held to its limits, the worktree cannot be made, another run is in the
+            workcell; nothing was written.
     """
     kind = adapter_for(agent)  # raises before anything is named after an agent that there is not
+    _check_redis_url()
     prompt = _read_prompt() if words[-1] == "-" and kind.takes_prompt else words[-1]
     name = workcell or f"{agent}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     directory = root.workcell(name)
     root.check()
     if directory.exists() and not root.holds(name):
         raise RunError(f"{directory} is no workcell: it or its log leads out of {root.directory}; choose another id")
-    stop = asyncio.Event()
+    stop, kill = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup is heeded
+            loop.add_signal_handler(number, _ask, stop, kill)
     context = {"workcell_id": name, "issue_id": issue, "toolchain": agent, "model": model}
     with contextlib.ExitStack() as stack:
+        writer = _LateWriter(root, name, context, stack)
         try:
             result = await run_agent(
                 agent,
                 prompt,
                 workcell_dir=directory,
                 cwd=directory if worktree or (directory / ".git").exists() else root.directory,
-                writer=_LateWriter(root, name, context, stack),
+                writer=writer,
                 repository=root.directory if worktree else None,
                 model=model,
                 options=words[:-1],
                 timeout=timeout,
+                limits=limits,
                 stop=stop,
+                kill=kill,
             )
         except OSError as error:
             raise RunError(f"cannot write to {error.filename or directory}: {error.strerror}") from error
-    sys.stderr.write(f"{name}: {result.status} after {result.duration_ms / 1000:.1f} s, exit code {result.exit_code}\n")
+    why = f": {_short(writer.error)}" if result.status == "failed" and writer.error else ""
+    _say(f"{name}: {result.status} after {result.duration_ms / 1000:.1f} s, exit code {result.exit_code}{why}")
     return EXIT_CODES[result.status]
+
+
+def _ask(stop: asyncio.Event, kill: asyncio.Event) -> None:
+    """Once asks the agent to end; whoever asks again does not want to wait for it."""
+    (kill if stop.is_set() else stop).set()
 
 
 def _read_prompt() -> str:
     """A prompt that is too long for a command line comes through a pipe."""
     return sys.stdin.buffer.read().decode("utf-8", "replace")
+
+
+def _check_redis_url() -> None:
+    url = os.environ.get(REDIS_URL)
+    try:
+        if url:
+            check_url(url)
+    except BrokerError as error:
+        raise BrokerError(f"{REDIS_URL}: {error}") from error
 
 
 class _LateWriter:
@@ -91,16 +121,33 @@ class _LateWriter:
         self._context = context
         self._stack = stack
         self._writer: TelemetryWriter | None = None
+        self.error = ""
+        """The last one that ended the agent's work."""
 
     def write(self, event: BaseEvent) -> None:
         """Append an event."""
         if self._writer is None:
             self._writer = self._stack.enter_context(TelemetryWriter(self._root.log(self._workcell), self._context))
             _say_where(self._root, self._workcell)
+        if isinstance(event, ErrorEvent) and event.retryable is False:
+            self.error = event.error
         self._writer.write(event)
 
 
 def _say_where(root: Root, workcell: str) -> None:
     running = find_up(root)
-    where = f"{running.http_url}/#/w/{workcell}" if running else str(root.log(workcell))
-    sys.stderr.write(f"{workcell}: {where}\n")
+    where = f"{running.http_url}/#/w/{served(root).id_of(workcell)}" if running else str(root.log(workcell))
+    _say(f"{workcell}: {where}")
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # whoever listened has gone; that is no reason to end the agent
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def _short(text: str) -> str:
+    """An error on one line: its beginning and, if it is long, its end, where a stack trace says what it is about."""
+    line = printable(" ".join(text.split()))
+    half = REASON_CHARS // 2
+    return line if len(line) <= REASON_CHARS else f"{line[:half]} … {line[-half:]}"

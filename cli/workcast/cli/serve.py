@@ -7,15 +7,15 @@ import signal
 
 import typer
 
-from workcast.broker.root import Root
+from workcast.broker.roots import Roots
 from workcast.cli.serving import ServeError, address_of, listen, serve, wait_for_redis
 from workcast.consumer.settings import GatewaySettings
 
 
-def serve_gateway(root: Root, settings: GatewaySettings) -> None:
+def serve_gateway(roots: Roots, settings: GatewaySettings) -> None:
     """Serve until SIGINT or SIGTERM; prints the address once it answers.
 
-    Where the root's logs lie on this host, history is read from them; else it ends where the streams begin.
+    Where the roots' logs lie on this host, history is read from them; else it ends where the streams begin.
 
     Raises:
         WorkcastError: no broker is named or it cannot be reached, or the port is taken.
@@ -26,4 +26,4 @@ def serve_gateway(root: Root, settings: GatewaySettings) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with listen(settings.host, settings.port) as listener:
         wait_for_redis(url, settings.redis_patience)
-        asyncio.run(serve(root, url, settings, listener, lambda: typer.echo(address_of(listener)), ()))
+        asyncio.run(serve(roots, url, settings, listener, lambda: typer.echo(address_of(listener)), ()))

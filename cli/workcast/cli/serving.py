@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import resource
 import signal
 import socket
@@ -16,8 +15,9 @@ import tenacity
 import uvicorn
 
 from workcast.broker.errors import BrokerError, WorkcastError
-from workcast.broker.history import Extent, History
+from workcast.broker.history import History
 from workcast.broker.root import Root
+from workcast.broker.roots import Roots
 from workcast.broker.stream import Publisher, Subscriber
 from workcast.consumer.gateway import create_app
 from workcast.consumer.hub import Hub
@@ -32,7 +32,8 @@ class Background(Protocol):
 
     __name__: str
 
-    async def __call__(self, root: Root, /) -> None: ...
+    async def __call__(self, root: Root, /) -> None:
+        """``root`` is the first of those that are served."""
 
 
 class ServeError(WorkcastError):
@@ -40,7 +41,7 @@ class ServeError(WorkcastError):
 
 
 async def serve(
-    root: Root,
+    roots: Roots,
     url: str,
     settings: GatewaySettings,
     listener: socket.socket,
@@ -48,14 +49,14 @@ async def serve(
     background: Sequence[Background],
 ) -> None:
     allow_many_files()
-    history, subscriber = History(root), Subscriber(url)
-    hub = Hub(subscriber, RootArchive(root, history), settings.ring_bytes, settings.max_frame_bytes)
-    server = Server(server_config(create_app(hub, history, root, settings), settings))
+    history, subscriber = History(roots), Subscriber(url)
+    hub = Hub(subscriber, RootArchive(roots, history), settings.ring_bytes, settings.max_frame_bytes)
+    server = Server(server_config(create_app(hub, history, roots, settings), settings))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, server.stop)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    tasks = [asyncio.create_task(_beside(work, root)) for work in background]
+    tasks = [asyncio.create_task(_beside(work, roots.each[0])) for work in background]
     try:
         await asyncio.wait((serving, asyncio.create_task(server.ready.wait())), return_when=asyncio.FIRST_COMPLETED)
         if server.started:
@@ -100,22 +101,19 @@ class Server(uvicorn.Server):
 
 
 class RootArchive:
-    """A root's logs as the hub reads them."""
+    """The logs of some roots as the hub reads them."""
 
-    def __init__(self, root: Root, history: History) -> None:
-        self._root = root
-        self.ids = root.ids
-        self.origin = root.origin
+    def __init__(self, roots: Roots, history: History) -> None:
+        self._roots = roots
+        self.ids = roots.ids
         self.extent = history.extent
+        self.synced_extent = history.synced_extent
         self.read = history.read
 
-    def synced_extent(self, workcell: str) -> Extent | None:
-        """What the log holds; all of it is on disk."""
-        extent = self.extent(workcell)
-        if extent is not None and extent.end > extent.base:
-            with self._root.log(workcell).open("rb") as log:
-                os.fsync(log.fileno())
-        return extent
+    def origin(self, workcell: str) -> str | None:
+        """That of the root which the workcell is in."""
+        root = self._roots.holding(workcell)
+        return root.origin() if root is not None else None
 
 
 @contextlib.contextmanager

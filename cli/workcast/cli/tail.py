@@ -6,23 +6,25 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from random import SystemRandom
 from typing import Any, Final
 
 from rich.console import Console
 from rich.text import Text
-from typer import BadParameter
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
 from workcast.broker.errors import WorkcastError
 from workcast.broker.root import Root
+from workcast.broker.running import served
 from workcast.cli.gateway_client import GatewayError, gateway_url, socket_url
 from workcast.cli.printable import harmless_json, printable
 from workcast.consumer.protocol import SUBPROTOCOL
 
-_RETRY_SECONDS: Final = 0.5
+_FIRST_PAUSE_SECONDS: Final = 1.0
+_LONGEST_PAUSE_SECONDS: Final = 8.0
 _MAX_MESSAGE_BYTES: Final = 4 << 20
 _FINAL_CODES: Final = (1009, 4400, 4401, 4429)
 """Closing codes after which nothing would get better by trying again."""
@@ -40,28 +42,40 @@ class TailError(WorkcastError):
 async def follow(root: Root, workcell: str, start: str, url: str | None, *, as_json: bool) -> None:
     """Print a workcell's events until interrupted; after a lost connection go on where it was.
 
+    ``start`` is ``start``, ``tail``, or an offset in decimal digits.
+
     Raises:
         GatewayError: there is no gateway to ask, or it refuses.
         TailError: the workcell is unknown.
-        BadParameter: ``start`` is malformed.
     """
-    if start not in ("start", "tail") and not (start.isascii() and start.isdecimal()):
-        raise BadParameter(f"expected start, tail or an offset, got {start!r}", param_hint="--from")
-    viewer = _Viewer(workcell, start, _json_line if as_json else _Pretty())
+    name = served(root).id_of(workcell) if url is None else workcell
+    viewer = _Viewer(name, start, _json_line if as_json else _Pretty())
     connected = False
+    pause = pauses()
     while True:
         address = gateway_url(root, url)  # each time: an up that was started again may have another port
         if address is not None:
             socket = await _connect(address, again=connected)
             if socket is not None:
-                connected = True
+                connected, pause = True, pauses()
                 async with socket:
                     await viewer.watch(socket)
                 if socket.close_code in _FINAL_CODES:
                     raise GatewayError(f"{address} ended the connection: {socket.close_reason or socket.close_code}")
         elif not connected:
             raise GatewayError(f"no workcast up serves {root.directory}; start one, or name a gateway with --url")
-        await asyncio.sleep(_RETRY_SECONDS)
+        await asyncio.sleep(next(pause))
+
+
+def pauses() -> Iterator[float]:
+    """Seconds to wait before each attempt to connect again: any up to a bound that doubles from 1 to 8.
+
+    Chance keeps the viewers of a gateway that was restarted from all coming back in the same moment.
+    """
+    longest, random = _FIRST_PAUSE_SECONDS, SystemRandom()
+    while True:
+        yield random.uniform(0, longest)
+        longest = min(2 * longest, _LONGEST_PAUSE_SECONDS)
 
 
 async def _connect(address: str, *, again: bool) -> ClientConnection | None:

@@ -1,4 +1,4 @@
-"""``up``: everything on one machine. Embedded broker, relay, gateway and dashboard of one root, in one process."""
+"""``up``: everything on one machine. Embedded broker, relays, gateway and dashboard of its roots, in one process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 from collections.abc import Generator, Sequence
-from pathlib import Path
 from typing import Final
 
 import tenacity
@@ -19,6 +18,7 @@ import typer
 from workcast.broker.embedded import EmbeddedBroker
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
+from workcast.broker.roots import Roots
 from workcast.broker.running import LOCK, STATE
 from workcast.cli.serving import Background, ServeError, address_of, listen, serve, wait_for_redis
 from workcast.consumer.settings import GatewaySettings
@@ -26,36 +26,41 @@ from workcast.consumer.settings import GatewaySettings
 _KEEP_SECONDS: Final = 0.5
 
 
-def serve_root(directory: Path, settings: GatewaySettings, background: Sequence[Background] = ()) -> None:
+def serve_roots(roots: Roots, settings: GatewaySettings, background: Sequence[Background] = ()) -> None:
     """Run until SIGINT or SIGTERM, which end it cleanly; prints the address once it answers.
 
     Raises:
-        WorkcastError: the root, the port or Redis is not to be had; one sentence says which and why.
+        WorkcastError: a root, the port or Redis is not to be had; one sentence says which and why.
     """
-    root = Root(directory)
-    root.prepare()
+    for root in roots.each:
+        root.prepare()
     # Until the server takes both signals over: so that what was begun is ended.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _only_one(root), listen(settings.host, settings.port) as listener, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        for root in roots.each:
+            stack.enter_context(_only_one(root))
+        listener = stack.enter_context(listen(settings.host, settings.port))
         if settings.redis_url:
             url = settings.redis_url
             wait_for_redis(url, settings.redis_patience)
         else:
-            broker = stack.enter_context(EmbeddedBroker(root))
+            broker = stack.enter_context(EmbeddedBroker(roots.each[0]))
             url, background = broker.url, [*background, _Keeper(broker)]
-        relay = Relay(root, url)
-        relay.start()
-        stack.callback(relay.close)
         address = address_of(listener)
-        state = {"redis_url": url, "http_url": address, "pid": os.getpid(), "prefix": ""}
-        stack.callback((root.state / STATE).unlink, missing_ok=True)
+        for root in roots.each:
+            relay = Relay(root, url)
+            relay.start()
+            stack.callback(relay.close)
+            stack.callback((root.state / STATE).unlink, missing_ok=True)
 
         def announce() -> None:
-            root.write_state(STATE, json.dumps(state), mode=0o600)
+            for root in roots.each:
+                state = {"redis_url": url, "http_url": address, "pid": os.getpid(), "prefix": root.id_of("")}
+                root.write_state(STATE, json.dumps(state), mode=0o600)
             typer.echo(address)
 
         stack.callback(_finish_undisturbed)  # the last one in is the first one out
-        asyncio.run(serve(root, url, settings, listener, announce, background))
+        asyncio.run(serve(roots, url, settings, listener, announce, background))
 
 
 class _Keeper:

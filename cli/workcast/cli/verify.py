@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import Final
 
 from workcast.broker.root import Root
+from workcast.broker.running import find_up, served
 from workcast.broker.stream import Publisher
-from workcast.broker.verify import Verdict, verify
+from workcast.broker.verify import Verdict, verify_patiently
 from workcast.cli.gateway_client import GatewayError
-from workcast.broker.running import find_up
 
 _SETTLE_SECONDS: Final = 1.0
+"""Lines that were written just now have so long to be relayed."""
 
 
 def verify_root(root: Root, redis_url: str | None, workcells: list[str], *, as_json: bool) -> bool:
@@ -22,28 +22,21 @@ def verify_root(root: Root, redis_url: str | None, workcells: list[str], *, as_j
         WorkcastError: no broker is known, it cannot be reached, or an id is malformed.
     """
     root.check()
-    running = find_up(root)
+    running, root = find_up(root), served(root)
     url = redis_url or (running.redis_url if running else None)
     if url is None:
         raise GatewayError(f"no workcast up serves {root.directory}; start one, or name a server with --redis-url")
     publisher = Publisher(url)
     try:
-        verdicts = [_settled(root, workcell, publisher) for workcell in workcells or root.ids()]
+        verdicts = [
+            verify_patiently(root, workcell, publisher, _SETTLE_SECONDS)
+            for workcell in map(root.id_of, workcells or root.ids())
+        ]
     finally:
         publisher.close()
     for verdict in verdicts:
         sys.stdout.write(verdict.model_dump_json() + "\n" if as_json else _text(verdict))
     return all(verdict.ok for verdict in verdicts)
-
-
-def _settled(root: Root, workcell: str, publisher: Publisher) -> Verdict:
-    """A verdict; lines that were written just now are given a moment to be relayed."""
-    verdict = verify(root, workcell, publisher)
-    deadline = time.monotonic() + _SETTLE_SECONDS
-    while not verdict.ok and time.monotonic() < deadline:
-        time.sleep(0.1)
-        verdict = verify(root, workcell, publisher)
-    return verdict
 
 
 def _text(verdict: Verdict) -> str:

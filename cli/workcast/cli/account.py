@@ -1,0 +1,192 @@
+"""``account``: what a workcell's runs took, in tokens, money and time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator
+from dataclasses import asdict
+from typing import Any, Final
+
+import httpx
+from pydantic import ValidationError
+from pydantic_core import to_json
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from workcast.broker.account import Rows
+from workcast.broker.account_rows import CallRow, MessageRow, RunRow, SubagentRow, Totals
+from workcast.broker.accounts import Accounts
+from workcast.broker.errors import RootError
+from workcast.broker.event import Usage
+from workcast.broker.history import History
+from workcast.broker.prices import current_prices
+from workcast.broker.root import Root, check_workcell_id
+from workcast.broker.roots import Roots
+from workcast.cli.gateway_client import GatewayError, gateway_url
+from workcast.cli.printable import harmless_json, printable
+from workcast.consumer.account_api import MAX_ROWS, account_page
+from workcast.consumer.protocol import AccountPage
+
+Row = RunRow | MessageRow | CallRow | SubagentRow
+
+_TIMEOUT_SECONDS: Final = 300.0
+"""For the first account of a log, which is read as a whole: a million lines take some seconds."""
+
+
+def show_account(root: Root, workcell: str, rows: Rows, url: str | None, *, as_json: bool) -> None:
+    """Print the totals and the rows of one kind; with ``as_json`` an object of JSON each.
+
+    Raises:
+        GatewayError: the gateway cannot be reached, or does not know the workcell.
+        RootError: there is no gateway, and the log cannot be read.
+        PricesError: the price table cannot be read.
+    """
+    check_workcell_id(workcell.rpartition(":")[2])
+    address = gateway_url(root, url)
+    pages = _pages(_from_gateway(address, workcell, rows) if address else _from_files(root, workcell, rows))
+    first = next(pages)
+    if as_json:
+        told = {"workcell": workcell, **first.model_dump(mode="json", exclude={"rows", "offset", "count", "items"})}
+        sys.stdout.write(harmless_json(to_json(told).decode()) + "\n")
+        for row in _items(first, pages):
+            sys.stdout.write(harmless_json(to_json(asdict(row)).decode()) + "\n")
+        return
+    console = Console(soft_wrap=True)
+    console.print(Text(_totals(first.totals)))
+    console.print(Text(f"prices: {first.prices.source}, {first.prices.date}", "dim"))
+    _print_rows(console, rows, _items(first, pages))
+
+
+def _items(first: AccountPage, pages: Generator[AccountPage]) -> Generator[Row]:
+    yield from first.items
+    for page in pages:
+        yield from page.items
+
+
+def _pages(ask: Callable[[int], bytes]) -> Generator[AccountPage]:
+    """Page after page, until all rows that there were at first are told."""
+    offset, count = 0, 1
+    while offset < count:
+        page = AccountPage.model_validate_json(ask(offset))
+        count = page.count if offset == 0 else count
+        yield page
+        if not page.items:
+            return
+        offset += len(page.items)
+
+
+def _from_gateway(address: str, workcell: str, rows: Rows) -> Callable[[int], bytes]:
+    def ask(offset: int) -> bytes:
+        query: dict[str, str | int] = {"rows": rows, "offset": offset, "limit": MAX_ROWS}
+        try:
+            reply = httpx.get(
+                f"{address}/api/workcells/{workcell}/account", params=query, timeout=_TIMEOUT_SECONDS, trust_env=False
+            )
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise GatewayError(f"cannot ask {address} for an account: {error}; is workcast up there?") from error
+        if reply.status_code != 200:
+            raise GatewayError(f"{address} tells no account of {workcell}: {_reason(reply)}")
+        try:
+            AccountPage.model_validate_json(reply.content)
+        except ValidationError as error:
+            raise GatewayError(f"expected a workcast gateway at {address}, got an answer of something else") from error
+        return reply.content
+
+    return ask
+
+
+def _reason(reply: httpx.Response) -> str:
+    try:
+        detail: Any = reply.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        detail = None
+    return detail if isinstance(detail, str) else f"HTTP {reply.status_code}"
+
+
+def _from_files(root: Root, workcell: str, rows: Rows) -> Callable[[int], bytes]:
+    root.check()
+    current_prices()
+    history = History(Roots(root))
+    try:
+        extent = history.extent(workcell)
+        if extent is None:
+            raise RootError(f"expected a workcell in {root.directory}, got {workcell!r}; workcast ls lists them")
+        account = None
+        accounts = Accounts(history)
+        while account is None:
+            account = accounts.advance(workcell, extent.epoch, extent.base, extent.end, _TIMEOUT_SECONDS)
+    except OSError as error:
+        raise RootError(f"cannot read {error.filename or root.workcells}: {error.strerror}") from error
+    whole, epoch = account, extent.epoch
+    return lambda offset: account_page(whole, epoch, rows, offset, MAX_ROWS)
+
+
+# ── in words ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+def _totals(totals: Totals) -> str:
+    unpriced = f" without {', '.join(map(printable, totals.unpriced))}" if totals.unpriced else ""
+    residual = "" if totals.cost_residual_usd is None else f", residual {_dollars(totals.cost_residual_usd)}"
+    return (
+        f"{totals.runs} runs, {totals.messages} messages, {totals.calls} calls\n"
+        f"tokens: {_tokens(totals.usage)}; the messages do not account for: {_tokens(totals.usage_residual)}\n"
+        f"cost: {_dollars(totals.cost_usd)} as reported, {_dollars(totals.cost_computed_usd)} computed"
+        f"{unpriced}{residual}\n"
+        f"time: {_seconds(totals.duration_ms)}, of which in tools {_seconds(totals.tools_ms)}"
+    )
+
+
+def _print_rows(console: Console, rows: Rows, items: Generator[Row]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in _COLUMNS[rows]:
+        table.add_column(column, overflow="ellipsis", no_wrap=True)
+    for row in items:
+        table.add_row(*(Text(printable(cell)) for cell in _cells(row)))
+    console.print(table)
+
+
+_COLUMNS: Final[dict[Rows, tuple[str, ...]]] = {
+    "runs": ("RUN", "STATUS", "MODEL", "TIME", "TOOLS", "TOKENS", "REPORTED", "COMPUTED"),
+    "messages": ("OFFSET", "MESSAGE", "MODEL", "FIRST", "TOKENS", "REPORTED", "COMPUTED"),
+    "calls": ("OFFSET", "CALL", "TOOL", "TIME", "ERROR"),
+    "subagents": ("OFFSET", "CALL", "MODEL", "TIME", "TOOLS", "TOKENS", "COMPUTED"),
+}
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    match row:
+        case RunRow():
+            return (
+                str(row.run), row.status, row.model or "?", _seconds(row.duration_ms), _seconds(row.tools_ms),
+                _tokens(row.usage), _dollars(row.cost_usd), _dollars(row.cost_computed_usd),
+            )  # fmt: skip
+        case MessageRow():
+            tokens = _tokens(row.usage) if row.usage is not None else ("abandoned" if row.abandoned else "?")
+            return (
+                str(row.offset), row.message_id or "", row.model or "?", _seconds(row.ttft_ms), tokens,
+                _dollars(row.cost_usd), _dollars(row.cost_computed_usd),
+            )  # fmt: skip
+        case CallRow():
+            return (
+                str(row.offset), row.call_id or "", row.tool, _seconds(row.duration_ms), "error" if row.error else "",
+            )  # fmt: skip
+        case SubagentRow():
+            return (
+                str(row.offset), row.call_id, row.model or "?", _seconds(row.duration_ms), _seconds(row.tools_ms),
+                _tokens(row.usage), _dollars(row.cost_computed_usd),
+            )  # fmt: skip
+
+
+def _tokens(usage: Usage) -> str:
+    plain = usage.input_tokens - usage.cache_read_tokens - usage.cache_write_tokens
+    return (
+        f"{plain:,} in, {usage.cache_read_tokens:,} cache read, {usage.cache_write_tokens:,} cache written, "
+        f"{usage.output_tokens:,} out"
+    )
+
+
+def _dollars(value: float | None) -> str:
+    return "?" if value is None else f"${value:.4f}"
+
+
+def _seconds(value: int | None) -> str:
+    return "?" if value is None else f"{value / 1000:.1f} s"

@@ -1,0 +1,106 @@
+"""``watch``: the sessions of agents as workcells, while they go on; for ``up --watch``, in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import typer
+
+from workcast.broker.root import Root
+from workcast.broker.roots import parse_root
+from workcast.broker.running import served
+from workcast.producer.transcripts.discovery import AGENTS, Agent, transcripts_directory
+from workcast.producer.transcripts.follower import Follower
+
+AGAIN_S: Final = 2.0
+END_S: Final = 5.0
+
+
+def watch_agents(root: Root, agents: Sequence[str], since: float) -> None:
+    """Follow until SIGINT or SIGTERM.
+
+    Raises:
+        WorkcastError: the root is not there, or cannot be written.
+    """
+    root.prepare()
+    names: list[Agent] = [name for name in AGENTS if name in agents]
+    if unknown := set(agents) - set(names):
+        raise typer.BadParameter(f"expected {' or '.join(AGENTS)}, got {', '.join(sorted(unknown))}")
+    for name in names:
+        directory = transcripts_directory(name)
+        typer.echo(f"{name}: {directory}" + ("" if directory.is_dir() else ", which is not there yet"), err=True)
+    _follower(root, names, since).run()
+
+
+def watch_beside(root: str, since: str) -> None:
+    """What :class:`Watch` starts: follow all agents until stdin ends."""
+    logging.basicConfig(format="%(message)s")
+    follower = _follower(parse_root(Path(root)), AGENTS, float(since))
+    threading.Thread(target=_stop_at_eof, args=(follower,), daemon=True).start()
+    follower.run()
+
+
+def _follower(root: Root, agents: Sequence[Agent], since: float) -> Follower:
+    """A follower that ends as it should when the process is told to."""
+    directories: dict[Agent, Path] = {name: transcripts_directory(name) for name in agents}
+    follower = Follower(served(root), directories, timedelta(seconds=since))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: follower.stop())
+    return follower
+
+
+def _stop_at_eof(follower: Follower) -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    follower.stop()
+
+
+class Watch:
+    """Follows all agents beside an ``up``.
+
+    In a process of its own: reading thousands of transcripts must not slow the gateway down. It ends with the ``up``,
+    however that ends, as its stdin does.
+
+    Args:
+        since: seconds; sessions that have not changed for longer are left alone.
+    """
+
+    __name__ = "the follower of transcripts"
+
+    def __init__(self, since: float) -> None:
+        self._since = since
+
+    async def __call__(self, root: Root, /) -> None:
+        while True:
+            code = await self._follow(root)
+            logging.getLogger("workcast").warning("the follower of transcripts ended with %s; it starts again", code)
+            await asyncio.sleep(AGAIN_S)
+
+    async def _follow(self, root: Root) -> int:
+        place = f"{root.name}={root.directory}" if root.name else str(root.directory)
+        code = "import sys; from workcast.cli.watch import watch_beside; watch_beside(*sys.argv[2:])"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, "watch", place, str(self._since),
+            stdin=asyncio.subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+        try:
+            return await process.wait()
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.terminate()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), END_S)
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()

@@ -1,0 +1,180 @@
+"""``workcast hook``: payloads of Claude Code's hooks in, events of the session's workcell out."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.processes import workcast
+from support.transcripts import FOLDER, lines_of, logged
+from workcast.broker.event import build
+from workcast.broker.root import Root
+
+PAYLOADS = [
+    json.loads(line) for line in lines_of(FOLDER / "claude-2.1.330-basic-hooks.hooks.jsonl") if line.strip()
+]  # fmt: skip
+CELL = f"claude-{PAYLOADS[0]['session_id']}"
+
+
+def hook(payload: object, *words: str, root: Root | None = None, **env: str) -> None:
+    """Give a payload to the hook, which must take it."""
+    given = {"WORKCAST_ROOT": str(root.directory)} if root is not None else {}
+    done = workcast("hook", *words, stdin=json.dumps(payload).encode(), env={**given, **env})
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def named(name: str, **more: Any) -> dict[str, Any]:
+    """The first recorded payload of a kind, with other values."""
+    return {**next(one for one in PAYLOADS if one["hook_event_name"] == name), **more}
+
+
+def test_a_sessions_hooks_become_its_prompts_and_calls_with_their_exact_times(root: Root) -> None:
+    for payload in PAYLOADS:
+        hook(payload, root=root)
+    events = logged(root, CELL)
+    assert [build(event).type for event in events] == [
+        "started", "prompt_sent", "tool_call", "bash_command", "tool_result", "bash_output", "tool_call", "tool_result",
+        "file_write", "tool_call", "tool_result", "completed",
+    ]  # fmt: skip
+    results = [event for event in events if event["type"] == "tool_result"]
+    assert [(event["tool"], event["duration_ms"], event.get("exit_code")) for event in results] == [
+        ("Bash", 71, 0), ("Write", 24, None), ("Read", 4, None),
+    ]  # fmt: skip
+    assert results[2]["error"].startswith("File does not exist.")
+    assert events[8]["lines_added"] == 2
+    assert (events[-1]["status"], events[-1]["inferred"]) == ("success", True)
+    assert {event["workcell_id"] for event in events} == {CELL}
+
+
+def test_the_same_payload_twice_is_told_once(root: Root) -> None:
+    for payload in PAYLOADS:
+        hook(payload, root=root)
+        hook(payload, root=root)
+    assert len(logged(root, CELL)) == 12
+
+
+def test_a_result_without_its_call_tells_both(root: Root) -> None:
+    hook(named("PostToolUse"), root=root)
+    assert [event["type"] for event in logged(root, CELL)] == [
+        "started", "tool_call", "bash_command", "tool_result", "bash_output",
+    ]  # fmt: skip
+
+
+def test_a_failed_command_tells_its_exit_code(root: Root) -> None:
+    failed = named("PostToolUseFailure", tool_name="Bash", tool_input={"command": "x"}, error="Exit code 7\ntwo")
+    hook(failed, root=root)
+    output = logged(root, CELL)[-1]
+    assert (output["type"], output["output"], output["exit_code"]) == ("bash_output", "two", 7)
+
+
+def test_calls_that_end_at_once_are_all_told(root: Root) -> None:
+    payloads = [named("PreToolUse", tool_use_id=f"c{number}") for number in range(12)]
+    with ThreadPoolExecutor(6) as pool:
+        for waiting in [pool.submit(hook, payload, root=root) for payload in payloads]:
+            waiting.result()
+    calls = [event["call_id"] for event in logged(root, CELL) if event["type"] == "tool_call"]
+    assert sorted(calls) == sorted(f"c{number}" for number in range(12))
+    assert [event["type"] for event in logged(root, CELL)].count("started") == 1
+
+
+def test_the_root_is_the_nearest_above_the_sessions_directory(root: Root, tmp_path: Path) -> None:
+    deep = tmp_path / "src" / "deep"
+    deep.mkdir(parents=True)
+    hook(named("UserPromptSubmit", cwd=str(deep)))
+    assert [event["type"] for event in logged(root, CELL)] == ["started", "prompt_sent"]
+
+
+def test_where_there_is_no_root_nothing_is_told(tmp_path: Path) -> None:
+    hook(named("UserPromptSubmit", cwd=str(tmp_path)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_session_of_a_run_is_left_to_it(root: Root) -> None:
+    hook(named("UserPromptSubmit"), root=root, WORKCAST_RUN="x")
+    assert root.ids() == []
+
+
+def test_beside_a_follower_the_ends_of_turns_are_left_to_it(root: Root) -> None:
+    with (root.state / "watch-claude.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        hook(named("UserPromptSubmit"), root=root)
+        hook(named("Stop"), root=root)
+    assert [event["type"] for event in logged(root, CELL)] == ["started", "prompt_sent"]
+
+
+def test_a_prompt_that_a_follower_told_in_other_words_is_not_told_again(root: Root) -> None:
+    payload = named("UserPromptSubmit", prompt="/tour")
+    told = {"type": "prompt_sent", "prompt": "<command-name>/tour</command-name>", "prompt_id": payload["prompt_id"]}
+    line = {**told, "timestamp": datetime.now(UTC).isoformat(), "source": "a:0"}
+    root.workcell(CELL).mkdir(parents=True)
+    root.log(CELL).write_text(json.dumps(line, separators=(",", ":")) + "\n")
+    hook(payload, root=root)
+    assert len(logged(root, CELL)) == 1
+
+
+def test_a_session_that_is_closed_within_a_turn_is_cancelled(root: Root) -> None:
+    hook(named("UserPromptSubmit"), root=root)
+    hook(named("SessionEnd"), root=root)
+    assert [event.get("status") for event in logged(root, CELL)] == [None, None, "cancelled"]
+
+
+def test_a_sub_agents_call_is_told_under_the_call_that_started_it(root: Root, tmp_path: Path) -> None:
+    transcript = tmp_path / "config" / "s.jsonl"
+    meta = tmp_path / "config" / "s" / "subagents" / "agent-a1.meta.json"
+    meta.parent.mkdir(parents=True)
+    meta.write_text('{"toolUseId":"parent"}')
+    hook(named("PreToolUse", agent_id="a1", transcript_path=str(transcript)), root=root)
+    assert logged(root, CELL)[1]["parent_call_id"] == "parent"
+
+
+@pytest.mark.parametrize(
+    ("stdin", "words", "says"),
+    [
+        (b"{", (), "expected a JSON object on stdin"),
+        (b"[1]", (), "expected a JSON object on stdin"),
+        (b"{}", (), "expected a session_id"),
+        (b"{}", ("--bogus",), "expected no option but --root DIR"),
+        (json.dumps(named("Stop")).encode(), ("--root", "/nonexistent"), "expected a directory as root"),
+    ],
+)
+def test_what_it_cannot_tell_it_says_and_never_ends_with_the_code_that_forbids(
+    stdin: bytes, words: tuple[str, ...], says: str
+) -> None:
+    done = workcast("hook", *words, stdin=stdin)
+    assert done.returncode == 1
+    assert done.stdout == b""
+    assert done.stderr.decode().startswith(f"workcast hook: {says}")
+    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("name", ["SessionStart", "Notification", "SubagentStart", "PreCompact", "", None, 5])
+def test_other_payloads_are_taken_and_say_nothing_of_their_own(root: Root, name: object) -> None:
+    hook({**PAYLOADS[0], "hook_event_name": name, "tool_response": [1], "tool_input": "x"}, root=root)
+    assert [event["type"] for event in logged(root, CELL)] == (["started"] if name == "SessionStart" else [])
+
+
+@pytest.mark.parametrize(
+    "field", ["tool_input", "tool_response", "tool_use_id", "tool_name", "duration_ms", "prompt_id"]
+)
+@pytest.mark.parametrize(
+    "value", [None, [], "x", {"stdout": 5, "file": 1, "structuredPatch": [1, {"lines": [2]}]}, 1e400]
+)
+def test_no_payload_breaks_it(root: Root, field: str, value: object) -> None:
+    from workcast.cli.hook import tell
+
+    for name in ("PreToolUse", "PostToolUse", "PostToolUseFailure", "UserPromptSubmit", "Stop"):
+        payload = {**PAYLOADS[3], **named(name), field: value}
+        tell(json.dumps(payload).encode(), str(root.directory), {})
+    assert all(build(event) for event in logged(root, CELL))
+
+
+def test_its_help_is_that_of_any_verb() -> None:
+    done = workcast("hook", "--help")
+    assert done.returncode == 0
+    assert b"--root" in done.stdout
