@@ -31,7 +31,8 @@ def _tidy(definition: dict[str, Any], *, whole: bool) -> None:
 def schema() -> dict[str, Any]:
     """One schema whose definitions become one TypeScript file, with the unions by name."""
     _, rest = models_json_schema(
-        [(model, "serialization") for model in (Summary, protocol.Workcells, protocol.EventPage)], ref_template=REF
+        [(m, "serialization") for m in (Summary, protocol.Workcells, protocol.EventPage, protocol.AccountPage)],
+        ref_template=REF,
     )
     unions = {
         "ServerMessage": TypeAdapter(protocol.ServerMessage).json_schema(mode="serialization", ref_template=REF),
@@ -46,8 +47,10 @@ def schema() -> dict[str, Any]:
     # Events are written without the fields that were not set, and a client may leave out what has a default.
     sparse = {ref["$ref"].rsplit("/")[-1] for name in ("KnownEvent", "ClientMessage") for ref in unions[name]["oneOf"]}
     for name, definition in definitions.items():
-        _tidy(definition, whole=name not in sparse | {"Usage", "Malformed", "EventMark"})
-    names = ("KnownEvent", "Malformed", "ServerMessage", "ClientMessage", "Summary", "Workcells", "EventPage")
+        _tidy(definition, whole=name not in sparse | {"Usage", "ModelUsage", "Malformed", "EventMark"})
+    names = (
+        "KnownEvent", "Malformed", "ServerMessage", "ClientMessage", "Summary", "Workcells", "EventPage", "AccountPage",
+    )  # fmt: skip
     return {
         "title": "Contract",
         "type": "object",

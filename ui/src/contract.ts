@@ -27,6 +27,7 @@ export interface Contract {
   Summary: Summary;
   Workcells: Workcells;
   EventPage: EventPage;
+  AccountPage: AccountPage;
 }
 export interface Started {
   type: 'started';
@@ -40,6 +41,7 @@ export interface Started {
   agent_version?: string | null;
   git_commit?: string | null;
   rerun_of?: string | null;
+  resumed?: boolean | null;
   [k: string]: unknown;
 }
 export interface PromptSent {
@@ -104,6 +106,7 @@ export interface UsageEvent {
   usage: Usage;
   message_id?: string | null;
   parent_call_id?: string | null;
+  partial?: boolean | null;
   [k: string]: unknown;
 }
 /**
@@ -114,6 +117,7 @@ export interface Usage {
   output_tokens?: number;
   cache_read_tokens?: number;
   cache_write_tokens?: number;
+  cache_write_1h_tokens?: number;
   reasoning_tokens?: number;
   [k: string]: unknown;
 }
@@ -128,6 +132,7 @@ export interface ToolCall {
   args?: unknown;
   call_id?: string | null;
   parent_call_id?: string | null;
+  message_id?: string | null;
   [k: string]: unknown;
 }
 export interface ToolResult {
@@ -206,9 +211,22 @@ export interface Completed {
   toolchain?: string | null;
   model?: string | null;
   status: 'success' | 'failed' | 'timeout' | 'cancelled';
+  reason?: string | null;
   exit_code?: number | null;
   duration_ms?: number | null;
   usage?: Usage | null;
+  cost_usd?: number | null;
+  models?: ModelUsage[] | null;
+  session_usage?: Usage | null;
+  session_cost_usd?: number | null;
+  [k: string]: unknown;
+}
+/**
+ * What a run took of one model, as the agent told it.
+ */
+export interface ModelUsage {
+  model: string;
+  usage: Usage;
   cost_usd?: number | null;
   [k: string]: unknown;
 }
@@ -385,8 +403,14 @@ export interface Summary {
   counts: {
     [k: string]: number;
   };
+  unknown: {
+    [k: string]: number;
+  };
   usage: Usage;
   cost_usd: number | null;
+  cost_computed_usd: number | null;
+  duration_ms: number;
+  tools_ms: number;
   errors: number;
   open_calls: OpenCall[];
   activity: string;
@@ -438,4 +462,121 @@ export interface EventPage {
   events: {
     [k: string]: unknown;
   }[];
+}
+/**
+ * ``GET /api/workcells/{id}/account``. Built from the rows' own bytes, never from this model.
+ */
+export interface AccountPage {
+  epoch: number;
+  base: number;
+  head: number;
+  totals: Totals;
+  prices: PriceSource;
+  rows: 'runs' | 'messages' | 'calls' | 'subagents';
+  offset: number;
+  count: number;
+  items: RunRow[] | MessageRow[] | CallRow[] | SubagentRow[];
+}
+/**
+ * The sums over all runs.
+ */
+export interface Totals {
+  runs: number;
+  duration_ms: number;
+  tools_ms: number;
+  model_ms: number;
+  usage: Usage;
+  messages_usage: Usage;
+  usage_residual: Usage;
+  cost_usd: number | null;
+  cost_computed_usd: number | null;
+  cost_residual_usd: number | null;
+  unpriced: string[];
+  messages: number;
+  calls: number;
+}
+/**
+ * Which price table costs are computed by.
+ */
+export interface PriceSource {
+  source: string;
+  date: string;
+}
+/**
+ * One run of an agent.
+ */
+export interface RunRow {
+  run: number;
+  offset: number;
+  end_offset: number | null;
+  status: 'running' | 'success' | 'failed' | 'timeout' | 'cancelled' | 'lost';
+  agent: string | null;
+  model: string | null;
+  session_id: string | null;
+  started: string | null;
+  duration_ms: number | null;
+  ttft_ms: number | null;
+  tools_ms: number;
+  model_ms: number | null;
+  usage: Usage;
+  usage_source: 'run' | 'session' | 'messages' | 'none';
+  messages_usage: Usage;
+  usage_residual: Usage;
+  session_usage: Usage | null;
+  cost_usd: number | null;
+  cost_computed_usd: number | null;
+  cost_residual_usd: number | null;
+  unpriced: string[];
+  messages: number;
+  calls: number;
+}
+/**
+ * One message of a model: a request and its answer. Where an agent counts by turns, a turn's usage is a row.
+ */
+export interface MessageRow {
+  run: number;
+  offset: number;
+  message_id: string | null;
+  parent_call_id: string | null;
+  model: string | null;
+  started: string | null;
+  ttft_ms: number | null;
+  usage: Usage | null;
+  partial: boolean;
+  abandoned: boolean;
+  cost_usd: number | null;
+  cost_computed_usd: number | null;
+}
+/**
+ * One call of a tool.
+ */
+export interface CallRow {
+  run: number;
+  offset: number;
+  result_offset: number | null;
+  call_id: string | null;
+  parent_call_id: string | null;
+  message_id: string | null;
+  tool: string;
+  started: string | null;
+  duration_ms: number | null;
+  told_ms: number | null;
+  error: boolean | null;
+}
+/**
+ * What hangs under one call that started a sub-agent; what a sub-agent of its own did, hangs under that one.
+ */
+export interface SubagentRow {
+  run: number;
+  offset: number;
+  call_id: string;
+  model: string | null;
+  started: string | null;
+  duration_ms: number | null;
+  tools_ms: number;
+  messages: number;
+  calls: number;
+  usage: Usage;
+  cost_computed_usd: number | null;
+  unpriced: string[];
 }

@@ -1,5 +1,5 @@
 // Numbers in words: durations, ages, tokens, costs.
-import type { Usage } from '../contract.ts';
+import type { Summary, Usage } from '../contract.ts';
 
 export function duration(ms: number): string {
   if (!Number.isFinite(ms) || ms < 0) return '–';
@@ -36,6 +36,19 @@ export function whole(value: number): string {
 
 export function cost(usd: number): string {
   return usd > 0 && usd < 0.01 ? '< $0.01' : `$${usd.toFixed(2)}`;
+}
+
+/** What a workcell took: as its agents said, or by the price table while that is not known yet. */
+export function spent(workcell: Summary): { readonly usd: number; readonly computed: boolean } | null {
+  const { status, cost_usd, cost_computed_usd } = workcell;
+  const early = status === 'running' || cost_usd === null;
+  if (early && cost_computed_usd) return { usd: cost_computed_usd, computed: true };
+  return cost_usd === null ? null : { usd: cost_usd, computed: false };
+}
+
+export function spentInWords(workcell: Summary): string {
+  const found = spent(workcell);
+  return found === null ? '–' : `${found.computed ? '≈ ' : ''}${cost(found.usd)}`;
 }
 
 export function tokens(usage: Usage): string {

@@ -2,7 +2,7 @@
 import { computed, signal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import { matches } from '../core/fleet.ts';
-import { cost, count, whole } from '../core/format.ts';
+import { cost, count, spent, whole } from '../core/format.ts';
 import type { Summary } from '../core/wire.ts';
 import { fleetComplete, route, workcells } from '../state.ts';
 import { WorkcellCard } from './workcell-card.tsx';
@@ -72,7 +72,7 @@ function Totals() {
         name="tokens"
         value={count(sum((w) => (w.usage.input_tokens ?? 0) + (w.usage.output_tokens ?? 0)))}
       />
-      <Total name="cost" value={cost(sum((w) => w.cost_usd ?? 0))} />
+      <Total name="cost" value={cost(sum((w) => spent(w)?.usd ?? 0))} />
     </dl>
   );
 }

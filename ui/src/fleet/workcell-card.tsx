@@ -1,6 +1,6 @@
 // One workcell at a glance: who works, on what, since when, at what price.
 import { timeOf } from '../core/event.ts';
-import { age, cachedShare, cost, duration, tokensBriefly, whole } from '../core/format.ts';
+import { age, cachedShare, duration, spent, spentInWords, tokensBriefly, whole } from '../core/format.ts';
 import { routeTo } from '../core/route.ts';
 import type { Summary } from '../core/wire.ts';
 import { now } from '../state.ts';
@@ -8,7 +8,7 @@ import { StatusBadge } from '../status-badge.tsx';
 import { VisibleText } from '../text/visible-text.tsx';
 
 export function WorkcellCard({ workcell }: { workcell: Summary }) {
-  const { id, status, agent, model, issue_id, usage, cost_usd, errors, head, base, activity } = workcell;
+  const { id, status, agent, model, issue_id, usage, errors, head, base, activity } = workcell;
   return (
     <li>
       <a
@@ -42,7 +42,7 @@ export function WorkcellCard({ workcell }: { workcell: Summary }) {
             </>
           }
         />
-        <Figure name="cost" value={cost_usd === null ? '–' : cost(cost_usd)} />
+        <Figure name="cost" value={spentInWords(workcell)} title={priceTitle(workcell)} />
         <Figure name="errors" value={String(errors)} class={errors > 0 ? 'bad' : 'dim'} />
         <Figure name="last event" value={<Age workcell={workcell} />} />
       </a>
@@ -62,6 +62,10 @@ function Figure(props: { name: string; value: preact.ComponentChildren; title?: 
 function Age({ workcell }: { workcell: Summary }) {
   const time = timeOf({ timestamp: workcell.last?.timestamp });
   return <>{time === null ? '–' : age(now.value - time)}</>;
+}
+
+export function priceTitle(workcell: Summary): string {
+  return spent(workcell)?.computed ? 'by the price table: the agent has not said it yet' : '';
 }
 
 export function OpenCalls({ workcell }: { workcell: Summary }) {

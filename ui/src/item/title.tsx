@@ -3,7 +3,7 @@ import type { ComponentChildren } from 'preact';
 import { cost, duration, tokens } from '../core/format.ts';
 import type { CallItem, Item, TextItem } from '../core/item.ts';
 import { callSubject } from '../core/subject.ts';
-import { now } from '../state.ts';
+import { now, openedWorkcell } from '../state.ts';
 import { StatusBadge } from '../status-badge.tsx';
 import { VisibleText } from '../text/visible-text.tsx';
 import { FileName } from './file-name.tsx';
@@ -104,10 +104,12 @@ const CALL_ICONS = { open: '◌', ok: '✓', failed: '✕', lost: '⊘' };
 const CALL_WORDS = { open: 'running', ok: '', failed: 'failed', lost: 'no result: the agent ended' };
 
 function CallTitle({ call }: { call: CallItem }) {
+  // A lost run has no event that would close its calls.
+  const state = call.state === 'open' && openedWorkcell.value?.status === 'lost' ? 'lost' : call.state;
   return (
     <>
-      <span class={`icon call-${call.state}`} aria-hidden="true">
-        {CALL_ICONS[call.state]}
+      <span class={`icon call-${state}`} aria-hidden="true">
+        {CALL_ICONS[state]}
       </span>
       <span class="word">
         <VisibleText text={call.tool} />
@@ -116,9 +118,9 @@ function CallTitle({ call }: { call: CallItem }) {
         <VisibleText text={callSubject(call)} />
       </span>
       {call.files.length === 1 && call.files[0] && <FileName file={call.files[0]} figuresOnly />}
-      <span class={`call-state call-${call.state}`}>
-        {CALL_WORDS[call.state]}
-        {call.state === 'open' && call.time !== null && <Running since={call.time} />}
+      <span class={`call-state call-${state}`}>
+        {CALL_WORDS[state]}
+        {state === 'open' && call.time !== null && <Running since={call.time} />}
         {call.resultOnly && ' result; its call is further up'}
         {call.exitCode !== null && call.exitCode !== 0 && ` · exit ${call.exitCode}`}
         {call.durationMs !== null && ` ${duration(call.durationMs)}`}

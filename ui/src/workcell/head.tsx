@@ -1,8 +1,8 @@
 // The head of the panel: what is known of the workcell as a whole.
 import { timeOf } from '../core/event.ts';
-import { cost, duration, tokens, whole } from '../core/format.ts';
+import { duration, spent, spentInWords, tokens, whole } from '../core/format.ts';
 import type { Summary } from '../core/wire.ts';
-import { countsInWords, OpenCalls } from '../fleet/workcell-card.tsx';
+import { countsInWords, OpenCalls, priceTitle } from '../fleet/workcell-card.tsx';
 import { closeWorkcell, now, openedWorkcell } from '../state.ts';
 import { StatusBadge } from '../status-badge.tsx';
 import { VisibleText } from '../text/visible-text.tsx';
@@ -31,7 +31,7 @@ export function Head({ workcell, onHelp }: { workcell: string; onHelp: () => voi
 }
 
 function Facts({ summary }: { summary: Summary }) {
-  const { agent, model, head, base, usage, cost_usd, errors, activity } = summary;
+  const { agent, model, head, base, usage, errors, activity } = summary;
   return (
     <>
       <ul class="facts">
@@ -41,10 +41,11 @@ function Facts({ summary }: { summary: Summary }) {
         </li>
         <li title={countsInWords(summary)}>{whole(head - base)} events</li>
         <li>{tokens(usage)}</li>
-        {cost_usd !== null && <li>{cost(cost_usd)}</li>}
-        <li>
+        {spent(summary) !== null && <li title={priceTitle(summary)}>{spentInWords(summary)}</li>}
+        <li title={`${duration(summary.tools_ms)} of it in tools`}>
           <Elapsed summary={summary} />
         </li>
+        <UnknownLines summary={summary} />
         {errors > 0 && <li class="bad">{errors === 1 ? '1 error' : `${whole(errors)} errors`}</li>}
       </ul>
       {summary.status === 'running' && (
@@ -54,6 +55,19 @@ function Facts({ summary }: { summary: Summary }) {
         </p>
       )}
     </>
+  );
+}
+
+/** How far the agent's own words are not understood: which version printed them, as a tooltip. */
+function UnknownLines({ summary }: { summary: Summary }) {
+  const versions = Object.entries(summary.unknown);
+  const total = versions.reduce((sum, [, number]) => sum + number, 0);
+  if (total === 0) return null;
+  const told = versions.map(([version, number]) => `${whole(number)} of ${version}`).join('\n');
+  return (
+    <li class="bad" title={told}>
+      {total === 1 ? '1 unknown line' : `${whole(total)} unknown lines`}
+    </li>
   );
 }
 

@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import type { Summary } from '../../src/contract.ts';
 import { ansi } from '../../src/core/ansi.ts';
 import { clip } from '../../src/core/clip.ts';
-import { age, cost, count, duration, tokens } from '../../src/core/format.ts';
+import { age, cost, count, duration, spentInWords, tokens } from '../../src/core/format.ts';
 import { parseRoute, routeTo } from '../../src/core/route.ts';
 import { safeLink } from '../../src/core/safe-link.ts';
 import { visible } from '../../src/core/visible.ts';
@@ -104,5 +105,20 @@ describe('numbers', () => {
     expect(tokens({ input_tokens: 1_000, cache_read_tokens: 900, output_tokens: 5 })).toBe(
       '1.0k in · 5 out (90% cached)',
     );
+  });
+});
+
+describe('what a workcell took', () => {
+  test.each([
+    ['success', 0.5, 0.6, '$0.50'],
+    ['running', null, 0.6, '≈ $0.60'],
+    ['running', 0.5, 0.6, '≈ $0.60'],
+    ['running', 0.5, null, '$0.50'],
+    ['cancelled', null, 0.6, '≈ $0.60'],
+    ['failed', null, 0, '–'],
+    ['failed', 0, 0, '$0.00'],
+    ['new', null, null, '–'],
+  ])('%s, told %s, computed %s: %s', (status, cost_usd, cost_computed_usd, words) => {
+    expect(spentInWords({ status, cost_usd, cost_computed_usd } as Summary)).toBe(words);
   });
 });
