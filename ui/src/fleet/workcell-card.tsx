@@ -38,7 +38,8 @@ export function WorkcellCard({ workcell }: { workcell: Summary }) {
           name="tokens"
           value={
             <>
-              {tokensBriefly(usage)} <span class="dim cached">{cachedShare(usage)}</span>
+              {(usage.input_tokens ?? 0) + (usage.output_tokens ?? 0) > 0 ? tokensBriefly(usage) : '–'}{' '}
+              <span class="dim cached">{cachedShare(usage)}</span>
             </>
           }
         />
