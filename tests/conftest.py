@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from hypothesis import HealthCheck, settings
 from workcast.broker.connection import connect
 from workcast.broker.embedded import EmbeddedBroker
 from workcast.broker.root import Root
+
+# A shell that runs the tests in the background makes us, and all that we start, deaf to these two.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "workcast",
