@@ -19,6 +19,7 @@ from typing import Any
 from websockets.asyncio.client import connect as connect_viewer
 
 from bench.gateway import deliveries, many_viewers, memory, replay
+from bench.parse import parse
 from bench.viewers import latencies, measure_viewer
 from support.logs import event_line, write_log
 from support.processes import Up
@@ -155,6 +156,7 @@ def main() -> None:
         deliveries,
         replay,
         memory,
+        parse,
     ]
     sys.stdout.write(f"{'what':<54}{'measured':>34}  ratio to the floor\n")
     with tempfile.TemporaryDirectory(prefix="workcast-bench-") as name:

@@ -17,15 +17,14 @@ import psutil
 from support.recorded import RECORDED
 from workcast.broker.event import ResponseChunk
 from workcast.producer.adapters import adapter_for
-from workcast.producer.adapters.base import Exit
+from workcast.producer.adapters.base import Adapter, read_line
 from workcast.producer.adapters.claude import ClaudeAdapter
-from workcast.producer.adapters.output import reader_of
+from workcast.producer.lines import LineSplitter
 from workcast.producer.replay import Recording, relabel
 
 Row = tuple[str, str, str]
 
 _AT: Final = datetime(2026, 1, 1, tzinfo=UTC)
-_ENDED: Final = Exit(0, duration_ms=1000)
 _READ_BYTES: Final = 1 << 16
 _ROUND_BYTES: Final = 4 << 20
 _AGENTS: Final = ("claude", "codex", "gemini", "opencode")
@@ -36,7 +35,7 @@ def parse(_: Path) -> list[Row]:
 
     ``BENCH_PARSE_BYTES`` says how much is read for each: 1 GB of all agents together takes some 20 seconds.
     """
-    size = int(os.environ.get("BENCH_PARSE_BYTES", 64 << 20))
+    size = int(os.environ.get("BENCH_PARSE_BYTES", str(64 << 20)))
     rows: list[Row] = []
     for agents in (*((agent,) for agent in _AGENTS), _AGENTS):
         recorded = [recording for recording in RECORDED.values() if recording.agent in agents]
@@ -70,25 +69,25 @@ def _decode(recordings: Sequence[bytes]) -> None:
 
 def _parse(recordings: Sequence[tuple[str, Sequence[bytes]]]) -> None:
     for agent, pieces in recordings:
-        adapter = adapter_for(agent)()
-        reader = reader_of(adapter)
-        for piece in pieces:
-            reader.feed_output(piece, "stdout", _AT)
-        reader.end_output("stdout", _AT)
-        adapter.end(_ENDED, _AT)
+        _feed(adapter_for(agent)(), LineSplitter(), pieces)
+
+
+def _feed(adapter: Adapter, lines: LineSplitter, pieces: Sequence[bytes]) -> None:
+    for piece in pieces:
+        for line in lines.feed(piece):
+            read_line(adapter, line, _AT)
 
 
 def _memory(recording: Recording, size: int) -> Row:
     """One run of so many bytes: the same turn again and again, with ids of its own each time."""
-    reader = reader_of(ClaudeAdapter())
+    adapter, lines = ClaudeAdapter(), LineSplitter()
     process = psutil.Process()
     done, number, resident = 0, 0, list[int]()
     for share in (0.1, 0.5, 1.0):
         while done < size * share:
             number += 1
             turn = b"".join(relabel(timed.line, number).data + b"\n" for timed in recording.lines)
-            for piece in _pieces(turn):
-                reader.feed_output(piece, "stdout", _AT)
+            _feed(adapter, lines, _pieces(turn))
             done += len(turn)
         resident.append(process.memory_info().rss)
     told = " / ".join(f"{rss / 2**20:.1f}" for rss in resident)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,15 +12,19 @@ from pydantic import TypeAdapter, ValidationError
 from workcast.broker.errors import EventError
 from workcast.broker.event import (
     MODELS,
+    BaseEvent,
     Completed,
+    ErrorEvent,
     KnownEvent,
     OtherEvent,
     ResponseChunk,
     ToolCall,
+    ToolResult,
     Usage,
     build,
     dump,
     json_schema,
+    make,
 )
 
 json_values = st.recursive(
@@ -123,6 +128,48 @@ def test_usage_adds_up_by_kind() -> None:
     assert one + one == Usage(
         input_tokens=2, output_tokens=4, cache_read_tokens=6, cache_write_tokens=8, reasoning_tokens=10
     )
+
+
+WHEN = datetime(2026, 1, 2, tzinfo=UTC)
+MORE: dict[str, Any] = {"b": 1, "a": 2, "none": None}
+"""Fields that no model knows."""
+
+
+@pytest.mark.parametrize(
+    ("made", "validated"),
+    [
+        (make(ResponseChunk, timestamp=WHEN, content="c"), ResponseChunk(timestamp=WHEN, content="c")),
+        (
+            make(ResponseChunk, timestamp=WHEN, content="c", message_id=None, block=0),
+            ResponseChunk(timestamp=WHEN, content="c", block=0),
+        ),
+        (make(ToolCall, timestamp=WHEN, tool="t", args=None), ToolCall(timestamp=WHEN, tool="t", args=None)),
+        (make(ToolCall, timestamp=WHEN, tool="t"), ToolCall(timestamp=WHEN, tool="t")),
+        (
+            make(ToolResult, timestamp=WHEN, tool="t", result=None, error=None, exit_code=0),
+            ToolResult(timestamp=WHEN, tool="t", result=None, exit_code=0),
+        ),
+        (
+            make(ErrorEvent, timestamp=WHEN, error="e", kind=None, **MORE),
+            build({"type": "error", "timestamp": WHEN, "error": "e", "b": 1, "a": 2}),
+        ),
+    ],
+)
+def test_a_made_event_is_the_one_that_the_model_would_have_validated(made: BaseEvent, validated: BaseEvent) -> None:
+    assert made == validated
+    assert made.model_fields_set - {"type"} == validated.model_fields_set - {"type"}
+    assert made.model_extra == validated.model_extra
+    assert repr(made) == repr(validated)
+    assert dump(made) == dump(validated)
+    assert made.model_copy(update={"model": "m"}).model == "m"
+    with pytest.raises(ValidationError):
+        made.__setattr__("model", "n")
+
+
+def test_a_made_event_shares_nothing_with_the_next() -> None:
+    one, other = make(ResponseChunk, timestamp=WHEN, content="a"), make(ResponseChunk, timestamp=WHEN, content="b")
+    dump(one)  # which marks the fields that it wrote for their default
+    assert (one.content, other.content, other.model_fields_set) == ("a", "b", {"timestamp", "content"})
 
 
 def test_the_schema_names_every_type() -> None:

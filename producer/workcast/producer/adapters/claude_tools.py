@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from workcast.broker.event import BaseEvent, BashCommand, BashOutput, FileRead, FileWrite, ToolCall, ToolResult
-from workcast.producer.adapters.base import OpenCall, milliseconds_between, optional
+from workcast.broker.event import BaseEvent, BashCommand, BashOutput, FileRead, FileWrite, ToolCall, ToolResult, make
+from workcast.producer.adapters.base import OpenCall, milliseconds_between
 from workcast.producer.adapters.fields import (
     JsonObject,
     as_object,
@@ -27,17 +27,19 @@ TOOL_USE_ERROR: Final = re.compile(r"<tool_use_error>(.*)</tool_use_error>", re.
 def call_events(call: OpenCall, arguments: object, message_id: str | None = None) -> list[BaseEvent]:
     """The events of a call."""
     events: list[BaseEvent] = [
-        ToolCall(
+        make(
+            ToolCall,
             timestamp=call.at,
             tool=call.tool,
             args=arguments,
             call_id=call.call_id,
-            **optional(parent_call_id=call.parent, message_id=message_id),
+            parent_call_id=call.parent,
+            message_id=message_id,
         )
     ]
     command = get_text(as_object(arguments), "command")
     if call.tool == "Bash" and command is not None:
-        events.append(BashCommand(timestamp=call.at, command=command, call_id=call.call_id))
+        events.append(make(BashCommand, timestamp=call.at, command=command, call_id=call.call_id))
     return events
 
 
@@ -59,17 +61,16 @@ def result_events(block: JsonObject, structured: JsonObject, call: OpenCall, at:
     content = plain_text(block.get("content"))
     failed = block.get("is_error") is True
     exit_code = _exit_code(content, structured, failed=failed) if call.tool == "Bash" else None
-    result = ToolResult(
+    result = make(
+        ToolResult,
         timestamp=at,
         result=None if failed else content,
         call_id=call.call_id,
         duration_ms=milliseconds_between(call.at, at),
         tool=call.tool,
-        **optional(
-            error=_error_text(content) if failed else None,
-            parent_call_id=call.parent,
-            exit_code=exit_code,
-        ),
+        error=_error_text(content) if failed else None,
+        parent_call_id=call.parent,
+        exit_code=exit_code,
     )
     if call.tool == "Bash":
         return [result, *_bash_output(content, structured, exit_code, call, at, failed=failed)]
@@ -104,17 +105,17 @@ def _bash_output(
         output = "\n".join(part for part in said if part)
         if said[0] is None:
             output = content if isinstance(content, str) else ""
-    return [BashOutput(timestamp=at, output=output, exit_code=exit_code, call_id=call.call_id)]
+    return [make(BashOutput, timestamp=at, output=output, exit_code=exit_code, call_id=call.call_id)]
 
 
 def _file_events(structured: JsonObject, call: OpenCall, at: datetime) -> list[BaseEvent]:
     if call.tool == "Read":
         path = call.path or get_text(get_object(structured, "file"), "filePath")
-        return [] if path is None else [FileRead(timestamp=at, path=path, call_id=call.call_id)]
+        return [] if path is None else [make(FileRead, timestamp=at, path=path, call_id=call.call_id)]
     path = call.path or get_text(structured, "filePath")
     if call.tool not in WRITING_TOOLS or path is None:
         return []
-    return [FileWrite(timestamp=at, path=path, call_id=call.call_id, **_change(structured, path))]
+    return [make(FileWrite, timestamp=at, path=path, call_id=call.call_id, **_change(structured, path))]
 
 
 def _change(structured: JsonObject, path: str) -> dict[str, Any]:

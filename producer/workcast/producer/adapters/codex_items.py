@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from workcast.broker.event import BaseEvent, BashCommand, BashOutput, FileWrite, ToolCall, ToolResult
+from workcast.broker.event import BaseEvent, BashCommand, BashOutput, FileWrite, ToolCall, ToolResult, make
 from workcast.producer.adapters.base import OpenCall, milliseconds_between, optional
 from workcast.producer.adapters.fields import (
     JsonObject,
@@ -34,10 +34,10 @@ def call_events(call: OpenCall, item: JsonObject) -> list[BaseEvent]:
     """The events of an item that has started."""
     kind = get_text(item, "type")
     arguments = item.get("arguments") if kind == "mcp_tool_call" else _arguments(item)
-    events: list[BaseEvent] = [ToolCall(timestamp=call.at, tool=call.tool, args=arguments, call_id=call.call_id)]
+    events: list[BaseEvent] = [make(ToolCall, timestamp=call.at, tool=call.tool, args=arguments, call_id=call.call_id)]
     command = get_text(item, "command")
     if kind == "command_execution" and command is not None:
-        events.append(BashCommand(timestamp=call.at, command=command, call_id=call.call_id))
+        events.append(make(BashCommand, timestamp=call.at, command=command, call_id=call.call_id))
     return events
 
 
@@ -46,18 +46,20 @@ def result_events(call: OpenCall, item: JsonObject, at: datetime) -> list[BaseEv
     error = _error(item)
     kind = get_text(item, "type")
     exit_code = _exit_code(item) if kind == "command_execution" else None
-    result = ToolResult(
+    result = make(
+        ToolResult,
         timestamp=at,
         tool=call.tool,
         result=None if error is not None and kind == "mcp_tool_call" else _result(item),
         call_id=call.call_id,
         duration_ms=milliseconds_between(call.at, at),
-        **optional(error=error, exit_code=exit_code),
+        error=error,
+        exit_code=exit_code,
     )
     if kind == "command_execution":
         output = get_text(item, "aggregated_output") or ""
         ran = exit_code is not None or output != ""  # else it was declined
-        told = BashOutput(timestamp=at, output=output, call_id=call.call_id, **optional(exit_code=exit_code))
+        told = make(BashOutput, timestamp=at, output=output, call_id=call.call_id, exit_code=exit_code)
         return [result, told] if ran else [result]
     return [result, *_file_events(call, item, at)] if kind == "file_change" and error is None else [result]
 

@@ -12,13 +12,15 @@ import re
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from workcast.broker.event import BaseEvent, Completed, ErrorEvent, Status, Usage, UsageEvent
+from workcast.broker.event import BaseEvent, Completed, ErrorEvent, Status, Usage, UsageEvent, make
 from workcast.producer.adapters.base import STOPPED_EXIT_CODES, Exit
 from workcast.producer.adapters.fields import JsonObject, get_count, get_object, get_text
 
 RECONNECTING: Final = re.compile(r"Reconnecting\.\.\. (\d+/\d+|waiting for network)")
 INTERRUPTED: Final = 1
 """Codex's exit code after SIGINT, which ends a turn without a word; whatever else ends one so is told before."""
+
+NOTHING: Final = Usage()
 
 
 class Outcome:
@@ -30,7 +32,7 @@ class Outcome:
 
     def __init__(self, *, resumed: bool) -> None:
         self._resumed = resumed
-        self._before = None if resumed else Usage()
+        self._before = None if resumed else NOTHING
         self._total: Usage | None = None
         self._turn: Literal["none", "open", "completed", "failed"] = "none"
         self._said: str | None = None
@@ -47,7 +49,7 @@ class Outcome:
             return []
         before, self._before = self._before, _usage(said)
         self._total = self._before
-        return [] if before is None else [UsageEvent(timestamp=at, usage=(self._total - before).at_least_zero())]
+        return [] if before is None else [make(UsageEvent, timestamp=at, usage=(self._total - before).at_least_zero())]
 
     def turn_failed(self, line: JsonObject, at: datetime) -> list[BaseEvent]:
         """A turn failed for good; mostly an ``error`` line has told why."""
@@ -90,7 +92,8 @@ class Outcome:
 
 def _usage(said: JsonObject) -> Usage:
     """The input counts cached input already."""
-    return Usage(
+    return make(
+        Usage,
         input_tokens=get_count(said, "input_tokens") or 0,
         output_tokens=get_count(said, "output_tokens") or 0,
         cache_read_tokens=get_count(said, "cached_input_tokens") or 0,

@@ -33,6 +33,8 @@ def _parse_with_lone_surrogates(line: bytes) -> object:
 
     Strict parsers refuse that; half a character is no reason to lose the line, so it becomes U+FFFD.
     """
+    if not line or line.isspace():
+        return None
     try:
         text = json.dumps(json.loads(line), ensure_ascii=False)
         if not LONE_SURROGATE.search(text):

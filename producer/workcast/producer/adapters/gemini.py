@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
-from workcast.broker.event import BaseEvent, ErrorEvent, PromptSent, ResponseChunk, ResponseComplete, Started
+from workcast.broker.event import BaseEvent, ErrorEvent, PromptSent, ResponseChunk, ResponseComplete, Started, make
 from workcast.producer.adapters.base import (
     Command,
     Exit,
     close_calls,
     fits_argument,
-    optional,
     run_key,
-    unknown_line,
+    unread,
 )
 from workcast.producer.adapters.fields import JsonObject, get_text, parse_object
 from workcast.producer.adapters.gemini_outcome import Outcome
@@ -39,12 +38,6 @@ class _Text:
     pieces: list[str] = field(default_factory=list[str])
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    json: JsonObject
-    at: datetime
-
-
 class GeminiAdapter:
     """Reads one run of Gemini CLI."""
 
@@ -62,14 +55,6 @@ class GeminiAdapter:
         self._texts = 0
         self._calls = Calls()
         self._outcome = Outcome()
-        self._readers: Mapping[str, Callable[[_Line], list[BaseEvent] | None]] = {
-            "init": self._init,
-            "message": self._message,
-            "tool_use": self._tool_use,
-            "tool_result": self._tool_result,
-            "error": self._error,
-            "result": self._result,
-        }
 
     @classmethod
     def command(cls, prompt: str, options: Sequence[str] = (), model: str | None = None) -> Command:
@@ -90,13 +75,14 @@ class GeminiAdapter:
 
     def feed(self, line: bytes, at: datetime) -> list[BaseEvent]:
         """Read one line."""
-        if not line or line.isspace():
-            return []
-        self._key = self._key or run_key(at)
         parsed = parse_object(line)
-        read = None if parsed is None else self._readers.get(get_text(parsed, "type") or "")
-        events = None if parsed is None or read is None else read(_Line(parsed, at))
-        return [unknown_line(self.name, line, at)] if events is None else events
+        if not self._key and line and not line.isspace():
+            self._key = run_key(at)
+        kind = None if parsed is None else parsed.get("type")
+        if parsed is None or not isinstance(kind, str) or kind not in self._readers:
+            return unread(self.name, line, at)
+        events = self._readers[kind](self, parsed, at)
+        return unread(self.name, line, at) if events is None else events
 
     def end(self, exit: Exit, at: datetime) -> list[BaseEvent]:  # noqa: A002
         """Close what is open and tell what the run came to."""
@@ -105,35 +91,36 @@ class GeminiAdapter:
         self._ended = True
         return [*self._whole_text(at), *close_calls(self._calls.take_all(), at), self._outcome.completed(exit, at)]
 
-    def _init(self, line: _Line) -> list[BaseEvent]:
+    def _init(self, line: JsonObject, at: datetime) -> list[BaseEvent]:
         if self._started:
             return []
         self._started = True
-        said = {key: get_text(line.json, key) for key in ("session_id", "model")}
-        return [Started(timestamp=line.at, toolchain=self.name, **optional(**said, resumed=self._resumed or None))]
+        session, model = get_text(line, "session_id"), get_text(line, "model")
+        resumed = self._resumed or None
+        return [make(Started, timestamp=at, toolchain=self.name, session_id=session, model=model, resumed=resumed)]
 
-    def _message(self, line: _Line) -> list[BaseEvent] | None:
-        content = get_text(line.json, "content")
+    def _message(self, line: JsonObject, at: datetime) -> list[BaseEvent] | None:
+        content = get_text(line, "content")
         if content is None:
             return None
-        match get_text(line.json, "role"):
+        match get_text(line, "role"):
             case "assistant":
                 self._outcome.goes_on()
-                return self._piece(content, line)
+                return self._piece(content, line, at)
             case "user":
-                return [*self._whole_text(line.at), *self._prompt(content, line.at)]
+                return self._after_text(self._prompt(content, at), at)
             case _:
                 return None
 
-    def _piece(self, content: str, line: _Line) -> list[BaseEvent]:
+    def _piece(self, content: str, line: JsonObject, at: datetime) -> list[BaseEvent]:
         """A piece of a text, or a whole one if the line does not call it a piece."""
-        if line.json.get("delta") is not True:
-            told = self._whole_text(line.at)
-            whole = ResponseComplete(timestamp=line.at, content=content, message_id=self._next_text(), block=0)
-            return [*told, whole]
+        if line.get("delta") is not True:
+            before = self._whole_text(at)
+            whole = make(ResponseComplete, timestamp=at, content=content, message_id=self._next_text(), block=0)
+            return [*before, whole]
         self._text = self._text or _Text(self._next_text())
         self._text.pieces.append(content)
-        return [ResponseChunk(timestamp=line.at, content=content, message_id=self._text.message_id, block=0)]
+        return [make(ResponseChunk, timestamp=at, content=content, message_id=self._text.message_id, block=0)]
 
     def _prompt(self, content: str, at: datetime) -> list[BaseEvent]:
         """The first one only repeats, perhaps with the context that hooks put before it, what was told already."""
@@ -142,48 +129,61 @@ class GeminiAdapter:
             return []
         return [PromptSent(timestamp=at, prompt=content)]
 
-    def _tool_use(self, line: _Line) -> list[BaseEvent] | None:
-        tool_id, tool = get_text(line.json, "tool_id"), get_text(line.json, "tool_name")
+    def _tool_use(self, line: JsonObject, at: datetime) -> list[BaseEvent] | None:
+        tool_id, tool = get_text(line, "tool_id"), get_text(line, "tool_name")
         if tool_id is None or tool is None:
             return None
         self._outcome.goes_on()
-        arguments = line.json.get("parameters")
-        call = self._calls.open(tool_id, tool, arguments, line.at)
+        arguments = line.get("parameters")
+        call = self._calls.open(tool_id, tool, arguments, at)
         told = [] if call is None else call_events(call, arguments)
-        return [*self._whole_text(line.at), *told]
+        return self._after_text(told, at)
 
-    def _tool_result(self, line: _Line) -> list[BaseEvent] | None:
-        called = self._calls.close(get_text(line.json, "tool_id"))
+    def _tool_result(self, line: JsonObject, at: datetime) -> list[BaseEvent] | None:
+        called = self._calls.close(get_text(line, "tool_id"))
         if called is None:
             return None
         self._outcome.goes_on()
-        return [*self._whole_text(line.at), *result_events(called, line.json, line.at)]
+        return self._after_text(result_events(called, line, at), at)
 
-    def _error(self, line: _Line) -> list[BaseEvent] | None:
+    def _error(self, line: JsonObject, at: datetime) -> list[BaseEvent] | None:
         """A warning, of a loop that was found for example, is no failure."""
-        message = get_text(line.json, "message")
+        message = get_text(line, "message")
         if message is None:
             return None
-        if get_text(line.json, "severity") == "warning":
-            return [*self._whole_text(line.at), ErrorEvent(timestamp=line.at, error=message, kind="warning")]
+        if get_text(line, "severity") == "warning":
+            return [*self._whole_text(at), ErrorEvent(timestamp=at, error=message, kind="warning")]
         self._outcome.broke()
-        return [*self._whole_text(line.at), ErrorEvent(timestamp=line.at, error=message, retryable=False)]
+        return [*self._whole_text(at), ErrorEvent(timestamp=at, error=message, retryable=False)]
 
-    def _result(self, line: _Line) -> list[BaseEvent] | None:
-        told = self._outcome.take(line.json, line.at)
-        return None if told is None else [*self._whole_text(line.at), *told]
+    def _result(self, line: JsonObject, at: datetime) -> list[BaseEvent] | None:
+        told = self._outcome.take(line, at)
+        return None if told is None else self._after_text(told, at)
+
+    def _after_text(self, events: list[BaseEvent], at: datetime) -> list[BaseEvent]:
+        """The events, and before them the text that is whole now that something else is printed."""
+        return events if self._text is None else [*self._whole_text(at), *events]
 
     def _whole_text(self, at: datetime) -> list[BaseEvent]:
         text, self._text = self._text, None
         if text is None:
             return []
         whole = "".join(text.pieces)
-        return [ResponseComplete(timestamp=at, content=whole, message_id=text.message_id, block=0)]
+        return [make(ResponseComplete, timestamp=at, content=whole, message_id=text.message_id, block=0)]
 
     def _next_text(self) -> str:
         """Gemini has no ids for texts."""
         self._texts += 1
         return f"{self._key}-text-{self._texts}"
+
+    _readers: ClassVar[Mapping[str, Callable[[Any, JsonObject, datetime], list[BaseEvent] | None]]] = {
+        "init": _init,
+        "message": _message,
+        "tool_use": _tool_use,
+        "tool_result": _tool_result,
+        "error": _error,
+        "result": _result,
+    }
 
 
 def _has(words: Sequence[str], options: frozenset[str]) -> bool:

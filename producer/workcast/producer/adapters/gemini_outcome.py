@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from workcast.broker.event import BaseEvent, Completed, ErrorEvent, ModelUsage, Status, Usage, UsageEvent
+from workcast.broker.event import BaseEvent, Completed, ErrorEvent, ModelUsage, Status, Usage, UsageEvent, make
 from workcast.producer.adapters.base import STOPPED_EXIT_CODES, Exit, optional
 from workcast.producer.adapters.fields import JsonObject, as_object, get_count, get_object, get_text
 
@@ -39,9 +39,9 @@ class Outcome:
         if stats:
             self._usage = _usage(stats)
             models = get_object(stats, "models").items()
-            self._models = [ModelUsage(model=model, usage=_usage(as_object(said))) for model, said in models]
-        if self._usage is not None and self._usage != Usage():
-            events.append(UsageEvent(timestamp=at, usage=self._usage))
+            self._models = [make(ModelUsage, model=model, usage=_usage(as_object(said))) for model, said in models]
+        if self._usage is not None and _is_some(self._usage):
+            events.append(make(UsageEvent, timestamp=at, usage=self._usage))
         error = get_object(result, "error")
         message, kind = get_text(error, "message"), get_text(error, "type")
         if message is not None or (_failed(result) and not self._broken):
@@ -57,7 +57,7 @@ class Outcome:
             status=self._status(exit),
             exit_code=exit.exit_code,
             duration_ms=exit.duration_ms,
-            **optional(usage=self._usage, models=[told for told in self._models if told.usage != Usage()] or None),
+            **optional(usage=self._usage, models=[told for told in self._models if _is_some(told.usage)] or None),
         )
 
     def _status(self, exit: Exit) -> Status:  # noqa: A002
@@ -77,8 +77,13 @@ def _failed(result: JsonObject) -> bool:
 
 def _usage(stats: JsonObject) -> Usage:
     """The tokens of all models. The input counts cached input already; thoughts are counted in the total alone."""
-    return Usage(
+    return make(
+        Usage,
         input_tokens=get_count(stats, "input_tokens") or 0,
         output_tokens=get_count(stats, "output_tokens") or 0,
         cache_read_tokens=get_count(stats, "cached") or 0,
     )
+
+
+def _is_some(usage: Usage) -> bool:
+    return bool(usage.input_tokens or usage.output_tokens or usage.cache_read_tokens)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
-from workcast.broker.event import BaseEvent, BashCommand, BashOutput, FileRead, FileWrite, ToolCall, ToolResult
-from workcast.producer.adapters.base import OpenCall, milliseconds_between, optional
+from workcast.broker.event import (
+    BaseEvent,
+    BashCommand,
+    BashOutput,
+    FileRead,
+    FileWrite,
+    ToolCall,
+    ToolResult,
+    make,
+)
+from workcast.producer.adapters.base import OpenCall, milliseconds_between
 from workcast.producer.adapters.fields import JsonObject, as_object, get_object, get_text
 
 SHELL: Final = "run_shell_command"
@@ -19,8 +27,7 @@ EXIT_CODE: Final = re.compile(r"Command exited with code: (\d{1,9})")
 """All that is told of a command that failed without any output; of one with output the exit code is not told."""
 
 
-@dataclass(frozen=True, slots=True)
-class Called:
+class Called(NamedTuple):
     """A call and its arguments."""
 
     call: OpenCall
@@ -41,7 +48,7 @@ class Calls:
     def open(self, tool_id: str, tool: str, arguments: object, at: datetime) -> OpenCall | None:
         """A new call; None if it is an open one that is told again."""
         same = self._open.setdefault(tool_id, [])
-        if any(known.call.tool == tool and known.arguments == arguments for known in same):
+        if same and any(known.call.tool == tool and known.arguments == arguments for known in same):
             return None
         call = OpenCall(self._fresh(tool_id), tool, at, path=get_text(as_object(arguments), "file_path"))
         same.append(Called(call, arguments))
@@ -50,7 +57,12 @@ class Calls:
     def close(self, tool_id: str | None) -> Called | None:
         """The call that a result of this id answers, which is open no more."""
         same = self._open.get(tool_id or "")
-        return same.pop(0) if same else None
+        if not same:
+            return None
+        called = same.pop(0)
+        if not same:
+            del self._open[tool_id or ""]
+        return called
 
     def take_all(self) -> Sequence[OpenCall]:
         """The calls that got no result."""
@@ -70,10 +82,10 @@ class Calls:
 
 def call_events(call: OpenCall, arguments: object) -> list[BaseEvent]:
     """The events of a call."""
-    events: list[BaseEvent] = [ToolCall(timestamp=call.at, tool=call.tool, args=arguments, call_id=call.call_id)]
+    events: list[BaseEvent] = [make(ToolCall, timestamp=call.at, tool=call.tool, args=arguments, call_id=call.call_id)]
     command = get_text(as_object(arguments), "command")
     if call.tool == SHELL and command is not None:
-        events.append(BashCommand(timestamp=call.at, command=command, call_id=call.call_id))
+        events.append(make(BashCommand, timestamp=call.at, command=command, call_id=call.call_id))
     return events
 
 
@@ -82,21 +94,24 @@ def result_events(called: Called, line: JsonObject, at: datetime) -> list[BaseEv
     call, output = called.call, line.get("output")
     error = _error(line)
     exit_code = _exit_code(output) if call.tool == SHELL and error is None else None
-    result = ToolResult(
+    result = make(
+        ToolResult,
         timestamp=at,
         tool=call.tool,
         result=output,
         call_id=call.call_id,
         duration_ms=milliseconds_between(call.at, at),
-        **optional(error=error if exit_code is None else f"exit code {exit_code}", exit_code=exit_code),
+        error=error if exit_code is None else f"exit code {exit_code}",
+        exit_code=exit_code,
     )
     hidden = as_object(called.arguments).get("is_background") is True  # the result says where the command went
     if error is None and call.tool == SHELL and isinstance(output, str) and not hidden:
-        return [result, BashOutput(timestamp=at, output=output, call_id=call.call_id, **optional(exit_code=exit_code))]
+        told = make(BashOutput, timestamp=at, output=output, call_id=call.call_id, exit_code=exit_code)
+        return [result, told]
     if error is None and call.tool == READING_TOOL and call.path is not None:
-        return [result, FileRead(timestamp=at, path=call.path, call_id=call.call_id)]
+        return [result, make(FileRead, timestamp=at, path=call.path, call_id=call.call_id)]
     if error is None and call.tool in WRITING_TOOLS and call.path is not None:
-        return [result, FileWrite(timestamp=at, path=call.path, call_id=call.call_id)]
+        return [result, make(FileWrite, timestamp=at, path=call.path, call_id=call.call_id)]
     return [result]
 
 

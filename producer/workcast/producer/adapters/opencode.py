@@ -7,30 +7,19 @@ opencode prints neither the prompt nor the model, and nothing while a command ru
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
-from workcast.broker.event import BaseEvent, ErrorEvent, PromptSent, ResponseComplete, Started, Thinking
-from workcast.producer.adapters.base import Command, Exit, OpenCall, close_calls, optional, unknown_line
+from workcast.broker.event import BaseEvent, ErrorEvent, PromptSent, ResponseComplete, Started, Thinking, make
+from workcast.producer.adapters.base import Command, Exit, OpenCall, close_calls, unread
 from workcast.producer.adapters.fields import JsonObject, get_object, get_text, parse_object
+from workcast.producer.adapters.marks import Marks
 from workcast.producer.adapters.opencode_outcome import Outcome
 from workcast.producer.adapters.opencode_tools import FINISHED, call_events, result_events
 
 RESUMING: Final = frozenset({"-c", "--continue", "-s", "--session"})
 """The options that go on with a session."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    json: JsonObject
-    at: datetime
-
-    @property
-    def part(self) -> JsonObject:
-        return get_object(self.json, "part")
 
 
 class OpencodeAdapter:
@@ -46,20 +35,12 @@ class OpencodeAdapter:
         self._resumed = any(word.partition("=")[0] in RESUMING for word in words)
         self._started = False
         self._ended = False
-        self._texts: Counter[str | None] = Counter()
-        self._told: set[int] = set()
+        self._texts: dict[str | None, int] = {}
+        self._told = Marks()
         self._calls: dict[str, OpenCall] = {}
         self._call_ids: dict[str, str] = {}
-        self._closed: set[str] = set()
+        self._closed = Marks()
         self._outcome = Outcome()
-        self._readers: Mapping[str, Callable[[_Line], list[BaseEvent] | None]] = {
-            "step_start": lambda line: self._outcome.step_started(line.part, line.at),
-            "step_finish": lambda line: self._outcome.step_finished(line.part, line.at),
-            "text": self._text,
-            "reasoning": self._text,
-            "tool_use": self._tool_use,
-            "error": self._error,
-        }
 
     @classmethod
     def command(cls, prompt: str, options: Sequence[str] = (), model: str | None = None) -> Command:
@@ -75,14 +56,14 @@ class OpencodeAdapter:
 
     def feed(self, line: bytes, at: datetime) -> list[BaseEvent]:
         """Read one line."""
-        if not line or line.isspace():
-            return []
         parsed = parse_object(line)
-        read = None if parsed is None else self._readers.get(get_text(parsed, "type") or "")
-        events = None if parsed is None or read is None else read(_Line(parsed, at))
-        if parsed is None or events is None:
-            return [unknown_line(self.name, line, at)]
-        return [*self._start(parsed, at), *events]
+        kind = None if parsed is None else parsed.get("type")
+        if parsed is None or not isinstance(kind, str) or kind not in self._readers:
+            return unread(self.name, line, at)
+        events = self._readers[kind](self, parsed, at)
+        if events is None:
+            return unread(self.name, line, at)
+        return events if self._started else [self._start(parsed, at), *events]
 
     def end(self, exit: Exit, at: datetime) -> list[BaseEvent]:  # noqa: A002
         """Close what is open and tell what the run came to."""
@@ -93,48 +74,55 @@ class OpencodeAdapter:
         self._calls.clear()
         return [*closed, self._outcome.completed(exit, at)]
 
-    def _start(self, line: JsonObject, at: datetime) -> list[BaseEvent]:
+    def _start(self, line: JsonObject, at: datetime) -> Started:
         """Mostly a step is the first to be told; of a run whose first request is refused it is an error."""
-        if self._started:
-            return []
         self._started = True
-        said = optional(session_id=get_text(line, "sessionID"), model=self._model, resumed=self._resumed or None)
-        return [Started(timestamp=at, toolchain=self.name, **said)]
+        session, resumed = get_text(line, "sessionID"), self._resumed or None
+        return make(Started, timestamp=at, toolchain=self.name, session_id=session, model=self._model, resumed=resumed)
 
-    def _text(self, line: _Line) -> list[BaseEvent] | None:
-        content = get_text(line.part, "text")
+    def _step_start(self, line: JsonObject, at: datetime) -> list[BaseEvent]:
+        return self._outcome.step_started(get_object(line, "part"), at)
+
+    def _step_finish(self, line: JsonObject, at: datetime) -> list[BaseEvent]:
+        return self._outcome.step_finished(get_object(line, "part"), at)
+
+    def _text(self, line: JsonObject, at: datetime) -> list[BaseEvent] | None:
+        part = get_object(line, "part")
+        content = get_text(part, "text")
         if content is None:
             return None
-        if line.part.get("synthetic") is True:
+        if part.get("synthetic") is True:
             return []  # a nudge of opencode's own: to go on after it made the conversation shorter
-        part_id, message_id = get_text(line.part, "id"), get_text(line.part, "messageID")
+        part_id, message_id = get_text(part, "id"), get_text(part, "messageID")
         if part_id is not None:
             mark = hash((part_id, content))
             if mark in self._told:
                 return []  # told again: something else about the part has changed
             self._told.add(mark)
-        where = optional(message_id=message_id, block=None if message_id is None else self._texts[message_id])
-        self._texts[message_id] += 1
-        if get_text(line.json, "type") == "text":
-            return [ResponseComplete(timestamp=line.at, content=content, **where)]
-        return [Thinking(timestamp=line.at, content=content, **where)]
+        number = self._texts.get(message_id, 0)
+        self._texts[message_id] = number + 1
+        block = None if message_id is None else number
+        if line.get("type") == "text":
+            return [make(ResponseComplete, timestamp=at, content=content, message_id=message_id, block=block)]
+        return [make(Thinking, timestamp=at, content=content, message_id=message_id, block=block)]
 
-    def _tool_use(self, line: _Line) -> list[BaseEvent] | None:
+    def _tool_use(self, line: JsonObject, at: datetime) -> list[BaseEvent] | None:
         """A call and its result at once: opencode tells of a tool only when it is done."""
-        tool, call_id, state = get_text(line.part, "tool"), self._call_id(line.part), get_object(line.part, "state")
+        part = get_object(line, "part")
+        tool, call_id, state = get_text(part, "tool"), self._call_id(part), get_object(part, "state")
         if tool is None or call_id is None:
             return None
         if call_id in self._closed:
             return []  # told again: something else about the part has changed
+        call = self._calls.pop(call_id, None)
         events: list[BaseEvent] = []
-        call = self._calls.get(call_id)
         if call is None:
-            call = self._calls[call_id] = OpenCall(call_id, tool, line.at)
-            events += call_events(call, state, get_text(line.part, "messageID"))
+            call = OpenCall(call_id, tool, at)
+            events = call_events(call, state, get_text(part, "messageID"))
         if get_text(state, "status") in FINISHED:
-            del self._calls[call_id]
             self._closed.add(call_id)
-            events += result_events(call, state, line.at)
+            return events + result_events(call, state, at)
+        self._calls[call_id] = call
         return events
 
     def _call_id(self, part: JsonObject) -> str | None:
@@ -145,16 +133,25 @@ class OpencodeAdapter:
         owner = self._call_ids.setdefault(call_id, part_id)
         return call_id if owner == part_id else part_id
 
-    def _error(self, line: _Line) -> list[BaseEvent] | None:
+    def _error(self, line: JsonObject, at: datetime) -> list[BaseEvent] | None:
         """opencode tries again on its own, in silence: what it tells has failed for good."""
-        said = get_object(line.json, "error")
+        said = get_object(line, "error")
         name = get_text(said, "name")
         words = (get_text(get_object(said, "data"), "message"), get_text(said, "message"), name)
-        message = next((text for text in words if text), get_text(line.json, "error"))
+        message = next((text for text in words if text), get_text(line, "error"))
         if not message:
             return None
         self._outcome.failed()
-        return [ErrorEvent(timestamp=line.at, error=message, retryable=False, **optional(kind=name))]
+        return [make(ErrorEvent, timestamp=at, error=message, retryable=False, kind=name)]
+
+    _readers: ClassVar[Mapping[str, Callable[[Any, JsonObject, datetime], list[BaseEvent] | None]]] = {
+        "step_start": _step_start,
+        "step_finish": _step_finish,
+        "text": _text,
+        "reasoning": _text,
+        "tool_use": _tool_use,
+        "error": _error,
+    }
 
 
 def _model_in(words: Sequence[str]) -> str | None:

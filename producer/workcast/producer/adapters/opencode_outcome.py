@@ -8,12 +8,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from workcast.broker.event import BaseEvent, Completed, ErrorEvent, Status, Usage, UsageEvent
+from workcast.broker.event import BaseEvent, Completed, ErrorEvent, Status, Usage, UsageEvent, make
 from workcast.producer.adapters.base import STOPPED_EXIT_CODES, Exit, optional
 from workcast.producer.adapters.fields import JsonObject, get_count, get_number, get_object, get_text
+from workcast.producer.adapters.marks import Marks
 
 BROKEN_OFF: Final = "unknown"
 CUT_SHORT: Final = "length"
+NOTHING: Final = Usage()
 NO_END: Final = frozenset({None, "tool-calls", BROKEN_OFF, "content-filter", "error"})
 """The reasons of steps that another one follows, or of an answer that failed."""
 
@@ -25,7 +27,7 @@ class Outcome:
         self._open: str | None = None
         """The message whose step has started and not ended."""
         self._reason: str | None = None
-        self._counted: set[str] = set()
+        self._counted = Marks()
         self._usage: Usage | None = None
         self._cost_usd: float | None = None
         self._errors = 0
@@ -54,7 +56,7 @@ class Outcome:
         if self._reason == CUT_SHORT:
             text = "the model's answer was cut short: it has reached its greatest length"
             events.append(ErrorEvent(timestamp=at, error=text, kind="warning", **optional(message_id=message_id)))
-        return [*self._count(part, message_id, at), *events]
+        return self._count(part, message_id, at) + events
 
     def _count(self, part: JsonObject, message_id: str | None, at: datetime) -> list[BaseEvent]:
         cost_usd = get_number(part, "cost")
@@ -64,9 +66,9 @@ class Outcome:
         if not said:
             return []
         usage = _usage(said)
-        self._usage = (self._usage or Usage()) + usage
+        self._usage = (self._usage or NOTHING) + usage
         nothing = not (usage.input_tokens or usage.output_tokens)  # which count all other kinds too
-        return [] if nothing else [UsageEvent(timestamp=at, usage=usage, **optional(message_id=message_id))]
+        return [] if nothing else [make(UsageEvent, timestamp=at, usage=usage, message_id=message_id)]
 
     def failed(self) -> None:
         """A request failed for good; a conversation that has become too long is made shorter and goes on."""
@@ -104,7 +106,8 @@ def _usage(said: JsonObject) -> Usage:
     cache = get_object(said, "cache")
     read, written = get_count(cache, "read") or 0, get_count(cache, "write") or 0
     reasoning = get_count(said, "reasoning") or 0
-    return Usage(
+    return make(
+        Usage,
         input_tokens=(get_count(said, "input") or 0) + read + written,
         output_tokens=(get_count(said, "output") or 0) + reasoning,
         cache_read_tokens=read,

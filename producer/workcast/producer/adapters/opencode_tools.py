@@ -6,7 +6,16 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
-from workcast.broker.event import BaseEvent, BashCommand, BashOutput, FileRead, FileWrite, ToolCall, ToolResult
+from workcast.broker.event import (
+    BaseEvent,
+    BashCommand,
+    BashOutput,
+    FileRead,
+    FileWrite,
+    ToolCall,
+    ToolResult,
+    make,
+)
 from workcast.producer.adapters.base import OpenCall, optional
 from workcast.producer.adapters.fields import JsonObject, as_object, get_count, get_list, get_object, get_text
 
@@ -20,13 +29,13 @@ INVALID: Final = "invalid"
 
 def call_events(call: OpenCall, state: JsonObject, message_id: str | None) -> list[BaseEvent]:
     """The events of a call."""
-    arguments, made = state.get("input"), optional(message_id=message_id)
+    arguments = state.get("input")
     events: list[BaseEvent] = [
-        ToolCall(timestamp=call.at, tool=call.tool, args=arguments, call_id=call.call_id, **made)
+        make(ToolCall, timestamp=call.at, tool=call.tool, args=arguments, call_id=call.call_id, message_id=message_id)
     ]
     command = get_text(as_object(arguments), "command")
     if call.tool == SHELL and command is not None:
-        events.append(BashCommand(timestamp=call.at, command=command, call_id=call.call_id))
+        events.append(make(BashCommand, timestamp=call.at, command=command, call_id=call.call_id))
     return events
 
 
@@ -35,12 +44,15 @@ def result_events(call: OpenCall, state: JsonObject, at: datetime) -> list[BaseE
     metadata = get_object(state, "metadata")
     exit_code = _exit_code(metadata) if call.tool == SHELL else None
     error = _error(call.tool, state, exit_code)
-    result = ToolResult(
+    result = make(
+        ToolResult,
         timestamp=at,
         tool=call.tool,
         result=state.get("output"),
         call_id=call.call_id,
-        **optional(error=error, duration_ms=_duration_ms(get_object(state, "time")), exit_code=exit_code),
+        error=error,
+        duration_ms=_duration_ms(get_object(state, "time")),
+        exit_code=exit_code,
     )
     if call.tool == SHELL:
         return [result, *_bash_output(call, state, metadata, exit_code, at)]
@@ -69,13 +81,14 @@ def _duration_ms(time: JsonObject) -> int | None:
 
 def _bash_output(
     call: OpenCall, state: JsonObject, metadata: JsonObject, exit_code: int | None, at: datetime
-) -> Iterator[BashOutput]:
+) -> list[BaseEvent]:
     """The metadata hold more of a long output than the result, which is for the model."""
     output = get_text(metadata, "output")
     if output is None:
         output = get_text(state, "output")
-    if output is not None:
-        yield BashOutput(timestamp=at, output=output, call_id=call.call_id, **optional(exit_code=exit_code))
+    if output is None:
+        return []
+    return [make(BashOutput, timestamp=at, output=output, call_id=call.call_id, exit_code=exit_code)]
 
 
 def _file_events(call: OpenCall, state: JsonObject, metadata: JsonObject, at: datetime) -> Iterator[BaseEvent]:
@@ -83,17 +96,17 @@ def _file_events(call: OpenCall, state: JsonObject, metadata: JsonObject, at: da
     whole = (get_text(metadata, "filepath"), get_text(diff, "file"), get_text(get_object(metadata, "display"), "path"))
     path = next((path for path in whole if path), get_text(arguments, "filePath"))  # that can be a relative one
     if call.tool == READING_TOOL and path is not None:
-        yield FileRead(timestamp=at, path=path, call_id=call.call_id)
+        yield make(FileRead, timestamp=at, path=path, call_id=call.call_id)
     if call.tool not in WRITING_TOOLS:
         return
     changed = [as_object(file) for file in get_list(metadata, "files")]  # of a patch, which can be of many files
     for file in changed:
         named = get_text(file, "movePath") or get_text(file, "filePath") or get_text(file, "file")
         if named is not None:
-            yield FileWrite(timestamp=at, path=named, call_id=call.call_id, **_change(file))
+            yield make(FileWrite, timestamp=at, path=named, call_id=call.call_id, **_change(file))
     if not changed and path is not None:
         change = _change(diff) or _new_file(arguments, metadata)
-        yield FileWrite(timestamp=at, path=path, call_id=call.call_id, **change)
+        yield make(FileWrite, timestamp=at, path=path, call_id=call.call_id, **change)
 
 
 def _change(said: JsonObject) -> dict[str, Any]:
