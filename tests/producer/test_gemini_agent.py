@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
-from support.more_agents import gemini_env, install_gemini
-from support.more_models import MoreScriptedModel
-from support.processes import working_in
+from support.agents import gemini_env, install_gemini
 from support.recorded import of
+from support.scripted_model import ScriptedModel
 from support.waiting import wait_until_async
 from workcast.broker.event import (
     BashOutput,
@@ -38,15 +36,15 @@ pytestmark = [pytest.mark.agent, pytest.mark.accept, pytest.mark.timeout(700)]
 
 
 @pytest.fixture
-def model() -> Iterator[MoreScriptedModel]:
-    with MoreScriptedModel() as server:
+def model() -> Iterator[ScriptedModel]:
+    with ScriptedModel() as server:
         yield server
 
 
 class Gemini:
     """Runs Gemini CLI in directories of its own."""
 
-    def __init__(self, path: Path, model: MoreScriptedModel, sink: Sink) -> None:
+    def __init__(self, path: Path, model: ScriptedModel, sink: Sink) -> None:
         self.env = gemini_env(model.url, path / "home", install_gemini())
         self.cwd = path / "work"
         self.cwd.mkdir()
@@ -69,7 +67,7 @@ class Gemini:
 
 
 @pytest.fixture
-def gemini(tmp_path: Path, model: MoreScriptedModel, sink: Sink) -> Gemini:
+def gemini(tmp_path: Path, model: ScriptedModel, sink: Sink) -> Gemini:
     return Gemini(tmp_path, model, sink)
 
 
@@ -107,13 +105,13 @@ async def test_calls_are_paired_with_their_results(gemini: Gemini) -> None:
 
 
 @pytest.mark.parametrize("prompt", ["--version [[scenario:plain]]", "-", 'a=b "c" \\ [[scenario:plain]]\n'])
-async def test_a_prompt_arrives_whatever_it_looks_like(gemini: Gemini, model: MoreScriptedModel, prompt: str) -> None:
+async def test_a_prompt_arrives_whatever_it_looks_like(gemini: Gemini, model: ScriptedModel, prompt: str) -> None:
     assert (await gemini(prompt)).status == "success"
     assert prompt in prompts_in(model)
     assert [event.prompt for event in of(PromptSent, gemini.sink.events)] == [prompt]
 
 
-async def test_a_long_prompt_arrives_whole(gemini: Gemini, model: MoreScriptedModel) -> None:
+async def test_a_long_prompt_arrives_whole(gemini: Gemini, model: ScriptedModel) -> None:
     prompt = "[[scenario:plain]] " + "word " * 200_000
     model.gate.clear()
     running = asyncio.ensure_future(gemini(prompt))
@@ -125,7 +123,7 @@ async def test_a_long_prompt_arrives_whole(gemini: Gemini, model: MoreScriptedMo
     assert prompt in prompts_in(model)
 
 
-def prompts_in(model: MoreScriptedModel) -> list[str]:
+def prompts_in(model: ScriptedModel) -> list[str]:
     """The texts in the last request for an answer."""
     asked = [request for request in model.requests if request.get("tools")]
     return [part.get("text") for item in asked[-1]["contents"] for part in item["parts"]]
@@ -146,38 +144,3 @@ async def test_a_session_that_goes_on_counts_what_this_run_took(gemini: Gemini) 
     assert again.usage is not None
     assert again.usage.input_tokens < 2 * once.usage.input_tokens
     assert len({text.message_id for text in of(ResponseComplete, gemini.sink.events)}) == 2
-
-
-async def test_a_refused_key_is_one_error(gemini: Gemini) -> None:
-    ended = await gemini("[[scenario:e401]] Give me a tour.")
-    assert (ended.status, ended.exit_code) == ("failed", 145)
-    assert ["invalid x-api-key" in error.error for error in of(ErrorEvent, gemini.sink.events)] == [True]
-
-
-async def test_a_stream_that_breaks_is_a_failure_although_the_exit_code_is_0(gemini: Gemini) -> None:
-    ended = await gemini("[[scenario:drop]] Give me a tour.")
-    assert (ended.status, ended.exit_code) == ("failed", 0)
-    assert [error.retryable for error in of(ErrorEvent, gemini.sink.events)] == [False]
-
-
-async def test_a_command_that_is_stopped_is_gone_with_all_its_processes(gemini: Gemini) -> None:
-    stop = asyncio.Event()
-    running = asyncio.ensure_future(gemini("[[scenario:hangtool]] Wait.", stop=stop))
-    await wait_until_async(lambda: sleeps_in(gemini.cwd), 40)
-    stop.set()
-    assert (await running).status == "cancelled"
-    assert [result.error for result in of(ToolResult, gemini.sink.events)] == ["no result: the agent ended"]
-    assert gemini.sink.types[-1] == "completed"
-    assert working_in(gemini.cwd) == []
-
-
-async def test_a_run_that_takes_too_long_is_ended_in_the_middle_of_a_command(gemini: Gemini) -> None:
-    ended = await gemini("[[scenario:hangtool]] Wait.", timeout=15)
-    assert ended.status == "timeout"
-    assert [result.error for result in of(ToolResult, gemini.sink.events)] == ["no result: the agent ended"]
-    assert working_in(gemini.cwd) == []
-
-
-def sleeps_in(folder: Path) -> list[psutil.Process]:
-    """The commands that sleep there."""
-    return [process for process in working_in(folder) if process.name() == "sleep"]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
-from support.more_agents import install_opencode, opencode_env
-from support.more_models import MoreScriptedModel
-from support.processes import working_in
+from support.agents import install_opencode, opencode_env
 from support.recorded import of
-from support.waiting import wait_until_async
+from support.scripted_model import ScriptedModel
 from workcast.broker.event import (
     BashOutput,
     Completed,
@@ -40,15 +36,15 @@ pytestmark = [pytest.mark.agent, pytest.mark.accept, pytest.mark.timeout(700)]
 
 
 @pytest.fixture
-def model() -> Iterator[MoreScriptedModel]:
-    with MoreScriptedModel() as server:
+def model() -> Iterator[ScriptedModel]:
+    with ScriptedModel() as server:
         yield server
 
 
 class Opencode:
     """Runs opencode in directories of its own."""
 
-    def __init__(self, path: Path, model: MoreScriptedModel, sink: Sink) -> None:
+    def __init__(self, path: Path, model: ScriptedModel, sink: Sink) -> None:
         self.env = opencode_env(model.url, path / "home", install_opencode())
         self.cwd = path / "work"
         self.cwd.mkdir()
@@ -71,7 +67,7 @@ class Opencode:
 
 
 @pytest.fixture
-def opencode(tmp_path: Path, model: MoreScriptedModel, sink: Sink) -> Opencode:
+def opencode(tmp_path: Path, model: ScriptedModel, sink: Sink) -> Opencode:
     return Opencode(tmp_path, model, sink)
 
 
@@ -121,7 +117,7 @@ async def test_calls_are_paired_with_their_results(opencode: Opencode) -> None:
         "[[scenario:plain]] " + "word " * 200_000,
     ],
 )
-async def test_a_prompt_arrives_as_it_is(opencode: Opencode, model: MoreScriptedModel, prompt: str) -> None:
+async def test_a_prompt_arrives_as_it_is(opencode: Opencode, model: ScriptedModel, prompt: str) -> None:
     assert (await opencode(prompt)).status == "success"
     asked = [request for request in model.requests if request.get("tools")]
     assert prompt in [part["text"] for item in asked[-1]["messages"] for part in item["content"]]
@@ -137,38 +133,3 @@ async def test_a_session_that_goes_on_counts_what_this_run_took(opencode: Openco
     assert (first.resumed, second.resumed, second.session_id) == (None, True, session)
     once, again = of(UsageEvent, opencode.sink.events)
     assert [completed.usage for completed in of(Completed, opencode.sink.events)] == [once.usage, again.usage]
-
-
-async def test_a_refused_key_is_one_error(opencode: Opencode) -> None:
-    ended = await opencode("[[scenario:e401]] Give me a tour.")
-    assert (ended.status, ended.exit_code) == ("failed", 1)
-    errors = [(error.error, error.retryable) for error in of(ErrorEvent, opencode.sink.events)]
-    assert errors == [("invalid x-api-key", False)]
-
-
-async def test_an_answer_that_breaks_off_is_told_and_the_run_goes_on(opencode: Opencode) -> None:
-    ended = await opencode("[[scenario:drop]] Give me a tour.")
-    assert (ended.status, ended.exit_code) == ("success", 0)
-    assert [error.retryable for error in of(ErrorEvent, opencode.sink.events)] == [True]
-    assert of(ResponseComplete, opencode.sink.events)[0].content == "This connection drops in the mid"
-
-
-async def test_a_command_that_is_stopped_is_gone_with_all_its_processes(opencode: Opencode) -> None:
-    stop = asyncio.Event()
-    running = asyncio.ensure_future(opencode("[[scenario:hangtool]] Wait.", stop=stop))
-    await wait_until_async(lambda: sleeps_in(opencode.cwd), 40)
-    stop.set()
-    assert (await running).status == "cancelled"
-    assert opencode.sink.types[-1] == "completed"
-    assert working_in(opencode.cwd) == []
-
-
-async def test_a_run_that_takes_too_long_is_ended_in_the_middle_of_a_command(opencode: Opencode) -> None:
-    assert (await opencode("[[scenario:hangtool]] Wait.", timeout=20)).status == "timeout"
-    assert opencode.sink.types[-1] == "completed"
-    assert working_in(opencode.cwd) == []
-
-
-def sleeps_in(folder: Path) -> list[psutil.Process]:
-    """The commands that sleep there."""
-    return [process for process in working_in(folder) if process.name() == "sleep"]

@@ -115,6 +115,11 @@ async def test_the_agent_gets_its_options_its_model_and_an_empty_stdin(run: Run,
     assert cwd == str(run.cwd)
 
 
+async def test_an_agent_that_trusts_pwd_finds_its_own_directory_there(run: Run, fake_claude: FakeClaude) -> None:
+    await run({**fake_claude(TOOLS + "say(os.environ['PWD'])\ndone()"), "PWD": "/somewhere/else"})
+    assert run.said() == [str(run.cwd)]
+
+
 async def test_a_long_prompt_goes_through_stdin(run: Run, fake_claude: FakeClaude) -> None:
     env = fake_claude(TOOLS + "say(len(sys.stdin.read()))\ndone()")
     assert (await run(env, prompt="x" * 300_000)).status == "success"

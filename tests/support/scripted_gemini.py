@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from support.script import Call, Say, Step, TalkForever, Think, cut
+from support.script import Call, Delegate, Say, Step, Think, cut, dropped, endless
 
 TOOLS: Final = {"Bash": "run_shell_command", "Write": "write_file", "Read": "read_file", "Edit": "replace"}
 MORE_ARGUMENTS: Final = {"Edit": {"instruction": "Replace a word"}}
 PLACE: Final = re.compile(r"Workspace Directories:\*\*\s*-\s*(/[^\s\\<\"]+)")
-
-
-def turn_of(request: Mapping[str, Any]) -> int:
-    """Which turn a request asks for: the number of the model's turns in it."""
-    said: list[dict[str, Any]] = request.get("contents") or request.get("messages") or []
-    ours = [item.get("role") in {"model", "assistant"} for item in said]
-    return sum(now and not before for before, now in itertools.pairwise([False, *ours]))
 
 
 @dataclass(frozen=True)
@@ -28,10 +20,11 @@ class GeminiAnswer:
 
     parts: Sequence[Mapping[str, Any]]
     for_ever: bool
+    cut_off: bool
     usage: Mapping[str, int]
 
     @classmethod
-    def of(cls, steps: Sequence[Step], turn: int, request: Mapping[str, Any]) -> GeminiAnswer:
+    def of(cls, steps: Sequence[Step], turn: int, request: Mapping[str, Any], _: Iterator[int]) -> GeminiAnswer:
         """The answer to a request that plays these steps."""
         said: list[dict[str, Any]] = request.get("contents") or []
         parts: list[dict[str, Any]] = [part for item in said for part in item.get("parts") or ()]
@@ -45,20 +38,32 @@ class GeminiAnswer:
             "totalTokenCount": 7051 + 301 * turn,
         }
         played = [part for step in steps for part in _parts(step, place)]
-        return cls(played, any(isinstance(step, TalkForever) for step in steps), usage)
+        return cls(played, endless(steps), dropped(steps), usage)
 
     def whole(self) -> dict[str, Any]:
-        """The answer in one piece."""
+        """The answer in one piece.
+
+        Raises:
+            ConnectionAbortedError: the script has the connection cut.
+        """
+        if self.cut_off:
+            raise ConnectionAbortedError
         return self._piece(self.parts, finishReason="STOP")
 
-    def pieces(self, pause: Callable[[], None]) -> Iterator[dict[str, Any]]:
-        """The answer part by part; the last piece says that it is the end."""
+    def events(self, pause: Callable[[], None]) -> Iterator[dict[str, Any]]:
+        """The answer part by part; the last piece says that it is the end.
+
+        Raises:
+            ConnectionAbortedError: the script has the connection cut.
+        """
         for part in self.parts:
             pause()
             yield self._piece([part])
         while self.for_ever:
             pause()
             yield self._piece([{"text": " and on"}])
+        if self.cut_off:
+            raise ConnectionAbortedError
         yield self._piece([{"text": ""}], finishReason="STOP")
 
     def _piece(self, parts: Sequence[Mapping[str, Any]], **more: str) -> dict[str, Any]:
@@ -75,5 +80,7 @@ def _parts(step: Step, place: str) -> list[dict[str, Any]]:
         case Call(tool, arguments):
             given = {key: value.replace("{cwd}", place) for key, value in arguments.items()}
             return [{"functionCall": {"name": TOOLS[tool], "args": {**given, **MORE_ARGUMENTS.get(tool, {})}}}]
+        case Delegate(task):
+            return [{"functionCall": {"name": "invoke_agent", "args": {"agent_name": "generalist", "prompt": task}}}]
         case _:
             return []

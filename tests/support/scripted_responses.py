@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from support.script import Call, Say, Step, TalkForever, Think, cut
+from support.script import AwaitTeam, Call, Delegate, Say, Step, Think, cut, dropped, endless
 
 OUR_ITEMS: Final = frozenset({"function_call", "custom_tool_call", "reasoning"})
 """What the model said earlier, beside its messages."""
+LONGEST_WAIT_MS: Final = 30_000
+"""How long Codex waits for a command at most before it tells the model that it is running still."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,14 @@ class Response:
     head: Mapping[str, Any]
     items: Sequence[Mapping[str, Any]]
     for_ever: bool
+    cut_off: bool
     usage: Mapping[str, Any]
 
     @classmethod
     def of(cls, steps: Sequence[Step], turn: int, request: Mapping[str, Any], numbers: Iterator[int]) -> Response:
         """The response that plays these steps."""
-        items = [item for step in steps if (item := _item(step, next(numbers))) is not None]
+        in_code = _is_in_code(request)
+        items = [item for step in steps if (item := _item(step, next(numbers), in_code)) is not None]
         usage: dict[str, Any] = {
             "input_tokens": 9000 + 400 * turn,
             "input_tokens_details": {"cached_tokens": 8960 if turn else 0},
@@ -42,10 +46,24 @@ class Response:
             "model": request.get("model"),
             "output": [],
         }
-        return cls(head, items, any(isinstance(step, TalkForever) for step in steps), usage)
+        return cls(head, items, endless(steps), dropped(steps), usage)
+
+    def whole(self) -> dict[str, Any]:
+        """In one piece.
+
+        Raises:
+            ConnectionAbortedError: the script has the connection cut.
+        """
+        if self.cut_off:
+            raise ConnectionAbortedError
+        return {**self.head, "status": "completed", "output": self.items, "usage": self.usage}
 
     def events(self, pause: Callable[[], None]) -> Iterator[dict[str, Any]]:
-        """What goes over the wire."""
+        """What goes over the wire.
+
+        Raises:
+            ConnectionAbortedError: the script has the connection cut.
+        """
         yield {"type": "response.created", "response": self.head}
         for index, item in enumerate(self.items):
             empty, kind, texts = _pieces(item)
@@ -57,15 +75,22 @@ class Response:
                 time.sleep(0.05)
                 pause()
                 yield {"type": kind, "item_id": item["id"], "output_index": index, **_PLACE, "delta": " and on"}
+            if self.cut_off and index + 1 == len(self.items):
+                raise ConnectionAbortedError
             yield {"type": "response.output_item.done", "output_index": index, "item": item}
-        done = {**self.head, "status": "completed", "output": self.items, "usage": self.usage}
-        yield {"type": "response.completed", "response": done}
+        yield {"type": "response.completed", "response": self.whole()}
 
 
 _PLACE: Final = {"content_index": 0, "summary_index": 0}
 
 
-def _item(step: Step, number: int) -> dict[str, Any] | None:
+def _is_in_code(request: Mapping[str, Any]) -> bool:
+    """Whether the model calls tools by a program in JavaScript, the one argument of its one tool."""
+    offered = json.dumps([request.get("tools"), request.get("input")])
+    return '"name": "exec"' in offered and '"name": "exec_command"' not in offered
+
+
+def _item(step: Step, number: int, in_code: bool) -> dict[str, Any] | None:
     ident = f"scripted{number:06d}"
     match step:
         case Think(text):
@@ -74,9 +99,13 @@ def _item(step: Step, number: int) -> dict[str, Any] | None:
         case Say(text):
             content: list[Any] = [{"type": "output_text", "text": text, "annotations": []}]
             return {"id": f"msg_{ident}", "type": "message", "role": "assistant", "content": content}
-        case Call():
+        case Call() | Delegate() | AwaitTeam():
             name, given = _tool(step)
+            if in_code and isinstance(step, Call):
+                name, given = "exec", f"text(await tools.{name}({json.dumps(given)}));\n"
             call = {"id": f"fc_{ident}", "call_id": f"call_{ident}", "name": name}
+            if not isinstance(step, Call):
+                call["namespace"] = "collaboration"
             if isinstance(given, str):  # a custom tool takes free text
                 return {**call, "type": "custom_tool_call", "input": given}
             return {**call, "type": "function_call", "arguments": json.dumps(given)}
@@ -84,11 +113,15 @@ def _item(step: Step, number: int) -> dict[str, Any] | None:
             return None
 
 
-def _tool(call: Call) -> tuple[str, dict[str, str] | str]:
+def _tool(step: Call | Delegate | AwaitTeam) -> tuple[str, Mapping[str, str | int] | str]:
     """A call of Claude Code's tools as Codex has them: everything is a command, but files are written by patches."""
-    given = call.arguments
+    if isinstance(step, Delegate):
+        return "spawn_agent", {"message": step.task, "task_name": "look_around", "fork_turns": "none"}
+    if isinstance(step, AwaitTeam):
+        return "wait_agent", {"timeout_ms": 10_000}
+    given = step.arguments
     path = given.get("file_path", "").removeprefix("{cwd}/")
-    match call.tool:
+    match step.tool:
         case "Write":
             lines = "".join(f"+{line}\n" for line in given["content"].splitlines())
             return "apply_patch", f"*** Begin Patch\n*** Add File: {path}\n{lines}*** End Patch"
@@ -98,7 +131,7 @@ def _tool(call: Call) -> tuple[str, dict[str, str] | str]:
         case "Read":
             return "exec_command", {"cmd": f"cat {path}"}
         case _:
-            return "exec_command", {"cmd": given["command"]}
+            return "exec_command", {"cmd": given["command"], "yield_time_ms": LONGEST_WAIT_MS}
 
 
 def _pieces(item: Mapping[str, Any]) -> tuple[dict[str, Any], str, list[str]]:

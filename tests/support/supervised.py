@@ -25,6 +25,18 @@ def all_gone(pids: list[int], seconds: float = 20) -> None:
     wait_until(lambda: all(map(gone, pids)), seconds, what=f"an end of {pids}")
 
 
+def marked(name: str, value: str) -> list[psutil.Process]:
+    """All processes that live and have this in their environment."""
+    return [process for process in psutil.process_iter() if _environment(process).get(name) == value]
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    with suppress(psutil.Error):
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return process.environ()
+    return {}
+
+
 def keepers_of(pid: int) -> list[psutil.Process]:
     """The keepers of a process that runs agents."""
     with suppress(psutil.NoSuchProcess):

@@ -66,9 +66,11 @@ class Plan:
             ValueError: an argument holds a NUL.
         """
         argv = (str(self.program.absolute()), *self.command.argv[1:])
+        # opencode works in PWD, whatever its directory is: ours would lead it into other files than those of this run
+        env = {**self.env, "PWD": str(self.cwd.absolute())}
         with prompt_file.open("rb") if self.command.prompt_on_stdin else nullcontext(subprocess.DEVNULL) as stdin:
             child = ChildProcess(
-                argv, cwd=self.cwd, env=self.env, stdin=stdin, stderr=stderr, mark=self.run, grace=self.grace,
+                argv, cwd=self.cwd, env=env, stdin=stdin, stderr=stderr, mark=self.run, grace=self.grace,
                 leftover_grace=min(LEFTOVER_GRACE_S, self.grace), held=(self.lock,),
             )  # fmt: skip
         try:

@@ -97,7 +97,7 @@ async def run_agent(
         model: the agent's own name of a model; None: its default.
         options: handed on to the agent.
         timeout: seconds; then the agent is ended.
-        env: the agent's environment; None: ours.
+        env: the agent's environment; None: ours. Its ``PWD`` is set to ``cwd``.
         limits: what the run may take; one that takes more is ended, and is ``failed``.
         stop: ends the agent when it is set; the run is ``cancelled``.
         kill: the same at once, without any grace, for an agent that is being ended already too.
