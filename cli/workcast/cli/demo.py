@@ -26,7 +26,9 @@ from workcast.producer.workcell import hold_workcell
 from workcast.producer.writer import TelemetryWriter
 
 KEEP_BYTES: Final = 4 << 20
-"""A log that has come to this is begun anew before the next run: a demo that is forgotten fills no disk."""
+"""The log of an endless run that has come to this is begun anew: a demo that is forgotten fills no disk."""
+KEEP_RUNS_BYTES: Final = 64 << 10
+"""The same for logs of runs: a handful of each is enough to look at, and what they cost stays believable."""
 MARK: Final = "played-by-demo"
 """A file in each workcell of the demo: it takes no other."""
 _DRAIN_SECONDS: Final = 2.0
@@ -80,7 +82,7 @@ ACTS: Final = (
         "watch-readme", "OPS-77", "claude-2.1.330-tools",
         "Keep watch over the README: whenever somebody has set its title back to “scratch”, make it “edited” again, "
         "run both checks beside it, and read it back. Go on until I stop you.",
-        0.2, pause=1.5, endless=True,
+        0.2, pause=4.0, endless=True,
     ),
     Act(
         "explore-subagent", "ARCH-5", "claude-2.1.330-subagent-foreground",
@@ -144,21 +146,22 @@ async def play(root: Root) -> None:
             tasks.create_task(perform(root, act))
 
 
-async def perform(root: Root, act: Act, keep_bytes: int = KEEP_BYTES, speed: float = 1.0) -> None:
+async def perform(root: Root, act: Act, keep_bytes: int | None = None, speed: float = 1.0) -> None:
     """Play one act until cancelled; the run that is cancelled completes as such.
 
     Args:
         root: where.
         act: what.
-        keep_bytes: the log is begun anew once it has come to so many.
+        keep_bytes: the log is begun anew once it has come to so many; None: what is usual for such an act.
         speed: 2.0 plays in half the time.
     """
     recording = Recording.load(RECORDINGS / f"{act.recording}.jsonl")
     context = {"workcell_id": act.workcell, "issue_id": act.issue, "toolchain": recording.agent}
     log = root.log(act.workcell)
+    limit = keep_bytes or (KEEP_BYTES if act.endless else KEEP_RUNS_BYTES)
 
     def has_room() -> bool:
-        return not log.exists() or log.stat().st_size < keep_bytes
+        return not log.exists() or log.stat().st_size < limit
 
     await asyncio.sleep(act.delay / speed)
     with TelemetryWriter(log, context) as writer:
