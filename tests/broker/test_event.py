@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from workcast.broker.event import (
     KnownEvent,
     OtherEvent,
     ResponseChunk,
+    Timestamp,
     ToolCall,
     ToolResult,
     Usage,
@@ -175,3 +178,55 @@ def test_a_made_event_shares_nothing_with_the_next() -> None:
 def test_the_schema_names_every_type() -> None:
     schema = json_schema()
     assert set(schema["discriminator"]["mapping"]) == set(MODELS)
+
+
+@pytest.mark.parametrize("timestamp", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00"])
+def test_a_time_that_utc_has_not_is_refused(timestamp: str) -> None:
+    with pytest.raises(EventError, match="within the years 1 to 9999 of UTC"):
+        build({"type": "started", "timestamp": timestamp})
+    with pytest.raises(ValidationError):
+        TypeAdapter[datetime](Timestamp).validate_python(timestamp)
+
+
+def test_an_event_with_lone_surrogates_is_written_in_the_same_form_as_any_other() -> None:
+    line = dump(
+        build({
+            "type": "tool_result", "timestamp": "2026-11-22T15:05:59+01:00", "tool": "\ud800", "error": None,
+            "result": {"\udfff": float("nan"), "b": b"\xff", "p": Path("\udc80"), "l": ({"\ud83d\ude00"}, 1.5)},
+            "more": float("inf"),
+        })
+    )  # fmt: skip
+    assert line.decode() == (
+        '{"type":"tool_result","timestamp":"2026-11-22T14:05:59.000Z","tool":"\ufffd",'
+        '"result":{"\ufffd":null,"b":"\ufffd","p":"\ufffd","l":[["\U0001f600"],1.5]},"error":null,"more":null}'
+    )
+
+
+def test_usage_with_lone_surrogates_beside_it_keeps_its_fields() -> None:
+    event = Completed(timestamp=WHEN, status="success", usage=Usage(input_tokens=3), reason="\ud800")
+    assert json.loads(dump(event))["usage"] == {"input_tokens": 3}
+
+
+class Mute:
+    def __str__(self) -> str:
+        raise ValueError("nothing to say")
+
+
+def circular() -> object:
+    value: list[object] = []
+    value.append(value)
+    return value
+
+
+def deep() -> object:
+    value: list[object] = []
+    for _ in range(5000):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("make_value", [Mute, circular, deep])
+@pytest.mark.parametrize("text", ["plain", "\ud800"])
+def test_what_cannot_be_written_is_an_error_that_says_so(make_value: Callable[[], object], text: str) -> None:
+    with pytest.raises(EventError, match="expected an event that can be written as JSON, got 'custom'"):
+        dump(build({"type": "custom", "x": make_value(), "y": text}))

@@ -61,3 +61,19 @@ def test_many_workcells_cost_bounded_memory(root: Root) -> None:
         write_log(root, f"wc-{number}", [event_line(number)])
         assert history.extent(f"wc-{number}") is not None
     assert len(history._readers) <= 256
+
+
+@pytest.mark.parametrize("link", ["wc", "wc/telemetry.jsonl"])
+def test_what_became_a_link_out_of_the_root_is_not_read(
+    root: Root, link: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    write_log(root, "wc", [event_line(0)])
+    history, epoch = History(Roots(root)), natural_epoch(event_line(0))
+    assert history.read("wc", epoch, 0, 9) == [event_line(0)]
+    moved = tmp_path_factory.mktemp("outside") / "moved"
+    (root.workcells / link).rename(moved)
+    (root.workcells / link).symlink_to(moved)
+    assert history.extent("wc") is None
+    assert history.synced_extent("wc") is None
+    with pytest.raises(EpochError, match="expected a workcell that has a log here"):
+        history.read("wc", epoch, 0, 9)

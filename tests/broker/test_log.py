@@ -4,9 +4,11 @@ import json
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -368,12 +370,63 @@ def test_a_header_is_not_counted_and_gives_base_and_epoch(tmp_path: Path) -> Non
         b"{}",
         b'{"type":"log"}',
         b'{"type":"log","epoch":-1,"base":0}',
+        b'{"type":"log","epoch":0,"base":0}',
+        b'{"type":"log","epoch":281474976710656,"base":0}',
         b'{"type":"log","epoch":1,"base":"0"}',
+        b'{"type":"log","epoch":1,"base":-1}',
+        b'{"type":"log","epoch":1,"base":4503599627370496}',
+        b'{"type":"log","epoch":1,"base":100000000000000000000000}',
+        b'{"type":"log","epoch":true,"base":0}',
+        b'{"type":"log","epoch":1,"base":false}',
+        b'{"type":"log","epoch":1.0,"base":0}',
         b'"log"',
     ],
 )
 def test_an_ordinary_first_line_is_no_header(line: bytes) -> None:
     assert parse_header(line) is None
+
+
+def test_the_largest_numbers_of_a_header_are_those_that_scripts_can_count_from() -> None:
+    header = parse_header(b'{"type":"log","epoch":281474976710655,"base":4503599627370495}')
+    assert header == Header(2**48 - 1, 2**52 - 1)
+
+
+def make_link(path: Path) -> None:
+    target = path.with_name("elsewhere")
+    target.write_bytes(b"secret\n")
+    path.symlink_to(target)
+
+
+def make_loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(path))
+
+
+@pytest.mark.parametrize("make", [make_link, make_loop, make_socket, os.mkfifo, os.mkdir])
+def test_what_is_no_regular_file_is_no_log(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = tmp_path / "log"
+    make(path)
+    reader = LogReader(path)
+    assert not reader.refresh()
+    assert (reader.end, reader.natural_epoch) == (0, None)
+    with pytest.raises(FileNotFoundError):
+        reader.sync()
+
+
+def test_a_log_that_became_a_symbolic_link_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"one\n")
+    reader = LogReader(path)
+    reader.refresh()
+    path.rename(tmp_path / "moved")
+    path.symlink_to(tmp_path / "moved")
+    assert reader.read(0, 1, 100).lines == []
+    assert reader.refresh()
+    assert reader.end == 0
 
 
 def test_the_natural_epoch_is_48_bits_of_the_first_lines_hash() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from support.broker_checker import completeness_problems, stream_problems
+from support.log_edits import prune
 from support.logs import event_line, write_log
 from workcast.broker.errors import OriginConflictError
 from workcast.broker.history import epoch_of
@@ -270,6 +271,30 @@ def test_a_pruned_log_keeps_its_epoch_and_its_offsets(root: Root, publisher: Pub
     assert stream_problems(redis_client, WORKCELL, epoch, numbered(60)) == []
     position = publisher.positions([WORKCELL])[0]
     assert (position.epoch, position.base, position.head) == (epoch, 20, 60)
+
+
+def test_a_log_that_is_pruned_and_written_no_further_tells_its_base_all_the_same(
+    root: Root, publisher: Publisher, redis_client: Any
+) -> None:
+    path = write_log(root, WORKCELL, numbered(50))
+    relay, other = (LogRelay(root, WORKCELL, publisher) for _ in range(2))
+    pump(relay)
+    pump(other)
+    prune(path, disk_epoch(root), 20)
+    pump(relay)
+    position = publisher.positions([WORKCELL])[0]
+    assert (position.base, position.head) == (20, 50)
+    assert json.loads(redis_client.hget(summary_key(WORKCELL), "json"))["base"] == 20
+    told = redis_client.xlen(feed_key(0))
+    pump(relay)
+    pump(other)
+    assert redis_client.xlen(feed_key(0)) == told
+    # One that has not seen it takes nothing back; should it have done so by a batch, the next sweep puts it right.
+    assert not publisher.amend(WORKCELL, disk_epoch(root), root.origin(), 50, 0, b"{}")
+    redis_client.hset(summary_key(WORKCELL), "base", 0)
+    relay.reconcile(publisher.positions([WORKCELL])[0])
+    pump(relay)
+    assert publisher.positions([WORKCELL])[0].base == 20
 
 
 def test_a_log_with_a_header_gets_a_new_epoch_too_when_its_bytes_differ(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
 import signal
 import threading
 from collections.abc import Generator
@@ -17,13 +19,13 @@ from support.broker_checker import completeness_problems
 from support.logs import event_line, write_log
 from support.valkey import Server
 from support.waiting import wait_until
-from workcast.broker.connection import connect
+from workcast.broker.connection import check_url, connect, connect_async, mask_url
 from workcast.broker.errors import BrokerError
 from workcast.broker.history import epoch_of
 from workcast.broker.log import LogReader
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
-from workcast.broker.stream import LAYOUT_KEY, Publisher, feed_key
+from workcast.broker.stream import LAYOUT_KEY, Publisher, feed_key, stream_key
 
 
 @contextmanager
@@ -270,3 +272,75 @@ def test_a_relay_tells_through_the_feed_that_it_lives(root: Root, redis_url: str
     with relaying(root, redis_url):
         wait_until(lambda: len(beacons()) >= 2)
     assert set(beacons()) == {root.origin().encode()}
+
+
+def test_what_becomes_a_link_out_of_the_root_is_not_published(
+    root: Root, redis_url: str, redis_client: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "telemetry.jsonl").write_bytes(event_line(0) + b"\n")
+    with relaying(root, redis_url):
+        write_log(root, "good", numbered(1))
+        (root.workcells / "evil").mkdir()
+        (root.workcells / "worse").mkdir()
+        caught_up(root, redis_client, "good", numbered(1))
+        (root.workcells / "evil" / "telemetry.jsonl").symlink_to(outside / "telemetry.jsonl")
+        (root.workcells / "worse").rmdir()
+        (root.workcells / "worse").symlink_to(outside)
+        write_log(root, "good", numbered(1, start=1))
+        caught_up(root, redis_client, "good", numbered(2))
+    # Once more, with all that is there looked at.
+    relay = Relay(root, redis_url, only="worse")
+    relay.start()
+    relay.close(5)
+    assert redis_client.keys("*:stream:*") == [stream_key("good").encode()]
+
+
+def test_logs_that_nobody_can_read_do_not_stop_the_others(
+    root: Root, redis_url: str, redis_client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_log(root, "a", [b'{"type":"log","epoch":1,"base":100000000000000000000000}', *numbered(1)])
+    write_log(root, "b", [b'{"type":"log","epoch":1,"base":1152921504606846976}', *numbered(1)])
+    (root.workcells / "c").mkdir()
+    os.mkfifo(root.log("c"))
+    status = write_log(root, "d", numbered(1)).stat()
+    damaged = {
+        "inode": [status.st_dev, status.st_ino], "head": "", "tail": "", "header": None, "natural_epoch": 1,
+        "end": 0, "end_position": "a word", "entries": 0,
+    }  # fmt: skip
+    root.index("d").write_text(json.dumps(damaged) + "\n")
+    write_log(root, "e", numbered(3))
+    with relaying(root, redis_url):
+        caught_up(root, redis_client, "e", numbered(3))
+        write_log(root, "d", numbered(1, start=1))
+        write_log(root, "e", numbered(1, start=3))
+        caught_up(root, redis_client, "e", numbered(4))
+    assert redis_client.xlen(stream_key("a")) == redis_client.xlen(stream_key("b")) == 2  # what is no header is a line
+    told = [record.getMessage() for record in caplog.records if record.exc_info]
+    assert told == ["the relay of d met an error it does not know; it is tried again"]
+    root.index("d").unlink()
+    with relaying(root, redis_url):
+        caught_up(root, redis_client, "d", numbered(2))
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("redis://h:1?nonsense=1", "'redis://h:1?nonsense=1': got an unexpected keyword argument 'nonsense'"),
+        ("unix:///x?nonsense=1", "'nonsense'"),
+        ("rediss://h?ssl_cert_reqs=bogus", "Invalid SSL Certificate Requirements Flag: bogus"),
+        ("redis://h?retry=1", "'redis://h?retry=1'"),
+    ],
+)
+def test_a_url_with_parameters_that_mean_nothing_is_refused_before_anyone_connects(url: str, message: str) -> None:
+    for use in (check_url, connect, connect_async):
+        with pytest.raises(BrokerError, match=re.escape(message)):
+            use(url)
+
+
+def test_a_password_with_a_question_mark_is_not_shown() -> None:
+    for url in ("redis://hush?secret=1@h:1", "redis://user:hush?secret=1@h:1", "redis://user:hush/secret@h:1"):
+        with pytest.raises(BrokerError) as refused:
+            check_url(url)
+        assert "hush" not in str(refused.value).replace(mask_url(url), "")
+        assert "secret" not in str(refused.value).replace(mask_url(url), "")

@@ -42,8 +42,12 @@ def test_only_directories_within_the_root_are_workcells(root: Root, tmp_path_fac
     (root.workcells / "outside").symlink_to(tmp_path_factory.mktemp("outside"))
     (root.workcells / "file").touch()
     (root.workcells / "bad id").mkdir()
+    (root.workcells / "lent").mkdir()
+    (root.workcells / "lent" / "telemetry.jsonl").symlink_to(tmp_path_factory.mktemp("secrets") / "passwd")
     assert root.ids() == ["inside", "real"]
     assert not root.holds("outside")
+    assert not root.holds("lent")
+    assert root.leads_out("lent")
 
 
 def test_an_origin_stays_the_same_and_differs_between_roots(

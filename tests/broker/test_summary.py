@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workcast.broker.event import MODELS, Usage
-from workcast.broker.summary import MAX_BYTES, Fold, Summary, to_json
+from workcast.broker.summary import MAX_BYTES, EventMark, Fold, Summary, to_json
 
 TIME = "2026-01-01T00:00:00.000Z"
 
@@ -99,6 +99,41 @@ events = st.none() | st.fixed_dictionaries(
         )
     },
 )
+
+
+@given(
+    st.lists(st.sampled_from(['"', "\x01", "\\", "😀", "a", "\u200d", "\x9f ", "\u2028"]), min_size=1, max_size=3).map(
+        lambda pieces: ("".join(pieces) * 200)[:200]
+    ),
+    st.sampled_from(sorted(MODELS)) | st.none(),
+)
+def test_no_text_in_whatever_field_makes_a_summary_larger_than_4_kib(text: str, kind: str | None) -> None:
+    fields = (
+        "timestamp", "toolchain", "model", "issue_id", "tool", "call_id", "command", "path", "error", "agent_version",
+        "status",
+    )  # fmt: skip
+    told = dict.fromkeys(fields, text)
+    stream = [{**told, "type": kind or f"{number}{text}", "call_id": f"{number}{text}"} for number in range(40)]
+    calls = [{**told, "type": "tool_call", "call_id": f"{number}{text}"} for number in range(10)]
+    state = Fold()
+    for event in [*stream, *calls, {**told, "type": f"{text[:60]}last"}]:
+        state.add(event)
+    longest = state.summary(f"{'n' * 32}:{'w' * 128}", 2**48 - 1, 2**52 - 1, "0" * 16)
+    data = to_json(longest)
+    assert len(data) <= MAX_BYTES
+    shown = Summary.model_validate_json(data)
+    assert shown.head == 51
+    assert not {"\x01", "\x9f"} & set("".join(shown.counts))
+
+
+def test_a_summary_that_is_cut_keeps_what_is_short() -> None:
+    long = [{"type": f"{number}" + "😀" * 60, "issue_id": "😀" * 120, "timestamp": "😀" * 120} for number in range(30)]
+    started = {"type": "started", "toolchain": "claude", "model": "m", "timestamp": "2026-01-01T00:00:00.000Z"}
+    shown = Summary.model_validate_json(to_json(fold(started, *long)))
+    assert (shown.agent, shown.model, shown.activity) == ("claude", "m", "starting")
+    assert shown.first == EventMark(offset=0, type="started", timestamp="2026-01-01T00:00:00.000Z")
+    assert shown.last is not None
+    assert shown.last.timestamp is None
 
 
 @given(st.lists(events, max_size=60))

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from support.logs import event_line, write_log
+from workcast.broker.errors import WorkcellIdError
 from workcast.broker.log import Appender
 from workcast.broker.log_relay import LogRelay
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
 from workcast.broker.stream import Publisher, StreamEntry, stream_key
-from workcast.broker.verify import Verdict, verify, verify_patiently
+from workcast.broker.verify import Verdict, verifiable, verify, verify_patiently
 
 LINES = [event_line(number) for number in range(40)]
 
@@ -179,3 +180,65 @@ def test_a_log_that_is_written_and_relayed_without_a_pause_is_in_order(
         relay.close()
     assert [verdict.problems for verdict in verdicts] == [[]] * 3
     assert verdicts[-1].end > verdicts[0].end
+
+
+@pytest.mark.parametrize("how", ["removed", "emptied", "removed with its directory"])
+def test_a_log_that_is_gone_while_the_broker_has_its_events_is_told(
+    relayed: Root, publisher: Publisher, how: str
+) -> None:
+    if how == "emptied":
+        write_log(relayed, "wc", [], mode="wb")
+    else:
+        relayed.log("wc").unlink()
+    if how == "removed with its directory":
+        relayed.workcell("wc").rmdir()
+    assert verify(relayed, "wc", publisher).problems == ["the broker has 40 events of it, the log none"]
+    assert verifiable(relayed, publisher) == ["wc"]
+
+
+def test_a_log_that_lost_its_last_lines_is_told_where_its_stream_expired(
+    relayed: Root, publisher: Publisher, redis_client: Any
+) -> None:
+    write_log(relayed, "wc", LINES[:30], mode="wb")
+    redis_client.delete(stream_key("wc"))
+    assert verify(relayed, "wc", publisher).problems == ["the broker had 10 events after the log's last one"]
+
+
+def test_a_workcell_that_nobody_knows_is_an_error(relayed: Root, publisher: Publisher) -> None:
+    with pytest.raises(WorkcellIdError, match="or its broker knows, got 'typo'"):
+        verify(relayed, "typo", publisher)
+
+
+def test_what_only_another_root_has_published_is_no_workcell_of_this_one(
+    relayed: Root, publisher: Publisher, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = Root(tmp_path_factory.mktemp("other"))
+    assert verifiable(other, publisher) == []
+    assert not other.workcells.exists()
+    with pytest.raises(WorkcellIdError):
+        verify(other, "wc", publisher)
+
+
+def test_an_id_that_another_root_has_published_is_told_as_that(
+    relayed: Root, publisher: Publisher, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = Root(tmp_path_factory.mktemp("other"))
+    other.prepare()
+    write_log(other, "wc", LINES)
+    assert verify(other, "wc", publisher).problems == [
+        f"it is published from another root (origin {relayed.origin()}); rename the workcell, or give the roots names"
+    ]
+
+
+def test_a_workcell_that_became_a_link_out_of_the_root_is_told(
+    relayed: Root, publisher: Publisher, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    moved = relayed.workcell("wc").rename(tmp_path_factory.mktemp("outside") / "wc")
+    relayed.workcell("wc").symlink_to(moved)
+    assert verify(relayed, "wc", publisher).problems == ["it is a symbolic link out of its root, and is not published"]
+
+
+def test_a_log_of_which_all_was_pruned_is_in_order(relayed: Root, publisher: Publisher) -> None:
+    epoch = verify(relayed, "wc", publisher).epoch
+    write_log(relayed, "wc", [b'{"type":"log","epoch":%d,"base":40}' % epoch], mode="wb")
+    assert verify(relayed, "wc", publisher).ok

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -111,3 +112,27 @@ def test_what_cannot_be_cut_enough_keeps_type_time_context_and_ids() -> None:
 def test_no_event_is_larger_than_64_kib_on_the_wire(fields: dict[str, object]) -> None:
     line = json.dumps({"type": "x", **fields}).encode()
     assert len(wire(line)) <= MAX_BYTES
+
+
+def strictly(data: bytes) -> Any:
+    """JSON as browsers take it: Python's own parser takes NaN and Infinity as well."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"expected JSON, got {constant}")
+
+    return json.loads(data, parse_constant=refuse)
+
+
+@given(
+    st.lists(st.sampled_from(["1e400", "-1e999", "NaN", "Infinity", "-Infinity", "1.5", "1e308", "null"]), max_size=4),
+    st.sampled_from([0, 9_000, 70_000]),
+    st.binary(max_size=20),
+)
+def test_no_line_puts_on_the_wire_what_json_has_no_form_for(numbers: list[str], size: int, rest: bytes) -> None:
+    fields = "".join(f'"n{at}":{number},' for at, number in enumerate(numbers))
+    line = b'{"type":"x",' + fields.encode() + b'"nested":[{"m":1e400}],"p":"' + b"a" * size + rest + b'"}'
+    assert isinstance(strictly(wire(line))["type"], str)
+
+
+def test_a_number_that_cannot_be_written_again_is_null_where_a_line_is_cut() -> None:
+    assert strictly(wire(b'{"type":"x","g":1e400,"p":"' + b"a" * 70_000 + b'"}'))["g"] is None

@@ -58,7 +58,7 @@ def test_totals_and_rows_are_told_in_words_and_as_json(place: Path) -> None:
     done = workcast("account", "wc", "--root", str(place), "--rows", "calls")
     text = done.stdout.decode()
     for words in (
-        "1 runs, 2 messages, 1 calls",
+        "1 run, 2 messages, 1 call\n",
         "$4.2500 as reported",
         "without nobodys-model",
         "2.0 s",

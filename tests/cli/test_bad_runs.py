@@ -103,11 +103,19 @@ agents = pytest.mark.parametrize("agent", AGENTS)
     [
         ("", 0, "ended with exit code 0 and told neither a result nor an error"),
         ("os._exit(70)", 70, "ended with exit code 70"),
-        ("os.kill(os.getpid(), signal.SIGSEGV)", 139, "ended with exit code 139"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", 139, "was killed by signal 11 (SIGSEGV)"),
+        ("os.write(2, b'last'); os.kill(os.getpid(), 9)", 137, "last\nAGENT was killed by signal 9 (SIGKILL)"),
         ("sys.exit('cannot be used\\n\\x1b[31mhere')", 1, "cannot be used\n\x1b[31mhere"),
         ("os.write(1, b'{\"type\":\"thread.started\"}\\n'); sys.exit('panicked')", 1, "panicked"),
     ],
-    ids=["prints nothing", "dies at once", "crashes", "says why on stderr alone", "crashes later"],
+    ids=[
+        "prints nothing",
+        "dies at once",
+        "crashes",
+        "is killed while it speaks",
+        "says why on stderr alone",
+        "crashes later",
+    ],
 )
 def test_a_run_that_fails_says_why_in_its_log_and_in_its_last_line(
     place: Place, agent: str, source: str, exit_code: int, error: str
@@ -116,6 +124,7 @@ def test_a_run_that_fails_says_why_in_its_log_and_in_its_last_line(
     done = place.run(agent, "Go.")
     assert done.returncode == 1
     (told,) = errors(place.ended("failed", exit_code))
+    error = error.replace("AGENT", agent)
     assert error in told
     last = done.stderr.decode().splitlines()[-1]
     assert last.startswith("wc: failed after ")
@@ -137,6 +146,64 @@ def test_twenty_megabytes_in_one_line_do_not_end_a_run(place: Place, agent: str)
     assert place.run(agent, "Go.").returncode == 0
     events = place.ended("success", 0)
     assert [event["truncated"] for event in events if event["type"] == "unknown"] == [{"bytes": TWENTY_MB}]
+
+
+@agents
+def test_a_run_that_fails_by_a_line_that_is_too_long_says_so(place: Place, agent: str) -> None:
+    place.agent(agent, f"sys.stdout.write('x' * {TWENTY_MB} + '\\n'); sys.stdout.flush()")
+    last = place.run(agent, "Go.").stderr.decode().splitlines()[-1]
+    assert "a line of 20,000,000 bytes on its stdout was not read, as it is over the limit of 16 MiB" in last
+    assert "neither a result" not in last
+
+
+def test_what_codex_warns_of_in_every_run_is_no_reason_for_a_failure(place: Place) -> None:
+    noise = "WARNING: proceeding, even though we could not create PATH aliases: no\\nReading prompt from stdin...\\n"
+    place.agent("codex", f"sys.stderr.write('{noise}'); sys.exit('not logged in')")
+    assert place.run("codex", "Go.").stderr.decode().splitlines()[-1].endswith("exit code 1: not logged in")
+    assert errors(place.ended("failed", 1)) == ["not logged in"]
+
+
+@pytest.mark.parametrize(
+    ("agent", "words"),
+    [
+        ("codex", ("--skip-git-repo-check", "--json")),
+        ("claude", ("-p", "--verbose", "--output-format", "stream-json")),
+        ("claude", ("--output-format=stream-json", "--include-partial-messages")),
+    ],
+)
+def test_an_option_that_workcast_passes_too_is_passed_once(place: Place, agent: str, words: tuple[str, ...]) -> None:
+    place.agent(agent, "open('argv', 'w').write('\\n'.join(sys.argv[1:])); success()")
+    assert place.run(agent, "Go.").returncode == 0
+    alone = (place.root / "argv").read_text()
+    assert place.run(agent, *words, "Go.").returncode == 0
+    assert (place.root / "argv").read_text() == alone
+
+
+@pytest.mark.parametrize(
+    ("agent", "words", "own"),
+    [
+        ("claude", ("--output-format", "json"), "--output-format stream-json"),
+        ("claude", ("--output-format=text",), "--output-format stream-json"),
+        ("codex", ("--json=false",), "--json"),
+        ("codex", ("-m", "other"), "-m mine"),
+        ("gemini", ("-ojson",), "-o stream-json"),
+        ("opencode", ("--format",), "--format json"),
+    ],
+)
+def test_an_option_that_gainsays_one_of_workcasts_own_is_refused(
+    place: Place, agent: str, words: tuple[str, ...], own: str
+) -> None:
+    for name in ("claude", "codex"):
+        place.agent(name, "success()")
+    text = refusal(place.run(agent, *words, "Go.", env={"WORKCAST_MODEL": "mine"}), 2)
+    assert f"workcast passes {own} itself: leave it out" in text
+    assert list(place.root.iterdir()) == []
+
+
+def test_a_value_that_only_looks_like_such_an_option_is_left_alone(place: Place) -> None:
+    place.agent("claude", "open('argv', 'w').write(repr(sys.argv[1:])); success()")
+    assert place.run("claude", "--append-system-prompt", "-p is short for print", "Go.").returncode == 0
+    assert "'-p is short for print'" in (place.root / "argv").read_text()
 
 
 @agents
@@ -187,12 +254,14 @@ def test_a_workcell_that_another_run_writes_is_refused_and_left_as_it_is(place: 
 
 def test_a_redis_that_is_not_there_costs_a_run_nothing_but_a_warning(place: Place) -> None:
     place.agent("claude", "success()")
-    done = place.run("claude", "Go.", env={"WORKCAST_REDIS_URL": "redis://127.0.0.1:1"})
+    done = place.run("claude", "Go.", env={"WORKCAST_REDIS_URL": "redis://127.0.0.1:1", "COLUMNS": "80"})
     assert done.returncode == 0
     place.ended("success", 0)
     where, *warning, last = done.stderr.decode().splitlines()
     assert where == f"wc: {place.cell}/telemetry.jsonl"
-    assert len([line for line in warning if "127.0.0.1:1" in line]) <= 1
+    assert all(line.startswith("workcast: cannot reach Redis at redis://127.0.0.1:1: ") for line in warning)
+    assert all(". Connection refused; start it or" in line for line in warning)
+    assert len(warning) <= 1
     assert last.startswith("wc: success")
 
 

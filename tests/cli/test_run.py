@@ -63,6 +63,23 @@ def test_what_cannot_be_run_is_told_in_one_sentence_and_nothing_is_written(
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("run", "claude"), "Missing argument '-- PROMPT'; expected: workcast run [OPTIONS] AGENT -- PROMPT..."),
+        (("run", "claude", "--max-turns", "3", "--", "hi"), "--max-turns"),
+        (("run", "claude", "--max-turns", "3", "--", "hi"), "options for the agent go after --"),
+        (("runn",), "No such command 'runn'"),
+        (("ls", "--rot", "x"), "expected: workcast ls [OPTIONS]"),
+        (("up", "--port", "http"), "--port"),
+        (("demo", "--only-agents"), "expected --root with --only-agents"),
+    ],
+)
+def test_wrong_usage_is_told_in_one_sentence(place: Path, words: tuple[str, ...], sentence: str) -> None:
+    assert sentence in refusal(workcast(*words, cwd=place), 2)
+    assert list(place.iterdir()) == []
+
+
 def test_an_agents_run_is_in_the_log_from_prompt_to_completed(place: Path, tmp_path: Path) -> None:
     env = fake_claude(tmp_path / "bin", f'echo "$@" > {tmp_path}/arguments; cat {BASIC}')
     done = workcast(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import socket
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pytest
 from websockets.sync.client import connect
 
 from support.logs import event_line, write_log
 from support.processes import Program, Up, refusal, workcast
 from support.waiting import wait_until
 from workcast.broker.root import Root
+from workcast.broker.stream import stream_key
 
 LINES = [event_line(number) for number in range(300)]
 
@@ -55,7 +59,9 @@ def test_several_gateways_on_one_broker_show_everything_to_their_viewers(
         assert relay.out == relay.err == ""
 
 
-def test_a_gateway_far_from_the_logs_shows_what_the_streams_hold(root: Root, redis_url: str, tmp_path: Path) -> None:
+def test_a_gateway_far_from_the_logs_shows_what_the_streams_hold(
+    root: Root, redis_url: str, redis_client: Any, tmp_path: Path
+) -> None:
     write_log(root, "wc", LINES)
     far = tmp_path / "far"
     far.mkdir()
@@ -70,10 +76,16 @@ def test_a_gateway_far_from_the_logs_shows_what_the_streams_hold(root: Root, red
         assert history(gateway.url, 300) == [json.loads(line) for line in LINES]
         (workcell,) = httpx.get(f"{gateway.url}/api/workcells").json()["workcells"]
         assert (workcell["id"], workcell["hasTelemetry"]) == ("wc", False)
+        redis_client.xtrim(stream_key("wc"), maxlen=10, approximate=False)
+        trimmed = httpx.get(page).json()
+        assert (trimmed["offset"], trimmed["events"]) == (290, [json.loads(line) for line in LINES[290:295]])
+        whole = httpx.get(f"{gateway.url}/api/workcells/wc/events/295")
+        assert whole.status_code == 404
+        assert "the log of wc is not here; its stream holds the newest events" in whole.text
 
 
 def test_a_gateway_alone_needs_to_know_its_broker(root: Root) -> None:
-    assert "expected --redis-url" in refusal(workcast("serve", "--root", str(root.directory), "--port", "0"))
+    assert "expected --redis-url" in refusal(workcast("serve", "--root", str(root.directory), "--port", "0"), 2)
 
 
 def test_a_relay_needs_a_root_and_a_broker(tmp_path: Path, redis_url: str) -> None:
@@ -83,6 +95,24 @@ def test_a_relay_needs_a_root_and_a_broker(tmp_path: Path, redis_url: str) -> No
         "relay", "--root", str(tmp_path), "--redis-url", "redis://127.0.0.1:1", env={"WORKCAST_REDIS_PATIENCE": "0"}
     )
     assert "cannot reach Redis at redis://127.0.0.1:1" in refusal(away)
+
+
+@pytest.mark.parametrize("verb", ["serve", "relay", "up"])
+def test_whoever_waits_for_redis_says_so_at_once_and_then_why_it_gave_up(tmp_path: Path, verb: str) -> None:
+    place = ("--root", str(tmp_path), "--redis-url", "redis://:secret@127.0.0.1:1")
+    port = () if verb == "relay" else ("--port", "0")
+    done = workcast(verb, *place, *port, env={"WORKCAST_REDIS_PATIENCE": "1.5"})
+    waiting, gave_up = done.stderr.decode().splitlines()
+    assert waiting == "workcast: waiting for Redis at redis://:***@127.0.0.1:1, for up to 1.5 s"
+    assert gave_up.startswith("workcast: cannot reach Redis at redis://:***@127.0.0.1:1: ")
+    assert done.returncode == 1
+
+
+def test_a_port_that_is_taken_is_told_in_words(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        text = refusal(workcast("up", "--root", str(tmp_path), "--port", port))
+    assert text.endswith(f"127.0.0.1:{port}: Address already in use; choose another --host or --port\n")
 
 
 def test_verify_compares_every_log_with_its_stream(root: Root, redis_url: str, redis_client: object) -> None:

@@ -14,7 +14,7 @@ from support.logs import event_line, write_log
 from support.processes import PROGRAM, Program, Up, environment, refusal, workcast
 from support.waiting import wait_until
 from workcast.broker.root import Root
-from workcast.cli.tail import pauses
+from workcast.cli.tail import describe, pauses
 
 LINES = [event_line(n, f"text {n}\n") for n in range(10)]
 
@@ -56,6 +56,13 @@ def test_json_is_an_offset_and_an_event_a_line_and_new_ones_follow(up: Up, wc: s
 def test_text_shows_what_the_agent_said(up: Up, wc: str) -> None:
     with tail(up.root, wc) as viewer:
         assert viewer.lines(10) == [f"text {n}\n" for n in range(10)]
+
+
+def test_who_has_started_is_told_in_words() -> None:
+    event = {"type": "started", "timestamp": "2026-01-01T00:00:00.000Z", "toolchain": "claude", "model": "opus",
+             "agent_version": "2.1", "cwd": "/work", "session_id": "s-1"}  # fmt: skip
+    assert describe("started", event) == "claude 2.1 opus in /work, session s-1"
+    assert describe("started", {"type": "started", "toolchain": "codex", "resumed": True}) == "codex again"
 
 
 @pytest.mark.parametrize(("start", "first"), [("start", 0), ("7", 7), ("0", 0), ("tail", 10), ("10", 10)])

@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from support.waiting import wait_until
 from workcast.broker.embedded import EmbeddedBroker
 from workcast.broker.log import natural_epoch
 from workcast.broker.root import Root
+from workcast.broker.stream import feed_key, summary_key
 from workcast.broker.wire import wire
 from workcast.consumer import gateway as gateway_module
 from workcast.consumer.guard import CONTENT_SECURITY_POLICY
@@ -119,6 +121,34 @@ def test_a_page_below_the_base_begins_at_the_base(gateway: Gateway, root: Root) 
     assert (page["epoch"], page["base"], page["offset"], len(page["events"])) == (9, 100, 100, 2)
 
 
+ODD_SUMMARIES = [
+    b'{"id":"odd","head":1,"first":{"offset":0,"type":"x","timestamp":"0001-01-01T00:00:00+05:00"}}',
+    b'{"id":"odd","head":1,"first":{"offset":0,"type":"x","timestamp":"9999-12-31T23:59:59-05:00"}}',
+    b'{"id":"odd","head":1,"first":{"offset":0,"type":"x","timestamp":"1e400"}}',
+    b'{"id":"odd","head":1,"cost_usd":1e999}', b'{"id":"odd","head":1,"cost_usd":NaN}',
+    b'{"id":"odd","head":1,"counts":{"x":%d}}' % 10**400, b'{"id":"odd","head":-1}', b"[]", b"\xff",
+]  # fmt: skip
+
+
+def test_one_odd_summary_hides_no_other_workcell(gateway: Gateway, root: Root, redis_client: Any) -> None:
+    publish(gateway, root, "wc", LINES)
+    publish(gateway, root, "odd", LINES)
+    for number, summary in enumerate(ODD_SUMMARIES, 1000):
+        redis_client.hset(summary_key("odd"), "json", summary)
+        redis_client.hset(summary_key("wc"), "json", b'{"id":"wc","head":%d}' % number)
+        for name in ("odd", "wc"):
+            redis_client.xadd(feed_key(0), {"w": name, "e": EPOCH, "o": 0, "d": "{}"})
+        wait_until(partial(_shows, gateway, number))
+
+
+def _shows(gateway: Gateway, head: int) -> bool:
+    listed = get(gateway, "/api/workcells")
+    assert listed.status_code == 200
+    odd, wc = listed.json()["workcells"]
+    assert (odd["id"], wc["id"]) == ("odd", "wc")
+    return bool(wc["summary"]["head"] == head)
+
+
 @pytest.mark.parametrize("query", ["offset=-1", "offset=x", "limit=0", "limit=1001", "limit=-5", f"offset={2**53}"])
 def test_an_impossible_offset_or_limit_is_422(fixed: Gateway, query: str) -> None:
     assert get(fixed, f"/api/workcells/wc/events?{query}").status_code == 422
@@ -171,6 +201,8 @@ def test_the_session_tells_version_protocol_and_limits(fixed: Gateway) -> None:
 
 def test_health_is_green_with_a_broker_and_red_with_the_reason_without(gateway: Gateway, root: Root) -> None:
     assert get(gateway, "/healthz").json() == {"status": "ok"}
+    asked = httpx.head(f"{gateway.url}/healthz")
+    assert (asked.status_code, asked.content) == (200, b"")
 
 
 def test_without_a_broker_health_is_red_and_history_is_there_all_the_same(offline: Gateway, root: Root) -> None:

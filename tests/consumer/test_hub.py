@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from support.history_checker import Log, problems
+from support.log_edits import prune
 from support.logs import event_line, write_log
 from support.viewers import Viewer, events_of, running_hub, running_relay
 from support.waiting import DEADLINE, wait_until_async
@@ -65,6 +66,7 @@ async def test_the_newest_events_come_from_memory(hub: Hub, root: Root, redis_ur
     with running_relay(root, redis_url):
         write_log(root, "wc", LINES[:1])
         channel = await open_at(hub, "wc", 1)
+        channel.listen(lambda: None)  # else a sweep forgets it
         write_log(root, "wc", LINES[1:])
         # The head may be heard of before the feed has brought the events.
         await wait_until_async(lambda: channel.frame_at(49) is not None)
@@ -109,6 +111,22 @@ async def test_what_neither_stream_nor_log_has_is_missing_up_to_what_there_is(
     assert await hub.fetch(channel, 0) == Missing(0, 50, "unavailable")
 
 
+async def test_what_was_pruned_is_said_to_be_so_even_before_a_relay_has_seen_it(root: Root, redis_url: str) -> None:
+    path = write_log(root, "wc", LINES)
+    with running_relay(root, redis_url, Budgets(stream_entries=10)):
+        async with running_hub(root, redis_url) as hub:
+            await open_at(hub, "wc", 50)
+    prune(path, EPOCH, 20)
+    async with running_hub(root, redis_url) as hub:
+        channel = await open_at(hub, "wc", 50)
+        assert channel.base == 0
+        assert await hub.fetch(channel, 5) == Missing(5, 20, "pruned")
+        assert channel.base == 20
+        assert await read_all(hub, channel, 20) == LINES[20:]
+    async with running_hub(root, redis_url) as hub:
+        assert await hub.page(await open_at(hub, "wc", 50), 5, 3) == (20, LINES[20:23])
+
+
 async def test_a_log_that_cannot_be_read_is_missing_events_and_no_crash(
     hub: Hub, root: Root, redis_url: str, redis_client: Any
 ) -> None:
@@ -122,7 +140,8 @@ async def test_a_log_that_cannot_be_read_is_missing_events_and_no_crash(
     assert await hub.fetch(channel, 0) == Missing(0, 50, "unavailable")
     redis_client.delete(summary_key("wc"))
     async with running_hub(root, redis_url) as other:
-        assert await other.open("wc") is None
+        channel = await open_at(other, "wc", 0)
+        assert (channel.epoch, channel.head) == (0, 0)
 
 
 async def test_viewers_at_one_place_share_one_read_and_one_frame(root: Root, redis_url: str, relay: Relay) -> None:
@@ -272,6 +291,16 @@ async def test_a_broker_that_is_stopped_is_noticed_and_waited_for(root: Root) ->
                 await wait_until_async(lambda: "no answer from Redis" in (hub.broker_error or ""))
             finally:
                 os.kill(broker.pid, signal.SIGCONT)
+            await wait_until_async(lambda: hub.broker_error is None)
+
+
+async def test_a_broker_that_is_back_is_said_to_be_so_without_waiting_for_the_next_sweep(root: Root) -> None:
+    with EmbeddedBroker(root) as broker:
+        async with running_hub(root, broker.url) as hub:
+            os.kill(broker.pid, signal.SIGKILL)
+            await wait_until_async(lambda: "heads" in hub._troubles)
+            hub._sweep_seconds = 3600
+            await wait_until_async(broker.restart_if_dead)
             await wait_until_async(lambda: hub.broker_error is None)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from support.gateway import Gateway, get
 from support.logs import event_line, write_log
 from support.viewers import Viewer, running_hub, running_relay
-from support.waiting import wait_until_async
+from support.waiting import wait_until, wait_until_async
 from workcast.broker.root import Root
 
 
@@ -27,3 +28,25 @@ async def test_a_workcell_that_another_root_has_published_is_refused(
         assert (error["code"], error["workcell"]) == ("origin_conflict", "wc")
         viewer.subscribe("theirs")
         assert (await viewer.until_op("subscribed"))["workcell"] == "theirs"
+
+
+def test_rest_shows_nothing_of_the_other_root_beside_ones_own_files(
+    root: Root, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = Root(tmp_path_factory.mktemp("other"))
+    other.prepare()
+    write_log(other, "wc", [event_line(0)])
+    with running_relay(other, redis_url), Gateway(other, redis_url).running() as theirs:
+        wait_until(lambda: get(theirs, "/api/workcells/wc").json()["summary"]["head"] == 1)
+    write_log(root, "wc", [event_line(100)])
+    with Gateway(root, redis_url).running() as gateway:
+        wait_until(lambda: get(gateway, "/api/workcells/wc").json()["summary"]["activity"])
+        for path in ("events", "events/0", "account"):
+            refused = get(gateway, f"/api/workcells/wc/{path}")
+            assert refused.status_code == 409
+            assert refused.json()["detail"] == "'wc' of another root is published here; rename one of the two"
+        (listed,) = get(gateway, "/api/workcells").json()["workcells"]
+        assert (listed["hasTelemetry"], listed["toolchain"]) == (True, None)
+        summary = listed["summary"]
+        assert (summary["origin"], summary["head"], summary["status"]) == (root.origin(), 0, "new")
+        assert "of another root is published here" in summary["activity"]

@@ -247,6 +247,8 @@ async def test_a_reset_while_not_following_tells_the_new_head_even_if_it_comes_t
         ({"op": "subscribe", "workcell": "wc", "from": {"epoch": EPOCH, "offset": -1}}, "bad_cursor"),
         ({"op": "subscribe", "workcell": "wc", "from": {"epoch": EPOCH, "offset": 2**53}}, "bad_cursor"),
         ({"op": "subscribe", "workcell": "wc", "from": {"last": 1.5}}, "bad_cursor"),
+        ({"op": "subscribe", "workcell": "wc", "from": {"last": 3, "epoch": EPOCH}}, "bad_cursor"),
+        ({"op": "subscribe", "workcell": "wc", "from": {"last": 3, "epoch": EPOCH, "offset": 1}}, "bad_cursor"),
         ({"op": "subscribe", "fleet": "all"}, "bad_message"),
         ({"op": "unsubscribe"}, "bad_message"),
         ({}, "unknown_op"),

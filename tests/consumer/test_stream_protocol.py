@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+import socket
 import subprocess
 import zlib
 from collections.abc import Generator
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.exceptions import InvalidStatus
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from support.gateway import Gateway, get
 from support.logs import event_line, write_log
 from support.node import TOOLS, node
-from support.waiting import wait_until
+from support.raw_socket import HANDSHAKE, client_frame
+from support.waiting import DEADLINE, wait_until
 from workcast.broker.root import Root
 from workcast.broker.wire import wire
 from workcast.consumer.frame import build_frame
@@ -96,6 +103,56 @@ def test_a_frame_says_its_length_in_the_shortest_form(size: int) -> None:
     assert len(frame.payload) == size
     assert len(frame.plain) - size == (2 if size < 126 else 4 if size < 65536 else 10)
     assert _payload(frame.plain)[1] == frame.payload
+
+
+@contextlib.contextmanager
+def raw_viewer(gateway: Gateway) -> Generator[socket.socket]:
+    """A client that has read its handshake and ``hello``, and takes little at a time."""
+    with socket.socket() as plain:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        plain.settimeout(DEADLINE)
+        plain.connect(("127.0.0.1", gateway.port))
+        plain.sendall(HANDSHAKE)
+        got = b""
+        while b"hello" not in got:
+            got += plain.recv(4096)
+        yield plain
+
+
+def test_a_viewer_that_pings_and_never_reads_gets_one_answer_and_takes_no_memory(gateway: Gateway) -> None:
+    with raw_viewer(gateway) as viewer:
+        pings = [client_frame(9, b"%0120d" % number) for number in range(160_000)]
+        before = psutil.Process().memory_info().rss
+        viewer.sendall(b"".join(pings))  # 20 MB: they are read, and what they are answered with is not
+        assert psutil.Process().memory_info().rss - before < 10 << 20
+        got = bytearray()
+        while b"%0120d" % 159_999 not in got:
+            got += viewer.recv(1 << 20)
+    assert len(got) < 10 << 20
+    numbers = [int(got[at + 2 : at + 122]) for at in range(0, len(got), 122) if got[at] == 0x8A]
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_text_that_is_no_utf8_closes_with_1007_and_a_word_at_most(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    with raw_viewer(gateway) as viewer:
+        viewer.sendall(client_frame(1, b"\xff\xfe") + client_frame(1, b"\xff"))
+        got = b""
+        while piece := viewer.recv(4096):
+            got += piece
+    assert got.endswith(b"\x88\x02" + (1007).to_bytes(2, "big"))
+    assert caplog.text == ""
+
+
+def test_sockets_that_are_refused_leave_nothing_in_the_log(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
+    for place, origin in ((gateway.stream, "http://evil.example"), (gateway.stream + "/more", None)):
+        with (
+            pytest.raises(InvalidStatus),
+            connect(place, origin=None if origin is None else Origin(origin), proxy=None),
+        ):
+            pass
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def _payload(frame: bytes) -> tuple[int, bytes]:

@@ -200,6 +200,7 @@ async def test_a_run_leaves_a_proof(tmp_path: Path, sink: Sink, fake_agent: Fake
         "usage": completed.usage.model_dump(),
         "cost_usd": completed.cost_usd,
         "files_changed": [f"/home/dev/workcells/{agent}-tools/README.md"],
+        "files_changed_note": None,
         "started": proof["started"],
         "ended": completed.model_dump(mode="json")["timestamp"],
     }

@@ -85,6 +85,55 @@ def test_each_method_takes_the_earlier_systems_parameters_in_its_order_and_extra
     ]
 
 
+def test_values_whose_meaning_is_clear_are_taken_as_the_earlier_system_took_them(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with TelemetryWriter(path, {"workcell_id": 7}) as writer:  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+        writer.started("claude", issue_id=12, cwd=Path("/w"))
+        writer.prompt_sent("p", tokens=5.5)
+        writer.tool_result("Bash", None)
+        writer.tool_result("Bash", "r", error=ValueError("x"))
+        writer.error(KeyError())
+        writer.error(ValueError("x"))
+        writer.file_read(Path("a.py"))
+        writer.bash_output(b"\xffa", 0)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        writer.completed("success", duration_ms=12.7)
+    events = read_telemetry_events(path)
+    for event in events:
+        assert (event.pop("workcell_id"), event.pop("issue_id"), event.pop("toolchain")) == ("7", "12", "claude")
+        del event["timestamp"]
+    assert events == [
+        {"type": "started", "cwd": "/w"},
+        {"type": "prompt_sent", "prompt": "p", "tokens": 6},
+        {"type": "tool_result", "tool": "Bash", "result": None},
+        {"type": "tool_result", "tool": "Bash", "result": "r", "error": "x"},
+        {"type": "error", "error": "KeyError"},
+        {"type": "error", "error": "x"},
+        {"type": "file_read", "path": "a.py"},
+        {"type": "bash_output", "output": "\ufffda", "exit_code": 0},
+        {"type": "completed", "status": "success", "exit_code": None, "duration_ms": 13},
+    ]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "soon", [1]])
+def test_a_number_that_is_none_is_refused(tmp_path: Path, value: Any) -> None:
+    with TelemetryWriter(tmp_path / "log") as writer, pytest.raises(EventError, match="duration_ms"):
+        writer.completed("success", duration_ms=value)
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_limit_says_nothing_of_lines_behind_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b'{"type":"a"}\n{"type":"b"}\nrubbish\n')
+    assert [event["type"] for event in read_telemetry_events(path, limit=2)] == ["a", "b"]
+    assert caplog.records == []
+
+
+def test_a_log_that_is_named_by_a_link_is_read(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b'{"type":"a"}\n')
+    (tmp_path / "link").symlink_to(tmp_path / "log")
+    assert len(read_telemetry_events(tmp_path / "link")) == 1
+
+
 def test_a_context_fills_in_what_an_event_leaves_open_and_no_more(tmp_path: Path) -> None:
     with TelemetryWriter(tmp_path / "log", {"workcell_id": "wc", "model": "a", "issue_id": None}) as writer:
         writer.write(ResponseChunk(content="x", model="b"))
@@ -215,8 +264,9 @@ def test_a_server_that_is_away_stops_no_writer(root: Root, caplog: pytest.LogCap
 
 
 def test_a_url_that_can_never_work_is_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(BrokerError, match="expected a Redis URL"):
-        TelemetryWriter(tmp_path / "log", redis_url="http://127.0.0.1")
+    for url in ("http://127.0.0.1", "redis://127.0.0.1:1?nonsense=1"):
+        with pytest.raises(BrokerError, match="expected a Redis URL"):
+            TelemetryWriter(tmp_path / "log", redis_url=url)
 
 
 def test_what_came_before_the_server_is_published_once_it_is_there(

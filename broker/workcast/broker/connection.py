@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import redis
@@ -35,16 +35,30 @@ def mask_url(url: str) -> str:
 
 
 def check_url(url: str) -> str:
-    """Return ``url`` if redis-py can connect to its kind.
+    """Return ``url`` if redis-py can make a connection of it; none is opened.
 
     Raises:
-        BrokerError: another scheme, or no URL at all.
+        BrokerError: another scheme, no URL at all, or parameters that redis-py does not know.
     """
     with _url_errors(url):
         scheme = urlsplit(url).scheme
     if scheme not in SCHEMES:
         raise BrokerError(f"expected a Redis URL ({', '.join(f'{s}://…' for s in SCHEMES)}), got {mask_url(url)!r}")
+    with _url_errors(url):
+        _try_parameters(url)
     return url
+
+
+def _try_parameters(url: str) -> None:
+    """redis-py looks at a URL's parameters only when it connects, and then with whatever error comes of them."""
+    pools: tuple[Any, ...] = (redis.ConnectionPool.from_url(url), redis.asyncio.ConnectionPool.from_url(url))
+    try:
+        for pool in pools:
+            pool.connection_class(**pool.connection_kwargs)
+    except (TypeError, AttributeError, RedisError) as error:
+        raise BrokerError(
+            f"expected a Redis URL with parameters that redis-py takes, got {mask_url(url)!r}{_detail(url, error)}"
+        ) from error
 
 
 def connect(url: str) -> redis.Redis:
@@ -84,7 +98,13 @@ def _url_errors(url: str) -> Generator[None]:
     try:
         yield
     except ValueError as error:
-        raise BrokerError(f"expected a Redis URL, got {mask_url(url)!r}: {error}") from error
+        raise BrokerError(f"expected a Redis URL, got {mask_url(url)!r}{_detail(url, error)}") from error
+
+
+def _detail(url: str, error: Exception) -> str:
+    """What redis-py says, unless it may have taken a part of the password for something else."""
+    is_cut = "@" in re.sub(r"^[^/?#]*//[^/?#]*", "", url)
+    return "" if is_cut else f": {str(error).rpartition('() ')[2]}"
 
 
 @contextmanager
@@ -105,4 +125,5 @@ def explain(url: str, error: Exception) -> str:
         return f"Redis at {where} is full: {error}; raise maxmemory or lower the stream budgets"
     if isinstance(error, ResponseError):
         return f"Redis at {where} answers: {error}"
-    return f"cannot reach Redis at {where}: {str(error) or type(error).__name__}; start it or give another --redis-url"
+    why = str(error).removesuffix(".") or type(error).__name__
+    return f"cannot reach Redis at {where}: {why}; start it or give another --redis-url"

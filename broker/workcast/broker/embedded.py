@@ -128,12 +128,8 @@ class EmbeddedBroker:
 
     def _close(self) -> None:
         if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(3)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            self._process.kill()  # it holds nothing that the logs have not, and may not hear of anything milder
+            self._process.wait()
             self._process = None
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)

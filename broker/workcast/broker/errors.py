@@ -20,7 +20,7 @@ class LineError(WorkcastError):
 
 
 class WorkcellIdError(WorkcastError, ValueError):
-    """A workcell id has a form that could not name one directory."""
+    """A workcell id has a form that could not name one directory, or nobody knows the workcell."""
 
 
 class RootError(WorkcastError):

@@ -8,16 +8,16 @@ Names and fields are those of docs/protocol.md. Fields nobody knows are kept, a 
 # pyright: reportIncompatibleVariableOverride=false
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Final, Literal, ParamSpec, TypeVar
+from pathlib import PurePath
+from typing import Annotated, Any, ClassVar, Final, Literal, ParamSpec, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError
 
 from workcast.broker.errors import EventError
-from workcast.broker.json_value import as_array, as_object
+from workcast.broker.json_value import as_object
 
 Status = Literal["success", "failed", "timeout", "cancelled"]
 P = ParamSpec("P")
@@ -28,7 +28,12 @@ def _to_utc(value: datetime) -> datetime:
     """Read any offset; the system that came before wrote none at all and meant UTC."""
     if value.tzinfo is UTC:
         return value
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:  # the first or last hours there are, elsewhere
+        raise ValueError(f"expected a time within the years 1 to 9999 of UTC, got {value.isoformat()}") from error
 
 
 def format_timestamp(value: datetime) -> str:
@@ -348,24 +353,42 @@ def build(fields: Mapping[str, Any]) -> BaseEvent:
 def dump(event: BaseEvent) -> bytes:
     """One event as the bytes of its line, without the newline: the fields that were set and those with a default.
 
-    Values that JSON has no form for are written as ``str(value)``, lone surrogates as U+FFFD: an event is never
-    refused for what an agent put in it.
+    Values that JSON has no form for are written as ``str(value)``, NaN and infinities as null, lone surrogates and
+    bytes that are no UTF-8 as U+FFFD: an event is never refused for what an agent put in it.
+
+    Raises:
+        EventError: a value holds itself, is nested some hundreds deep, or cannot say what it is.
     """
     event.__pydantic_fields_set__.update(event.always_written)
     try:
         return event.__pydantic_serializer__.to_json(event, exclude_unset=True, fallback=str)
     except PydanticSerializationError:
-        clean = json.loads(json.dumps(event.model_dump(exclude_unset=True), default=str).encode())
-        return to_json(_replace_surrogates(clean), fallback=str)
+        return _dump_clean(event)
 
 
-def _replace_surrogates(value: Any) -> Any:
+def _dump_clean(event: BaseEvent) -> bytes:
+    """Like :func:`dump`, with each text made one that can be written; by the same serializer, so in the same form."""
+    try:
+        fields: dict[str, Any] = _clean(event.model_dump(exclude_unset=True, warnings=False))
+        clean = type(event).model_construct(set(fields), **fields)
+        return clean.__pydantic_serializer__.to_json(
+            clean, exclude_unset=True, fallback=lambda value: _clean(str(value)), warnings=False
+        )
+    except (ValueError, RecursionError) as error:
+        raise EventError(f"expected an event that can be written as JSON, got {event.type!r}: {error}") from error
+
+
+def _clean(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, bytes | bytearray):
+        return value.decode(errors="replace")
+    if isinstance(value, PurePath):
+        return _clean(str(value))
     if (fields := as_object(value)) is not None:
-        return {_replace_surrogates(key): _replace_surrogates(item) for key, item in fields.items()}
-    if (array := as_array(value)) is not None:
-        return [_replace_surrogates(item) for item in array]
+        return {_clean(key): _clean(item) for key, item in fields.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean(item) for item in cast("Iterable[Any]", value)]
     return value
 
 

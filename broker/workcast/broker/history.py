@@ -88,14 +88,18 @@ class History:
         """The wire bytes of at most ``limit`` events from ``offset`` on, in ``epoch``; fewer at the log's end.
 
         Raises:
-            EpochError: the log has another epoch, before the read or after it.
+            EpochError: the log has another epoch, before the read or after it, or no root here has the workcell.
         """
         return [wire(line) for line in self.read_lines(workcell, epoch, offset, limit, max_bytes)]
 
     def read_lines(self, workcell: str, epoch: int, offset: int, limit: int, max_bytes: int = 1 << 20) -> list[bytes]:
         """Like :meth:`read`, but the log's own lines, whole."""
         with self._lock:
-            root = self._roots.of(workcell)
+            root = self._roots.holding(workcell)
+            if root is None:
+                raise EpochError(
+                    f"expected a workcell that has a log here, got {workcell}; it is gone, or is elsewhere"
+                )
             reader = self._reader(root, workcell)
             _check(root, workcell, epoch, reader)
             if not reader.base <= offset < reader.end:

@@ -6,10 +6,12 @@ once its newline is there. Readers never write.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import secrets
+import stat
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
@@ -30,6 +32,12 @@ _LINE_BYTES: Final = 1 << 16
 """So much of the first and of the last line is compared at each look."""
 _SAVE_ENTRIES: Final = 64
 """An index is kept again when it has grown by so many entries: 4 MiB of log, scanned in some milliseconds."""
+_EPOCHS: Final = range(1, 1 << 48)
+"""0 stands for a log without a line."""
+_BASES: Final = range(1 << 52)
+"""The broker's scripts and browsers count in doubles, exact below 2^53: the other half is for the lines that follow."""
+_NO_FILE: Final = (errno.ENOENT, errno.ELOOP, errno.EMLINK, errno.ENXIO)
+"""There is nothing; a symbolic link, as Linux and macOS or FreeBSD say it; a socket, or a device that is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,7 @@ class Header:
 
 
 def parse_header(line: bytes) -> Header | None:
-    """The header that ``line`` is, or None if it is an ordinary line."""
+    """The header that ``line`` is, or None if it is an ordinary line: one whose numbers no log can have is, too."""
     if len(line) > 256 or b'"log"' not in line:
         return None
     try:
@@ -50,9 +58,12 @@ def parse_header(line: bytes) -> Header | None:
         return None
     if value is None or value.get("type") != "log":
         return None
-    epoch, base = value.get("epoch"), value.get("base")
-    if not isinstance(epoch, int) or not isinstance(base, int) or not 0 <= epoch < 2**48 or base < 0:
-        return None
+    return _header(value.get("epoch"), value.get("base"))
+
+
+def _header(epoch: object, base: object) -> Header | None:
+    if type(epoch) is not int or type(base) is not int or epoch not in _EPOCHS or base not in _BASES:
+        return None  # a bool is an int for isinstance
     return Header(epoch, base)
 
 
@@ -78,6 +89,9 @@ class Span:
 
 class LogReader:
     """Reads one log by offset, by means of a sparse index over its bytes; not safe for several threads.
+
+    Only a regular file is a log. A symbolic link counts as missing: whoever may write to a workcell could have any
+    file of this machine shown by it. A FIFO, a device or a directory counts as missing as well.
 
     ``generation`` changes whenever the file is no longer a continuation of what was read before: another file, or
     other bytes where known ones were. With an ``index_path``, the index of an earlier reader is taken up from there.
@@ -112,9 +126,8 @@ class LogReader:
     def refresh(self) -> bool:
         """Look at the file again; True if lines were added or the file was replaced (see ``generation``)."""
         before = (self.generation, self.end)
-        try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
+        descriptor = _open(self._path)
+        if descriptor is None:
             if self._inode != (-1, -1):
                 self._forget()
                 self.generation += 1
@@ -146,11 +159,10 @@ class LogReader:
         skip, position = offset - self._offsets[at], self._positions[at]
         lines: list[bytes] = []
         taken = 0
-        try:
-            file = self._path.open("rb")
-        except FileNotFoundError:
+        descriptor = _open(self._path)
+        if descriptor is None:
             return Span(offset, [], position)
-        with file:
+        with os.fdopen(descriptor, "rb") as file:
             file.seek(position)
             for _ in range(skip):
                 position += len(file.readline())
@@ -203,7 +215,7 @@ class LogReader:
             self._offsets, self._positions = offsets, positions
             self._inode = (fields["inode"][0], fields["inode"][1])
             self._head_bytes, self._tail_bytes = bytes.fromhex(fields["head"]), bytes.fromhex(fields["tail"])
-            self.header = Header(*fields["header"]) if fields["header"] else None
+            self.header = _header(*fields["header"]) if fields["header"] else None
             self.natural_epoch = fields["natural_epoch"]
             self.base = self.header.base if self.header else 0
             self.end, self.end_position = fields["end"], fields["end_position"]
@@ -212,8 +224,14 @@ class LogReader:
             self._forget()  # none, or damaged: it only saves work
 
     def sync(self) -> None:
-        """Make all lines up to ``end`` durable: a viewer must never have seen what a crash can take back."""
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        """Make all lines up to ``end`` durable: a viewer must never have seen what a crash can take back.
+
+        Raises:
+            OSError: the log is gone, or cannot be synced.
+        """
+        descriptor = _open(self._path)
+        if descriptor is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._path))
         try:
             getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS has no fdatasync
         finally:
@@ -266,6 +284,20 @@ class LogReader:
                 self._positions.append(position + start)
             self.end += block.count(b"\n", start, cut)
             start = cut
+
+
+def _open(path: Path) -> int | None:
+    """A descriptor of the log; None if there is none, or what is there is no regular file."""
+    try:  # without O_NONBLOCK, a FIFO would hold us until somebody writes to it
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            return None
+        raise
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -42,7 +42,7 @@ class Broker(Protocol):
 
     def publish(self, batch: Batch, now_ms: int, /) -> Answer: ...
 
-    def amend(self, workcell: str, epoch: int, origin: str, head: int, summary: bytes, /) -> bool: ...
+    def amend(self, workcell: str, epoch: int, origin: str, head: int, base: int, summary: bytes, /) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,8 @@ class LogRelay:
         self._lost_at: tuple[int, int] | None = None
         """Epoch and end of the log when it was found without a writer."""
         self._told_lost_at: tuple[int, int] | None = None
+        self._told_base: int | None = None
+        """The base that the broker has, as far as this relay knows."""
 
     @property
     def mark(self) -> Mark | None:
@@ -93,6 +95,7 @@ class LogRelay:
         if not self._attached or self._begins_window:
             return True
         if position.epoch == self._epoch and position.head >= self._next:
+            self._told_base = position.base  # a relay that has not seen a prune may have told an older one
             return True
         self.detach()
         return False
@@ -121,8 +124,17 @@ class LogRelay:
             self._catch_up()
             return True
         if self._next >= self._reader.end:
+            self._tell_base()
             return False
         return self._publish()
+
+    def _tell_base(self) -> None:
+        """A prune without a new line is no batch to publish."""
+        reader, end = self._reader, self._reader.end
+        if self._told_base == reader.base or not self._next == self._fold.offset == end:
+            return
+        self._broker.amend(self.workcell, self._epoch, self._root.origin(), end, reader.base, self._summary(end))
+        self._told_base = reader.base
 
     def judge(self) -> None:
         """Tell the broker when the log has lost its writer in the middle of a run, and when it has one again.
@@ -141,8 +153,8 @@ class LogRelay:
         if self._generation != reader.generation or not self._next == self._fold.offset == reader.end:
             return  # it goes on: what comes says how
         self._lost_at = lost_at
-        summary = self._summary(reader.end)
-        if self._broker.amend(self.workcell, self._epoch, self._root.origin(), reader.end, summary) and lost_at:
+        end, base, summary = reader.end, reader.base, self._summary(reader.end)
+        if self._broker.amend(self.workcell, self._epoch, self._root.origin(), end, base, summary) and lost_at:
             logger.warning("%s is lost: its writer is gone, and has not said how the run ended", self.workcell)
         self._told_lost_at = lost_at
 
@@ -196,6 +208,7 @@ class LogRelay:
             self._rewind()
         self._fold.offset = max(self._fold.offset, reader.base)  # pruned lines are counted no more
         self._synced = -1
+        self._told_base = stored.base if stored.epoch == epoch else None
         self._file = (reader.inode, reader.base)
         self._attached, self._replaced = True, False
         return True
@@ -273,7 +286,9 @@ class LogRelay:
         span = reader.read(self._next, BATCH_LINES, BATCH_BYTES)
         # Without lines, the file was replaced since it was looked at. The lines published last are looked at each time:
         # this relay's, and those of whichever relay came furthest, which a lagging one has never seen.
-        if not span.lines or any(self._differs_from(mark) for mark in {self._mark, furthest}):
+        # And a directory that became a link out of the root may have been read through it.
+        differs = any(self._differs_from(mark) for mark in {self._mark, furthest})
+        if not span.lines or differs or self._root.leads_out(self.workcell):
             self.detach()
             return True
         if span.end > self._synced:
@@ -315,6 +330,7 @@ class LogRelay:
             case "ok":
                 self._mark = Mark(self._epoch, batch.end, batch.entries[-1][0])
                 self._next, self._begins_window, self._replaces = batch.end, False, None
+                self._told_base = batch.base
             case "empty":
                 self._rewind()
             case "gap":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from workcast.broker.errors import BrokerError, OriginConflictError
@@ -18,6 +19,9 @@ _SWEEP_SECONDS: Final = 5.0
 _BEACON_SECONDS: Final = 1.0
 """How often a gateway hears through the feed that this relay lives."""
 _CLOSE_SECONDS: Final = 1.0
+"""How long a relay that was told to end may take, beside the time to drain."""
+_ABORT_SECONDS: Final = 0.3
+"""Of those, what is left for an end without the server."""
 _MAX_BACKOFF_SECONDS: Final = 1.0
 
 logger = logging.getLogger("workcast.relay")
@@ -45,33 +49,55 @@ class Relay:
         self._next_beacon = 0.0
         self._drain_until = 0.0
         self._closed = False
+        self._left = False
 
     def start(self) -> None:
         """Relay from a background thread until :meth:`close`."""
-        self._thread = threading.Thread(target=self.run, name=f"relay {self._root.directory.name}", daemon=True)
+        self._thread = threading.Thread(target=self._live, name=f"relay {self._root.directory.name}", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
         """Look at what changed now; called by who writes to the log."""
         self._watcher.wake()
 
-    def close(self, drain_seconds: float = 0.0) -> None:
-        """Stop the thread, keep checkpoints, close connections.
+    def stop(self, drain_seconds: float = 0.0) -> None:
+        """Tell the thread to end, and do not wait for it. The first call counts.
 
         With ``drain_seconds``, the lines that are in the logs now are published first, if that takes no longer and
         Redis is there.
         """
-        if self._closed:
+        if self._stop.is_set():
             return
-        self._closed = True
         self._drain_until = time.monotonic() + drain_seconds
         self._stop.set()
         self._watcher.wake()
+
+    def close(self, drain_seconds: float = 0.0) -> None:
+        """Stop the thread, keep checkpoints, close connections; takes a second at most, beside the time to drain.
+
+        A thread that still waits for a disk or a server then is left behind, and does all this once it is answered.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self.stop(drain_seconds)
         if self._thread is not None:
-            self._thread.join(drain_seconds + _CLOSE_SECONDS)
+            deadline = self._drain_until + _CLOSE_SECONDS
+            self._thread.join(max(0.0, deadline - _ABORT_SECONDS - time.monotonic()))
             if self._thread.is_alive():  # it waits for a server that does not answer
                 self._publisher.abort()
-                self._thread.join()
+                self._thread.join(max(0.0, deadline - time.monotonic()))
+            if self._thread.is_alive():
+                self._left = True
+                return
+        self._finish()
+
+    def _live(self) -> None:
+        self.run()
+        if self._left:
+            self._finish()
+
+    def _finish(self) -> None:
         self._checkpoint()
         self._watcher.close()
         self._publisher.close()
@@ -83,7 +109,8 @@ class Relay:
                 self._turn()
                 self._backoff = 0.0
             except BrokerError as error:
-                self._complain("broker", str(error))
+                if not self._stop.is_set():  # else we ended the question ourselves
+                    self._complain("broker", str(error))
                 self._run_id = ""  # whatever comes back may have forgotten everything
                 self._wait_longer()
             except Exception:
@@ -164,13 +191,24 @@ class Relay:
         self._checkpoint()
 
     def _pump(self, workcell: str) -> bool:
-        relay = self._relays.get(workcell)
-        if relay is None:
-            relay = self._relays[workcell] = LogRelay(self._root, workcell, self._publisher)
+        """Give one log a batch; True if there may be more. What is wrong with it must not stop the others."""
         try:
+            if self._root.leads_out(workcell):
+                self._complain(workcell, f"{workcell} is not published: it is a symbolic link out of its root")
+                return False
+            relay = self._relays.get(workcell)
+            if relay is None:
+                relay = self._relays[workcell] = LogRelay(self._root, workcell, self._publisher)
             more = relay.pump()
         except (OriginConflictError, OSError) as error:
             self._complain(workcell, str(error))
+            return False
+        except BrokerError:
+            raise
+        except Exception as error:
+            if self._is_news(workcell, repr(error)):
+                logger.exception("the relay of %s met an error it does not know; it is tried again", workcell)
+            self._relays.pop(workcell, None)  # whatever it holds may be half done: the next one finds its place anew
             return False
         self._complained.pop(workcell, None)
         return more
@@ -192,6 +230,18 @@ class Relay:
 
     def _complain(self, about: str, message: str) -> None:
         """Log a message once, until it is another one or the trouble has passed."""
-        if self._complained.get(about) != message:
-            self._complained[about] = message
+        if self._is_news(about, message):
             logger.warning("%s", message)
+
+    def _is_news(self, about: str, message: str) -> bool:
+        known = self._complained.get(about)
+        self._complained[about] = message
+        return known != message
+
+
+def close_all(relays: Sequence[Relay], drain_seconds: float = 0.0) -> None:
+    """Close relays at the same time: all of them take as long as one."""
+    for relay in relays:
+        relay.stop(drain_seconds)
+    for relay in relays:
+        relay.close()

@@ -131,14 +131,20 @@ class Root:
         return self.workcells / self.local(workcell)
 
     def holds(self, workcell: str) -> bool:
-        """Whether the workcell's directory exists, and it and its log lie in this root even as symbolic links."""
-        if not self.owns(workcell):
-            return False
+        """Whether the workcell's directory exists, and neither it nor its log leads out of this root.
+
+        To be asked again before each look: either may become a symbolic link at any time.
+        """
+        return self.owns(workcell) and self.workcell(workcell).is_dir() and not self.leads_out(workcell)
+
+    def leads_out(self, workcell: str) -> bool:
+        """Whether the workcell's directory, or its log, is a symbolic link out of this root.
+
+        A log that is a link inside the root is only not there: :class:`~workcast.broker.log.LogReader` follows none.
+        """
         path = self.workcell(workcell)
-        if not path.is_dir():
-            return False
         links = [link for link in (path, path / LOG_NAME) if link.is_symlink()]
-        return all(link.resolve().is_relative_to(self.directory.resolve()) for link in links)
+        return not all(link.resolve().is_relative_to(self.directory.resolve()) for link in links)
 
     def log(self, workcell: str) -> Path:
         """The path of a workcell's log."""
@@ -270,12 +276,16 @@ class LoneLog(Root):
     def __init__(self, path: Path) -> None:
         super().__init__(path.absolute().parent)
         self.state = self.directory / ".workcast"
-        self._path = path.absolute()
+        self._path = path.resolve()
 
     def log(self, workcell: str) -> Path:
         """The one log, under whatever id."""
         check_workcell_id(workcell)
         return self._path
+
+    def leads_out(self, workcell: str) -> bool:  # noqa: ARG002 - a root's question
+        """No: there is nothing around it, and who named the path meant what it leads to."""
+        return False
 
 
 def root_of(log: Path) -> Root | None:

@@ -53,8 +53,9 @@ class Standby:
         self._thread.join(_CLOSE_SECONDS)
         if self._thread.is_alive() and self._publisher is not None:  # it waits for a server that does not answer
             self._publisher.abort()
-            self._thread.join()
-        self._forget()
+            self._thread.join(_CLOSE_SECONDS)
+        if not self._thread.is_alive():  # else it waits for a disk, and is left behind
+            self._forget()
 
     def _run(self) -> None:
         while not self._stop.is_set():

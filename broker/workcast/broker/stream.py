@@ -137,6 +137,16 @@ class Publisher:
             check_layout(self.url, stored)
             return str(self._client.info("server")["run_id"])
 
+    def workcells(self) -> list[str]:
+        """Every workcell that has ever been published.
+
+        Raises:
+            BrokerError: not reachable.
+        """
+        with broker_errors(self.url):
+            found: list[list[bytes]] = [self._client.zrange(workcells_key(n), 0, -1) for n in range(PARTITIONS)]
+        return [name.decode() for names in found for name in names]
+
     def positions(self, workcells: Sequence[str]) -> list[Position]:
         """What the broker knows of each workcell, in one round trip.
 
@@ -170,8 +180,8 @@ class Publisher:
             reply: list[bytes] = self._script(keys=keys, args=arguments)
         return Answer(cast("AnswerKind", reply[0].decode()), reply[1].decode() if len(reply) > 1 else "")
 
-    def amend(self, workcell: str, epoch: int, origin: str, head: int, summary: bytes) -> bool:
-        """Change a summary's JSON at a head that stays; False if the broker has it, or is not at this head.
+    def amend(self, workcell: str, epoch: int, origin: str, head: int, base: int, summary: bytes) -> bool:
+        """Change base and summary at a head that stays; False if the broker has both, or another head or later base.
 
         Safe to repeat, and to run from two relays at once.
 
@@ -179,7 +189,7 @@ class Publisher:
             BrokerError: not reachable, or it refused to write.
         """
         keys = [feed_key(partition(workcell)), stream_key(workcell), summary_key(workcell)]
-        arguments: list[str | int | bytes] = [workcell, epoch, origin, head, summary, self.budgets.feed_entries]
+        arguments: list[str | int | bytes] = [workcell, epoch, origin, head, base, summary, self.budgets.feed_entries]
         with broker_errors(self.url):
             return bool(self._amend_script(keys=keys, args=arguments))
 

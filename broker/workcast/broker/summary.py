@@ -20,6 +20,11 @@ _MAX_OPEN_CALLS: Final = 8
 _MAX_TYPES: Final = 32
 _MAX_VERSIONS: Final = 8
 _MAX_TEXT: Final = 120
+_SHORTER: Final = (_MAX_TEXT, 60, 30, 15)
+"""Characters of its texts that a summary keeps, one after the other, until it fits."""
+_MAX_TIMESTAMP: Final = 40
+_MAX_COUNTS: Final = 8
+_CONTROLS: Final = dict.fromkeys((*range(32), *range(127, 160)), " ")
 _ENDED: Final[Mapping[str, WorkcellStatus]] = {
     "success": "success", "failed": "failed", "timeout": "timeout", "cancelled": "cancelled",
 }  # fmt: skip
@@ -130,7 +135,7 @@ class Fold:
     def add(self, event: Mapping[str, Any] | None) -> None:
         """Take the next line in: an event's fields, or None for a line that is no event."""
         offset, self.offset = self.offset, self.offset + 1
-        kind = event["type"][:64] if event is not None else "malformed"
+        kind = _name(event["type"][:64]) if event is not None else "malformed"
         name = kind if kind in self.counts or len(self.counts) < _MAX_TYPES else "other"
         self.counts[name] = self.counts.get(name, 0) + 1
         self.last = (offset, kind, _text(event, "timestamp"))
@@ -203,14 +208,43 @@ def _event_mark(mark: Mark | None) -> EventMark | None:
 
 
 def to_json(summary: Summary) -> bytes:
-    """A summary as JSON of at most 4 KiB: the counts and calls that do not fit are left out."""
+    """A summary as JSON of at most 4 KiB: counts and calls that do not fit are left out, and then texts are cut."""
     data = summary.model_dump_json().encode()
-    if len(data) > MAX_BYTES:
-        common = sorted(summary.counts.items(), key=lambda item: -item[1])[:8]
-        unknown = {"other": sum(summary.unknown.values())} if summary.unknown else {}
-        less: dict[str, object] = {"counts": dict(common), "unknown": unknown, "open_calls": []}
-        data = summary.model_copy(update=less).model_dump_json().encode()
+    for limit in _SHORTER:
+        if len(data) <= MAX_BYTES:
+            break
+        data = _reduce(summary, limit).model_dump_json().encode()
     return data
+
+
+def _reduce(summary: Summary, limit: int) -> Summary:
+    """Without what is least missed, and with texts of at most ``limit`` characters."""
+    counts: dict[str, int] = {}
+    for kind, count in sorted(summary.counts.items(), key=lambda item: -item[1])[:_MAX_COUNTS]:
+        name = _short(kind, limit)
+        counts[name] = counts.get(name, 0) + count
+    less: dict[str, object] = {
+        "counts": counts,
+        "unknown": {"other": sum(summary.unknown.values())} if summary.unknown else {},
+        "open_calls": [],
+        "first": _reduce_mark(summary.first, limit),
+        "last": _reduce_mark(summary.last, limit),
+        "activity": _short(summary.activity, limit),
+    }
+    less |= {
+        name: _short(text, limit)
+        for name in ("agent", "model", "issue_id")
+        if isinstance(text := getattr(summary, name), str)
+    }
+    return summary.model_copy(update=less)
+
+
+def _reduce_mark(mark: EventMark | None, limit: int) -> EventMark | None:
+    if mark is None:
+        return None
+    # Half a timestamp would be another time.
+    timestamp = mark.timestamp if len(mark.timestamp or "") <= _MAX_TIMESTAMP else None
+    return EventMark(offset=mark.offset, type=_short(mark.type, limit), timestamp=timestamp)
 
 
 def _text(event: Mapping[str, Any] | None, key: str) -> str | None:
@@ -218,11 +252,17 @@ def _text(event: Mapping[str, Any] | None, key: str) -> str | None:
     return _short(value) if isinstance(value, str) and value else None
 
 
-def _short(text: str) -> str:
-    if len(text) <= _MAX_TEXT and text.isprintable() and "  " not in text:
+def _name(kind: str) -> str:
+    """A type as it is counted: 64 control characters would take 384 bytes of the summary's 4 KiB, for each type."""
+    return kind if kind.isprintable() else " ".join(kind.translate(_CONTROLS).split())
+
+
+def _short(text: str, limit: int = _MAX_TEXT) -> str:
+    """One line of at most ``limit`` characters."""
+    if len(text) <= limit and text.isprintable() and "  " not in text:
         return text
     line = " ".join(text[: 2 * _MAX_TEXT].split())
-    return line if len(line) <= _MAX_TEXT else line[: _MAX_TEXT - 1] + "…"
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def _activity(kind: str, event: Mapping[str, Any]) -> str | None:

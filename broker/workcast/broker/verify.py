@@ -9,10 +9,11 @@ from zlib import crc32
 
 from pydantic import BaseModel
 
+from workcast.broker.errors import WorkcellIdError
 from workcast.broker.history import epoch_of
 from workcast.broker.log import LogReader
 from workcast.broker.root import Root
-from workcast.broker.stream import Publisher, StreamEntry
+from workcast.broker.stream import Position, Publisher, StreamEntry
 from workcast.broker.wire import wire
 
 _MAX_TOLD: Final = 20
@@ -39,6 +40,24 @@ class Verdict(BaseModel):
         return not self.problems
 
 
+def verifiable(root: Root, publisher: Publisher) -> list[str]:
+    """The workcells of a root, and those whose streams were published from it but that it no longer has; sorted.
+
+    Raises:
+        BrokerError: Redis cannot be reached.
+    """
+    here, origin = root.ids(), _origin(root)
+    others = [workcell for workcell in set(publisher.workcells()).difference(here) if root.owns(workcell)]
+    positions = zip(others, publisher.positions(others), strict=True)
+    gone = [workcell for workcell, position in positions if position.crc is not None and position.origin == origin]
+    return sorted([*here, *gone])
+
+
+def _origin(root: Root) -> str:
+    """That of the root; empty if nothing was ever published from it. Verifying makes none."""
+    return root.origin() if (root.state / "origin").exists() else ""
+
+
 def verify_patiently(root: Root, workcell: str, publisher: Publisher, seconds: float) -> Verdict:
     """Like :func:`verify`, but what was not relayed yet when it first looked has ``seconds`` to be.
 
@@ -46,6 +65,7 @@ def verify_patiently(root: Root, workcell: str, publisher: Publisher, seconds: f
 
     Raises:
         BrokerError: Redis cannot be reached.
+        WorkcellIdError: neither the root nor its broker knows the workcell.
     """
     verdict = verify(root, workcell, publisher)
     deadline = time.monotonic() + seconds  # from here on: a first look at much may take longer than that
@@ -66,24 +86,52 @@ def verify(root: Root, workcell: str, publisher: Publisher, until: int | None = 
 
     Raises:
         BrokerError: Redis cannot be reached.
+        WorkcellIdError: neither the root nor its broker knows the workcell.
     """
     position = publisher.positions([workcell])[0]
     entries = publisher.entries(workcell)
+    is_foreign = position.epoch is not None and position.origin not in ("", _origin(root))
+    if not root.holds(workcell):
+        return _verify_gone(root, workcell, None if is_foreign else position)
     reader = LogReader(root.log(workcell))
     reader.refresh()  # after the stream was read: what is in it must be in the log by now
     due = reader.end if until is None else min(until, reader.end)
     verdict = Verdict(workcell=workcell, epoch=epoch_of(root, workcell, reader), base=reader.base, end=reader.end)
+    if is_foreign:
+        verdict.problems.append(
+            f"it is published from another root (origin {position.origin}); "
+            "rename the workcell, or give the roots names"
+        )
+        return verdict
     if reader.base == reader.end:
+        if position.head > reader.end:
+            verdict.problems.append(_tell_gone(position))
         return verdict
     if position.epoch != verdict.epoch:
         verdict.problems.append(f"the log has epoch {verdict.epoch}, the broker {position.epoch}: it needs a relay")
         return verdict
-    if not entries and position.head >= due:
-        return verdict  # an idle stream that expired: the log has it all
+    if not entries and position.head >= due:  # an idle stream that expired
+        if position.head > reader.end:
+            verdict.problems.append(f"the broker had {position.head - reader.end} events after the log's last one")
+        return verdict
     different = list(_compare(reader, entries, verdict))
     _tell(verdict, "differ from their lines", different)
     _tell(verdict, "are missing in the stream", _missing(entries, due))
     return verdict
+
+
+def _verify_gone(root: Root, workcell: str, position: Position | None) -> Verdict:
+    if root.leads_out(workcell):
+        problem = "it is a symbolic link out of its root, and is not published"
+    elif position is None or position.epoch is None:
+        raise WorkcellIdError(f"expected a workcell that {root.directory} or its broker knows, got {workcell!r}")
+    else:
+        problem = _tell_gone(position)
+    return Verdict(workcell=workcell, epoch=0, base=0, end=0, problems=[problem])
+
+
+def _tell_gone(position: Position) -> str:
+    return f"the broker has {position.head - position.base} events of it, the log none"
 
 
 def _compare(reader: LogReader, entries: list[StreamEntry], verdict: Verdict) -> Iterator[int]:

@@ -64,11 +64,15 @@ def _cut_to_size(value: dict[str, Any], size: int) -> bytes:
     value = {key: item for key, item in value.items() if key != "truncated"}
     truncated = {"bytes": size}
     for limit in _LIMITS:
-        cut = to_json({**_cut(value, limit), "truncated": truncated})
+        cut = _to_json({**_cut(value, limit), "truncated": truncated})
         if len(cut) <= MAX_BYTES:
             return cut
     essential = {key: value[key] for key in _ESSENTIAL if isinstance(value.get(key), str | int)}
-    return to_json({**_cut(essential, _MAX_ESSENTIAL), "truncated": truncated})
+    return _to_json({**_cut(essential, _MAX_ESSENTIAL), "truncated": truncated})
+
+
+def _to_json(value: object) -> bytes:
+    return to_json(value, inf_nan_mode="null")  # 1e400 is JSON, but no number that can be written again
 
 
 def _cut(value: Any, limit: int) -> Any:

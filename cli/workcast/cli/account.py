@@ -11,7 +11,6 @@ import httpx
 from pydantic import ValidationError
 from pydantic_core import to_json
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from workcast.broker.account import Rows
@@ -24,6 +23,8 @@ from workcast.broker.prices import current_prices
 from workcast.broker.root import Root, check_workcell_id
 from workcast.broker.roots import Roots
 from workcast.cli.gateway_client import GatewayError, gateway_url
+from workcast.cli.listing import Column, print_listing
+from workcast.cli.listing import Row as ListedRow
 from workcast.cli.printable import harmless_json, printable
 from workcast.consumer.account_api import MAX_ROWS, account_page
 from workcast.consumer.protocol import AccountPage
@@ -55,7 +56,7 @@ def show_account(root: Root, workcell: str, rows: Rows, url: str | None, *, as_j
     console = Console(soft_wrap=True)
     console.print(Text(_totals(first.totals)))
     console.print(Text(f"prices: {first.prices.source}, {first.prices.date}", "dim"))
-    _print_rows(console, rows, _items(first, pages))
+    print_listing(_COLUMNS[rows], (ListedRow(_cells(row)) for row in _items(first, pages)))
 
 
 def _items(first: AccountPage, pages: Generator[AccountPage]) -> Generator[Row]:
@@ -127,7 +128,7 @@ def _totals(totals: Totals) -> str:
     unpriced = f" without {', '.join(map(printable, totals.unpriced))}" if totals.unpriced else ""
     residual = "" if totals.cost_residual_usd is None else f", residual {_dollars(totals.cost_residual_usd)}"
     return (
-        f"{totals.runs} runs, {totals.messages} messages, {totals.calls} calls\n"
+        f"{_count(totals.runs, 'run')}, {_count(totals.messages, 'message')}, {_count(totals.calls, 'call')}\n"
         f"tokens: {_tokens(totals.usage)}; the messages do not account for: {_tokens(totals.usage_residual)}\n"
         f"cost: {_dollars(totals.cost_usd)} as reported, {_dollars(totals.cost_computed_usd)} computed"
         f"{unpriced}{residual}\n"
@@ -135,21 +136,30 @@ def _totals(totals: Totals) -> str:
     )
 
 
-def _print_rows(console: Console, rows: Rows, items: Generator[Row]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for column in _COLUMNS[rows]:
-        table.add_column(column, overflow="ellipsis", no_wrap=True)
-    for row in items:
-        table.add_row(*(Text(printable(cell)) for cell in _cells(row)))
-    console.print(table)
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-_COLUMNS: Final[dict[Rows, tuple[str, ...]]] = {
-    "runs": ("RUN", "STATUS", "MODEL", "TIME", "TOOLS", "TOKENS", "REPORTED", "COMPUTED"),
-    "messages": ("OFFSET", "MESSAGE", "MODEL", "FIRST", "TOKENS", "REPORTED", "COMPUTED"),
-    "calls": ("OFFSET", "CALL", "TOOL", "TIME", "ERROR"),
-    "subagents": ("OFFSET", "CALL", "MODEL", "TIME", "TOOLS", "TOKENS", "COMPUTED"),
-}
+def _number(name: str, goes: int = 0) -> Column:
+    return Column(name, goes, is_number=True)
+
+
+_TOKENS: Final = (_number("INPUT"), _number("CACHE READ", 2), _number("CACHE WRITTEN", 1), _number("OUTPUT"))
+_COLUMNS: Final[dict[Rows, tuple[Column, ...]]] = {
+    "runs": (
+        _number("RUN"), Column("STATUS"), Column("MODEL", goes=5), _number("TIME", 4), _number("TOOLS", 3), *_TOKENS,
+        _number("REPORTED"), _number("COMPUTED"),
+    ),
+    "messages": (
+        _number("OFFSET", 5), Column("MESSAGE", goes=4), Column("MODEL", goes=6), _number("FIRST", 3), *_TOKENS,
+        _number("REPORTED"), _number("COMPUTED"),
+    ),
+    "calls": (_number("OFFSET"), Column("CALL", goes=1), Column("TOOL"), _number("TIME"), Column("ERROR")),
+    "subagents": (
+        _number("OFFSET", 5), Column("CALL", goes=4), Column("MODEL", goes=6), _number("TIME"), _number("TOOLS", 3),
+        *_TOKENS, _number("COMPUTED"),
+    ),
+}  # fmt: skip
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -157,12 +167,13 @@ def _cells(row: Row) -> tuple[str, ...]:
         case RunRow():
             return (
                 str(row.run), row.status, row.model or "?", _seconds(row.duration_ms), _seconds(row.tools_ms),
-                _tokens(row.usage), _dollars(row.cost_usd), _dollars(row.cost_computed_usd),
+                *_shares(row.usage), _dollars(row.cost_usd), _dollars(row.cost_computed_usd),
             )  # fmt: skip
         case MessageRow():
-            tokens = _tokens(row.usage) if row.usage is not None else ("abandoned" if row.abandoned else "?")
+            unknown = ("abandoned" if row.abandoned else "?", "", "", "")
+            tokens = _shares(row.usage) if row.usage is not None else unknown
             return (
-                str(row.offset), row.message_id or "", row.model or "?", _seconds(row.ttft_ms), tokens,
+                str(row.offset), row.message_id or "", row.model or "?", _seconds(row.ttft_ms), *tokens,
                 _dollars(row.cost_usd), _dollars(row.cost_computed_usd),
             )  # fmt: skip
         case CallRow():
@@ -172,16 +183,19 @@ def _cells(row: Row) -> tuple[str, ...]:
         case SubagentRow():
             return (
                 str(row.offset), row.call_id, row.model or "?", _seconds(row.duration_ms), _seconds(row.tools_ms),
-                _tokens(row.usage), _dollars(row.cost_computed_usd),
+                *_shares(row.usage), _dollars(row.cost_computed_usd),
             )  # fmt: skip
 
 
 def _tokens(usage: Usage) -> str:
+    plain, read, written, out = _shares(usage)
+    return f"{plain} in, {read} cache read, {written} cache written, {out} out"
+
+
+def _shares(usage: Usage) -> tuple[str, str, str, str]:
+    """Input that came from no cache, what was read from one and written to it, and output."""
     plain = usage.input_tokens - usage.cache_read_tokens - usage.cache_write_tokens
-    return (
-        f"{plain:,} in, {usage.cache_read_tokens:,} cache read, {usage.cache_write_tokens:,} cache written, "
-        f"{usage.output_tokens:,} out"
-    )
+    return f"{plain:,}", f"{usage.cache_read_tokens:,}", f"{usage.cache_write_tokens:,}", f"{usage.output_tokens:,}"
 
 
 def _dollars(value: float | None) -> str:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Final
 
 import httpx
 from pydantic import ValidationError
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from workcast.broker.errors import RootError
 from workcast.broker.history import epoch_of
@@ -20,9 +17,18 @@ from workcast.broker.root import Root
 from workcast.broker.summary import Fold, Summary
 from workcast.broker.wire import inspect
 from workcast.cli.gateway_client import GatewayError, gateway_url
-from workcast.cli.printable import harmless_json, printable
+from workcast.cli.listing import Column, Row, print_listing
+from workcast.cli.printable import harmless_json
 from workcast.consumer.protocol import Workcells
 
+_COLUMNS: Final = (
+    Column("WORKCELL"),
+    Column("STATUS"),
+    Column("AGENT", goes=3),
+    Column("EVENTS", goes=1, is_number=True),
+    Column("COST", goes=2, is_number=True),
+    Column("ACTIVITY", is_text=True),
+)
 _COLORS = {
     "running": "cyan",
     "success": "green",
@@ -47,15 +53,14 @@ def list_fleet(root: Root, url: str | None, *, as_json: bool) -> None:
         for summary in summaries:
             sys.stdout.write(harmless_json(summary.model_dump_json()) + "\n")
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("WORKCELL", "STATUS", "AGENT", "EVENTS", "COST", "ACTIVITY"):
-        table.add_column(column, overflow="ellipsis", no_wrap=column != "ACTIVITY")
-    for summary in summaries:
-        cost = "" if summary.cost_usd is None else f"${summary.cost_usd:.2f}"
-        agent = " ".join(filter(None, (summary.agent, summary.model)))
-        cells = (summary.id, summary.status, agent, str(summary.head - summary.base), cost, summary.activity)
-        table.add_row(*(Text(printable(cell)) for cell in cells), style=_COLORS.get(summary.status, ""))
-    Console().print(table)
+    print_listing(_COLUMNS, map(_row, summaries))
+
+
+def _row(summary: Summary) -> Row:
+    cost = "" if summary.cost_usd is None else f"${summary.cost_usd:.2f}"
+    agent = " ".join(filter(None, (summary.agent, summary.model)))
+    cells = (summary.id, summary.status, agent, str(summary.head - summary.base), cost, summary.activity)
+    return Row(cells, _COLORS.get(summary.status, ""))
 
 
 def _from_gateway(address: str) -> list[Summary]:

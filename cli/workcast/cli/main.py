@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
 
 from workcast.broker.errors import WorkcastError, WorkcellIdError
 from workcast.broker.root import Root
+from workcast.cli.log_lines import log_to_stderr
 from workcast.cli.options import (
     HERE,
     SINCE,
@@ -45,12 +43,14 @@ from workcast.cli.options import (
     WorktreeOption,
 )
 from workcast.cli.printable import printable
+from workcast.cli.usage import OneSentence, WrongUsageError
 
 if TYPE_CHECKING:
     from workcast.consumer.settings import GatewaySettings
 
 app = typer.Typer(
     name="workcast",
+    cls=OneSentence,
     help="Shows, live, what coding agents do inside their workcells.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -64,15 +64,19 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+_SERVING = frozenset({"up", "serve", "demo", "relay", "watch"})
+"""The verbs that run on and on: when something happened matters there."""
+
+
 @app.callback()
 def options(
+    ctx: typer.Context,
     *,
     verbose: VerboseOption = False,
     _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """What every verb understands. Logs go to stderr; stdout is for what was asked for."""
-    handler = RichHandler(console=Console(stderr=True), show_path=False, markup=False)
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler])
+    log_to_stderr(verbose=verbose, timed=ctx.invoked_subcommand in _SERVING)
 
 
 @app.command()
@@ -303,11 +307,19 @@ def main() -> None:
 
     Typer does as much for Ctrl-C (130) and for a reader of our output who has gone (1).
     """
-    from workcast.producer.errors import AgentNotInstalledError, EmptyPromptError, LimitError, UnknownAgentError
+    from workcast.producer.errors import (
+        AgentNotInstalledError,
+        EmptyPromptError,
+        LimitError,
+        OptionError,
+        UnknownAgentError,
+    )
 
     try:
         app()
     except WorkcastError as error:
         sys.stderr.write("workcast: " + printable(str(error), keep="\n") + "\n")
-        wrong_usage = isinstance(error, EmptyPromptError | LimitError | UnknownAgentError | WorkcellIdError)
+        wrong_usage = isinstance(
+            error, EmptyPromptError | LimitError | OptionError | UnknownAgentError | WorkcellIdError | WrongUsageError
+        )
         sys.exit(127 if isinstance(error, AgentNotInstalledError) else 2 if wrong_usage else 1)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
+from typing import Final
 
-from workcast.broker.relay import Relay
+from workcast.broker.relay import Relay, close_all
 from workcast.broker.roots import Roots
 from workcast.cli.serving import wait_for_redis
+
+_DRAIN_SECONDS: Final = 2.0
 
 
 def relay_roots(roots: Roots, redis_url: str, patience: float) -> None:
@@ -30,5 +33,4 @@ def relay_roots(roots: Roots, redis_url: str, patience: float) -> None:
     for relay in relays:
         relay.start()
     stop.wait()
-    for relay in relays:
-        relay.close(drain_seconds=2.0 / len(relays))
+    close_all(relays, _DRAIN_SECONDS)

@@ -8,7 +8,8 @@ import signal
 import typer
 
 from workcast.broker.roots import Roots
-from workcast.cli.serving import ServeError, address_of, listen, serve, wait_for_redis
+from workcast.cli.serving import address_of, listen, serve, wait_for_redis
+from workcast.cli.usage import WrongUsageError
 from workcast.consumer.settings import GatewaySettings
 
 
@@ -18,11 +19,12 @@ def serve_gateway(roots: Roots, settings: GatewaySettings) -> None:
     Where the roots' logs lie on this host, history is read from them; else it ends where the streams begin.
 
     Raises:
-        WorkcastError: no broker is named or it cannot be reached, or the port is taken.
+        WrongUsageError: no broker is named.
+        WorkcastError: it cannot be reached, or the port is taken.
     """
     url = settings.redis_url
     if url is None:
-        raise ServeError("expected --redis-url (or WORKCAST_REDIS_URL): a gateway alone needs to know its broker")
+        raise WrongUsageError("expected --redis-url (or WORKCAST_REDIS_URL): a gateway alone needs to know its broker")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with listen(settings.host, settings.port) as listener:
         wait_for_redis(url, settings.redis_patience)

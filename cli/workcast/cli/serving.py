@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import resource
 import signal
 import socket
+import sys
+import threading
 from collections.abc import Callable, Generator, Sequence
 from typing import Final, Protocol
 
 import tenacity
 import uvicorn
 
+from workcast.broker.connection import mask_url
 from workcast.broker.errors import BrokerError, WorkcastError
 from workcast.broker.history import History
 from workcast.broker.root import Root
@@ -25,6 +29,9 @@ from workcast.consumer.settings import GatewaySettings
 from workcast.consumer.stream_protocol import server_config
 
 _OPEN_FILES: Final = 65_536
+_QUIET_SECONDS: Final = 1.0
+_VIEWERS_SECONDS: Final = 2.0
+"""How long a viewer may take to read what it was sent last; less than uvicorn would wait."""
 
 
 class Background(Protocol):
@@ -92,6 +99,19 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self.ready.set()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(_VIEWERS_SECONDS, self._abort_connections)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
+
+    def _abort_connections(self) -> None:
+        """Who has not taken the last words by now does not read: what is left for it would never drain."""
+        for connection in tuple(self.server_state.connections):
+            connection.transport.abort()
+
     def stop(self) -> None:
         """End cleanly; at the second call, at once."""
         if self.should_exit:
@@ -123,7 +143,8 @@ def listen(host: str, port: int) -> Generator[socket.socket]:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.create_server(address[:2], family=family, backlog=2048)
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
+        number = getattr(error, "errno", None)  # of create_server, whose own words end in a Python tuple
+        reason = os.strerror(number) if number and not isinstance(error, socket.gaierror) else error.args[-1]
         raise ServeError(f"cannot listen on {host}:{port}: {reason}; choose another --host or --port") from error
     with listener:
         yield listener
@@ -138,7 +159,10 @@ def allow_many_files() -> None:
 
 
 def wait_for_redis(url: str, patience: float) -> None:
-    """Try a server that is still coming up for a while; later on nobody gives up."""
+    """Try a server that is still coming up for ``patience`` seconds; later on nobody gives up.
+
+    Who waits for longer than a moment is told so on stderr.
+    """
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_delay(patience),
         wait=tenacity.wait_exponential(0.1, max=1),
@@ -146,10 +170,21 @@ def wait_for_redis(url: str, patience: float) -> None:
         reraise=True,
     )
     publisher = Publisher(url)
+    teller = threading.Timer(_QUIET_SECONDS, _tell_of_waiting, (url, patience))
+    teller.daemon = True
+    if patience > _QUIET_SECONDS:
+        teller.start()
     try:
         retrying(publisher.prepare)
     finally:
+        teller.cancel()
         publisher.close()
+
+
+def _tell_of_waiting(url: str, patience: float) -> None:
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"workcast: waiting for Redis at {mask_url(url)}, for up to {patience:g} s\n")
+        sys.stderr.flush()
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -34,6 +34,12 @@ _STYLES: Final = {
     "bash_command": "yellow", "error": "red", "completed": "bold green", "unknown": "magenta", "malformed": "magenta",
 }  # fmt: skip
 
+_TEXTS: Final = {
+    "prompt_sent": "prompt", "response_chunk": "content", "thinking": "content", "bash_output": "output",
+    "file_read": "path", "file_write": "path", "error": "error",
+}  # fmt: skip
+"""The field that says all of an event."""
+
 
 class TailError(WorkcastError):
     """The gateway does not show this workcell."""
@@ -176,32 +182,34 @@ class _Pretty:
 
 def describe(kind: str, event: dict[str, Any]) -> str | None:
     """An event in a few words; None for what was shown already, piece by piece."""
+    if kind in _TEXTS:
+        return str(event.get(_TEXTS[kind], ""))
     match kind:
-        case "response_chunk" | "thinking":
-            return str(event.get("content", ""))
         case "response_complete":
             return None if event.get("message_id") else str(event.get("content", ""))
-        case "prompt_sent":
-            return str(event.get("prompt", ""))
+        case "started":
+            return _beginning(event)
         case "tool_call":
             return f"{event.get('tool')} {json.dumps(event.get('args'), ensure_ascii=False)}"
         case "tool_result":
             return str(event.get("error") or _first_line(event.get("result")))
         case "bash_command":
             return f"$ {event.get('command')}"
-        case "bash_output":
-            return str(event.get("output", ""))
-        case "file_read" | "file_write":
-            return str(event.get("path", ""))
         case "completed":
             return f"{event.get('status')}, exit code {event.get('exit_code')}, {event.get('duration_ms')} ms"
-        case "error":
-            return str(event.get("error", ""))
         case "usage":
             return None
         case _:
             shown = {key: value for key, value in event.items() if key not in ("type", "timestamp")}
             return json.dumps(shown, ensure_ascii=False)
+
+
+def _beginning(event: dict[str, Any]) -> str:
+    """Who has started, and where."""
+    version, cwd, session = (event.get(key) for key in ("agent_version", "cwd", "session_id"))
+    who = " ".join(str(word) for word in (event.get("toolchain"), version, event.get("model")) if word)
+    words = [who or "an agent", "again" if event.get("resumed") else "", f"in {cwd}" if cwd else ""]
+    return " ".join(filter(None, words)) + (f", session {session}" if session else "")
 
 
 def _first_line(result: object) -> str:

@@ -16,7 +16,7 @@ import tenacity
 import typer
 
 from workcast.broker.embedded import EmbeddedBroker
-from workcast.broker.relay import Relay
+from workcast.broker.relay import Relay, close_all
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
 from workcast.broker.running import LOCK, STATE
@@ -47,10 +47,10 @@ def serve_roots(roots: Roots, settings: GatewaySettings, background: Sequence[Ba
             broker = stack.enter_context(EmbeddedBroker(roots.each[0]))
             url, background = broker.url, [*background, _Keeper(broker)]
         address = address_of(listener)
-        for root in roots.each:
-            relay = Relay(root, url)
+        relays = [Relay(root, url) for root in roots.each]
+        stack.callback(close_all, relays)
+        for relay, root in zip(relays, roots.each, strict=True):
             relay.start()
-            stack.callback(relay.close)
             stack.callback((root.state / STATE).unlink, missing_ok=True)
 
         def announce() -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from workcast.broker.root import Root
 from workcast.broker.running import find_up, served
 from workcast.broker.stream import Publisher
-from workcast.broker.verify import Verdict, verify_patiently
+from workcast.broker.verify import Verdict, verifiable, verify_patiently
 from workcast.cli.gateway_client import GatewayError
 
 _SETTLE_SECONDS: Final = 1.0
@@ -19,7 +19,7 @@ def verify_root(root: Root, redis_url: str | None, workcells: list[str], *, as_j
     """Print a line a workcell, and what is wrong below it; True if nothing is.
 
     Raises:
-        WorkcastError: no broker is known, it cannot be reached, or an id is malformed.
+        WorkcastError: no broker is known, it cannot be reached, or nobody knows a workcell.
     """
     root.check()
     running, root = find_up(root), served(root)
@@ -30,7 +30,7 @@ def verify_root(root: Root, redis_url: str | None, workcells: list[str], *, as_j
     try:
         verdicts = [
             verify_patiently(root, workcell, publisher, _SETTLE_SECONDS)
-            for workcell in map(root.id_of, workcells or root.ids())
+            for workcell in (map(root.id_of, workcells) if workcells else verifiable(root, publisher))
         ]
     finally:
         publisher.close()

@@ -14,7 +14,7 @@ from workcast.broker.account_rows import Totals
 from workcast.broker.accounts import Accounts
 from workcast.broker.history import History
 from workcast.broker.prices import usable_prices
-from workcast.consumer.http_errors import http_errors, unknown_workcell
+from workcast.consumer.http_errors import http_errors, open_channel
 from workcast.consumer.hub import Hub
 from workcast.consumer.protocol import AccountPage, PriceSource
 
@@ -41,9 +41,7 @@ def add_account(app: FastAPI, hub: Hub, history: History) -> None:
         Rows are numbered in the order in which the log begins them and keep their numbers while it grows. The first
         answer about a log takes as long as reading it.
         """
-        channel = await hub.open(workcell)
-        if channel is None:
-            raise unknown_workcell(workcell)
+        channel = await open_channel(hub, workcell)
         epoch, base, head = channel.epoch, channel.base, channel.head
         if await asyncio.to_thread(history.extent, workcell) is None:
             raise HTTPException(404, f"the log of {workcell} is not here; ask a gateway that serves its root")

@@ -29,8 +29,8 @@ from workcast.consumer.account_api import add_account
 from workcast.consumer.asyncapi import document
 from workcast.consumer.frame import Frame
 from workcast.consumer.guard import LOOPBACK, Guard
-from workcast.consumer.http_errors import http_errors, unknown_workcell
-from workcast.consumer.hub import Hub
+from workcast.consumer.http_errors import http_errors, open_channel, unknown_workcell
+from workcast.consumer.hub import Hub, origin_conflict
 from workcast.consumer.protocol import SUBPROTOCOL, EventPage, Limits, Workcell, Workcells
 from workcast.consumer.session import CLOSE_TOO_MUCH, Session
 from workcast.consumer.settings import GatewaySettings
@@ -112,31 +112,32 @@ def _add_api(app: FastAPI, hub: Hub, history: History, roots: Roots, limits: Lim
         offset: Annotated[int, Query(ge=0, lt=2**53)] = 0,
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 200,
     ) -> Response:
-        """Consecutive events from ``offset`` on; fewer than ``limit`` at the head, or where they are large."""
-        channel = await hub.open(workcell)
-        if channel is None:
-            raise unknown_workcell(workcell)
-        epoch, base, head = channel.epoch, channel.base, channel.head
-        offset = max(offset, base)
+        """Consecutive events from ``offset`` on; fewer than ``limit`` at the head, or where they are large.
+
+        The answer's ``offset`` is that of its first event: greater than the one asked for where that cannot be had.
+        """
+        channel = await open_channel(hub, workcell)
+        epoch, head = channel.epoch, channel.head
         with http_errors():
-            lines = await hub.page(channel, offset, limit)
+            offset, lines = await hub.page(channel, offset, limit)
         if channel.epoch != epoch:
             raise HTTPException(409, f"the log of {workcell} was replaced; ask again")
         body = b'{"epoch":%d,"base":%d,"head":%d,"offset":%d,"events":[%s]}' % (
-            epoch, base, head, offset, b",".join(lines),
+            epoch, channel.base, head, offset, b",".join(lines),
         )  # fmt: skip
         return Response(body, media_type="application/json")
 
     @app.get("/api/workcells/{workcell}/events/{offset}")
     async def get_event(workcell: str, offset: int) -> Response:
         """One line of the log, whole, however long it is."""
-        channel = await hub.open(workcell)
-        if channel is None:
-            raise unknown_workcell(workcell)
+        channel = await open_channel(hub, workcell)
         if not channel.base <= offset < channel.head:
             raise HTTPException(404, f"expected an offset from {channel.base} to below {channel.head}, got {offset}")
+        lines: list[bytes] = []
         with http_errors():
-            lines = await asyncio.to_thread(history.read_lines, workcell, channel.epoch, offset, 1)
+            extent = await asyncio.to_thread(history.extent, workcell)
+            if extent is not None and extent.epoch:
+                lines = await asyncio.to_thread(history.read_lines, workcell, channel.epoch, offset, 1)
         if not lines:
             raise HTTPException(404, f"the log of {workcell} is not here; its stream holds the newest events")
         media_type = "application/octet-stream" if inspect(lines[0])[1] is None else "application/json"
@@ -158,6 +159,7 @@ def _add_health(app: FastAPI, hub: Hub) -> None:
 
     hub.metrics.tell_states(hub.fleet.summaries, heard)
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", responses={503: {"description": "Events cannot reach this gateway; says why."}})
     async def healthz(response: Response) -> dict[str, str]:
         """Whether events reach this gateway: the broker answers, and a relay's beacon came through the feed."""
@@ -165,8 +167,7 @@ def _add_health(app: FastAPI, hub: Hub) -> None:
         if hub.broker_error is not None:
             status, reason = "broker", hub.broker_error
         elif silence is None or silence > _SILENCE_SECONDS:
-            since = "" if silence is None else f" for {silence:.0f} s"
-            status, reason = "relay", f"nothing was heard of any relay{since}; start `workcast up` or `workcast relay`"
+            status, reason = "relay", _unheard(silence)
         else:
             return {"status": "ok"}
         response.status_code = 503
@@ -176,6 +177,16 @@ def _add_health(app: FastAPI, hub: Hub) -> None:
     async def metrics() -> Response:
         """The gateway's numbers, for Prometheus."""
         return Response(generate_latest(hub.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _unheard(silence: float | None) -> str:
+    """What may be so where no relay was heard of for some seconds, or ever."""
+    if silence is None:
+        return "nothing was heard of any relay; start `workcast up` or `workcast relay`"
+    return (
+        f"nothing was heard of any relay for {silence:.0f} s: it has ended, or it cannot write to Redis (what it logs "
+        "says why); see to that, or start `workcast up` or `workcast relay`"
+    )
 
 
 def _add_documents(app: FastAPI) -> None:
@@ -194,10 +205,13 @@ def _add_documents(app: FastAPI) -> None:
 
 def describe(hub: Hub, roots: Roots, workcell: str) -> Workcell:
     """A workcell as directory and broker know it; looks at the file system, so not for the event loop."""
-    summary = Summary.model_validate(hub.fleet.get(workcell) or {"id": workcell})
+    summary = _summary(hub, workcell)
     created, telemetry, proof, logs = None, False, False, False
     root = _holding(roots, workcell)
     if root is not None:
+        if summary.origin not in ("", root.origin()):
+            # That of another root beside the files of this one would be neither's.
+            summary = Summary(id=workcell, origin=root.origin(), activity=origin_conflict(workcell))
         path = root.workcell(workcell)
         with contextlib.suppress(OSError):  # it may be removed at any time
             created = _created(path, summary)
@@ -215,13 +229,21 @@ def describe(hub: Hub, roots: Roots, workcell: str) -> Workcell:
     )
 
 
+def _summary(hub: Hub, workcell: str) -> Summary:
+    """The fleet's, or an empty one: whatever a broker holds of one workcell, the others are listed."""
+    try:
+        return Summary.model_validate(hub.fleet.get(workcell) or {"id": workcell})
+    except ValidationError:
+        return Summary(id=workcell)
+
+
 def _created(path: Path, summary: Summary) -> str:
     """When a workcell came to be: at its first event, or else when its directory was last changed.
 
     Python cannot ask Linux for a directory's birth.
     """
     if summary.first and summary.first.timestamp:
-        with contextlib.suppress(ValidationError):
+        with contextlib.suppress(ValueError, OverflowError):  # no time, or none that a calendar has
             return format_timestamp(_TIMESTAMP.validate_python(summary.first.timestamp))
     return format_timestamp(datetime.fromtimestamp(path.stat().st_ctime, UTC))
 

@@ -183,7 +183,8 @@ class Hub:
             channel.notify()
 
     async def _sweep(self) -> None:
-        await asyncio.sleep(self._sweep_seconds)
+        if "heads" not in self._troubles:  # else the time between two tries is over
+            await asyncio.sleep(self._sweep_seconds)
         for workcell in [name for name, channel in self._channels.items() if not channel.watched]:
             del self._channels[workcell]
         await self._compare_heads()
@@ -316,16 +317,26 @@ class Hub:
         if self._reads.get(key) is task:
             del self._reads[key]
 
-    async def page(self, channel: Channel, offset: int, limit: int) -> list[bytes]:
-        """At most ``limit`` events from ``offset`` (at or above the base) on, for who asks once: log or else stream."""
-        limit = min(limit, channel.head - offset)
-        if limit <= 0:
-            return []
-        lines = await self._read_archive(channel, channel.epoch, offset, limit)
-        if not lines:
-            first, found = await self._ask(self._source.read_stream(channel.workcell, channel.epoch, offset, limit))
-            lines = found if first == offset else []
-        return lines
+    async def page(self, channel: Channel, offset: int, limit: int) -> tuple[int, list[bytes]]:
+        """At most ``limit`` events for who asks once, from log or else stream, and the offset of the first one.
+
+        They begin at ``offset``, or at the first one after it that can be had.
+
+        Raises:
+            BrokerError: the log does not have them, and the broker cannot be asked.
+        """
+        epoch, head = channel.epoch, channel.head
+        offset = max(offset, channel.base)
+        if offset >= head:
+            return offset, []
+        lines = await self._read_archive(channel, epoch, offset, min(limit, head - offset))
+        if not lines and offset < (base := await self._archived_base(channel, epoch)) < head:
+            offset = base
+            lines = await self._read_archive(channel, epoch, offset, min(limit, head - offset))
+        if lines:
+            return offset, lines
+        first, found = await self._ask(self._source.read_stream(channel.workcell, epoch, offset, limit))
+        return first, found[: max(0, head - first)]
 
     async def _read(self, channel: Channel, offset: int) -> Frame | Missing | None:
         workcell, epoch, head = channel.workcell, channel.epoch, channel.head
@@ -341,6 +352,8 @@ class Hub:
             older = await self._read_archive(channel, epoch, offset, limit)
             if channel.epoch != epoch:
                 return None
+            if not older and offset < (base := await self._archived_base(channel, epoch)):
+                return Missing(offset, min(base, head), "pruned")  # since the broker was told of its base
             if not older:
                 return Missing(offset, min(first, head) if lines else head, "unavailable")
             lines, tier = older, self.metrics.log
@@ -360,6 +373,22 @@ class Hub:
         except OSError as error:
             logger.warning("the log of %s cannot be read: %s", channel.workcell, error)
         return []
+
+    async def _archived_base(self, channel: Channel, epoch: int) -> int:
+        """The base of the log as it is now, which the channel takes over; 0 if it is not here, or of another epoch."""
+        try:
+            extent = await asyncio.to_thread(self._archive.extent, channel.workcell)
+        except OSError:
+            extent = None  # told when it was read
+        if extent is None or not epoch == extent.epoch == channel.epoch:
+            return 0
+        channel.base = max(channel.base, extent.base)
+        return extent.base
+
+
+def origin_conflict(workcell: str) -> str:
+    """Why nothing of a workcell is shown that two roots have."""
+    return f"{workcell!r} of another root is published here; rename one of the two"
 
 
 def _id(text: str) -> tuple[int, int]:

@@ -62,7 +62,14 @@ class LastEvents(Message):
 
 
 # ── from the client ──────────────────────────────────────────────────────────────────────────────────────────────────
-From = Literal["start", "tail"] | LastEvents | Cursor
+def _one_place(value: object) -> object:
+    fields = as_object(value)
+    if fields is not None and "last" in fields and not fields.keys().isdisjoint(("epoch", "offset")):
+        raise ValueError("expected either last or epoch and offset, got both")
+    return value
+
+
+From = Annotated[Literal["start", "tail"] | LastEvents | Cursor, BeforeValidator(_one_place)]
 
 
 class Subscribe(Message):

@@ -14,7 +14,7 @@ from pydantic_core import from_json, to_json
 from workcast.broker.json_value import as_object
 from workcast.consumer.channel import Channel
 from workcast.consumer.frame import Frame
-from workcast.consumer.hub import Hub
+from workcast.consumer.hub import Hub, origin_conflict
 from workcast.consumer.protocol import (
     Cursor,
     Error,
@@ -218,9 +218,7 @@ class Session:
             )
             return
         if channel.foreign:
-            self._error(
-                "origin_conflict", f"{workcell!r} of another root is published here; rename one of the two", workcell
-            )
+            self._error("origin_conflict", origin_conflict(workcell), workcell)
             return
         # From here on nothing is awaited: the answer and the new cursor belong together.
         epoch, base, head = channel.epoch, channel.base, channel.head

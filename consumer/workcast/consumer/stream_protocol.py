@@ -6,6 +6,7 @@ with a 15-bit window (RFC 7692, 7.2.3): such viewers get the same bytes, all oth
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 from asyncio.transports import BaseTransport
@@ -15,6 +16,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
@@ -26,6 +28,8 @@ FRAME_KEY: Final = "workcast.frame"
 _SEND_BUFFER: Final = 128 * 1024
 """Of the kernel, for one viewer: a stalled one hides 4 MB in it otherwise (measured), which it will want later."""
 _SHUTDOWN_SECONDS: Final = 3
+_PONG: Final = b"\x8a"
+"""How its frame begins."""
 _WRITE_HIGH: Final = 256 * 1024
 """Of asyncio, for one viewer: above it, the session waits until the viewer has drained."""
 
@@ -70,6 +74,8 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             max_size=self.config.ws_max_size,
             logger=logging.getLogger("workcast.gateway"),
         )
+        self._pong = b""
+        """The answer to the newest ping, while the viewer has no room for it."""
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
@@ -83,10 +89,42 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         if self.response.status_code == 101:
             cast("dict[str, Any]", self.scope)["extensions"][FRAME_KEY] = {}
 
+    def handle_ping(self) -> None:
+        if self.writable.is_set():
+            super().handle_ping()
+            return
+        # A viewer that pings and does not read would fill the memory; only the newest ping needs an answer
+        # (RFC 6455, 5.5.3). Beside pongs, the answer to a close may wait here.
+        for data in self.conn.data_to_send():
+            if data[:1] == _PONG:
+                self._pong = data
+            else:
+                self.transport.write(data)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        pong, self._pong = self._pong, b""
+        if pong and not self.close_sent and not self.transport.is_closing():
+            self.transport.write(pong)
+
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text" and not self.close_sent and not _is_utf8(b"".join(self.frames)):
+            # As uvicorn does, but it would log a traceback of what anybody may send.
+            self.frames = []
+            with contextlib.suppress(InvalidState):  # the viewer has closed already
+                self.conn.send_close(1007)
+            self.handle_parser_exception()
+            return
+        super().send_receive_event_to_app()
+
     async def send(self, message: Any) -> None:
         frame = message.get(FRAME_KEY)
         if not isinstance(frame, PreparedFrame) or self.close_sent or not self.handshake_complete:
             await super().send(message)
+            if message["type"] == "websocket.http.response.body" and self.close_sent:
+                self.handshake_complete = (
+                    True  # refused, which uvicorn would take for an application that forgot to answer
+                )
             return
         await self.writable.wait()
         if self.disconnected:
@@ -99,3 +137,11 @@ class StreamProtocol(WebSocketsSansIOProtocol):
                 settings = cast("Any", extension)
                 return bool(settings.local_no_context_takeover and settings.local_max_window_bits == 15)
         return False
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

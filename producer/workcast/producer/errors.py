@@ -21,6 +21,10 @@ class WorkcellBusyError(WorkcastError):
     """Another run writes this workcell's log."""
 
 
+class OptionError(WorkcastError, ValueError):
+    """An option for the agent says otherwise than one that workcast gives to it."""
+
+
 class LimitError(WorkcastError, ValueError):
     """A limit of a run makes no sense, or nobody could tell whether it is kept."""
 

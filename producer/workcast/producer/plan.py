@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from workcast.producer.adapters.base import Adapter, Command
+from workcast.producer.changes import Changes
 from workcast.producer.errors import AgentNotInstalledError
 from workcast.producer.process import ChildProcess
 
@@ -57,6 +58,8 @@ class Plan:
     timeout: float | None
     grace: float
     clock: Callable[[], datetime]
+    changes: Changes
+    """Has looked at the working directory as it was."""
 
     async def spawn(self, prompt_file: Path, stderr: IO[bytes] | None) -> ChildProcess:
         """Start the agent; with None, its stderr is a pipe.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from workcast.broker.event import BaseEvent, Completed, FileWrite, Frozen, PromptSent, Started, Status, Timestamp, Usage
+from workcast.producer.changes import Changed
 
 PROOF_NAME: Final = "proof.json"
 
@@ -31,7 +32,9 @@ class Proof(Frozen):
     usage: Usage | None
     cost_usd: float | None
     files_changed: tuple[str, ...]
-    """The paths of all ``file_write`` events, sorted."""
+    """The paths of all ``file_write`` events, and what git knows to have changed since the start, sorted."""
+    files_changed_note: str | None
+    """Why git could not be asked, if the agent worked in a repository and it could not."""
     started: Timestamp
     ended: Timestamp
 
@@ -39,14 +42,16 @@ class Proof(Frozen):
 class ProofKeeper:
     """Gathers the proof of one run from its events, and keeps it in the workcell."""
 
-    def __init__(self, workcell_dir: Path, agent: str, model: str | None, started: datetime) -> None:
+    def __init__(self, workcell_dir: Path, cwd: Path, agent: str, model: str | None, started: datetime) -> None:
         self._path = workcell_dir / PROOF_NAME
         self._agent = agent
         self._model = model
         self._started = started
         self._session_id: str | None = None
         self._prompt_sha256: str | None = None
+        self._cwd = cwd.absolute()
         self._files: set[str] = set()
+        self._note: str | None = None
 
     def clear(self) -> None:
         """Remove the proof of an earlier run: this one has proved nothing yet."""
@@ -64,6 +69,12 @@ class ProofKeeper:
                 self._files.add(event.path)
             case _:
                 pass
+
+    def add_changed(self, changed: Changed) -> None:
+        """Take what git tells; a path that an event told in another form already stays as it was told."""
+        told = {(self._cwd / path).resolve() for path in self._files}
+        self._files.update(path for path in changed.paths if Path(path).resolve() not in told)
+        self._note = changed.note
 
     def write(self, completed: Completed) -> None:
         """Keep the proof, whole or not at all.
@@ -84,6 +95,7 @@ class ProofKeeper:
             usage=completed.usage,
             cost_usd=completed.cost_usd,
             files_changed=tuple(sorted(self._files)),
+            files_changed_note=self._note,
             started=self._started,
             ended=completed.timestamp,
         )

@@ -15,11 +15,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
-from workcast.broker.event import BaseEvent, Completed, ErrorEvent, Status, now
+from workcast.broker.event import BaseEvent, Completed, ErrorEvent, Status, Unknown, now
 from workcast.producer.adapters import adapter_for
 from workcast.producer.adapters.base import Adapter, Exit, HowEnded
 from workcast.producer.adapters.output import STREAMS, OutputReader, Stream, reader_of
+from workcast.producer.changes import Changes
 from workcast.producer.errors import EmptyPromptError
+from workcast.producer.last_words import cut_bytes, last_words
 from workcast.producer.leftovers import MARK
 from workcast.producer.limits import UNLIMITED, Limits, Meter
 from workcast.producer.plan import Plan, find_program
@@ -35,7 +37,6 @@ LAST_DRAIN_S: Final = 2.0
 """And once everybody was killed whom we know of."""
 CANNOT_START: Final = 126
 """What a shell answers for a program that it found and could not run."""
-STDERR_TAIL_BYTES: Final = 4096
 
 
 class EventSink(Protocol):
@@ -108,6 +109,7 @@ async def run_agent(
         UnknownAgentError: no adapter has this name. Nothing was written.
         AgentNotInstalledError: its program is not on PATH. Nothing was written.
         EmptyPromptError: the prompt is empty. Nothing was written.
+        OptionError: an option says otherwise than one that workcast passes itself. Nothing was written.
         LimitError: nobody can tell whether this agent keeps its limits. Nothing was written.
         WorktreeError: the worktree cannot be made. Nothing was written.
         WorkcellBusyError: another run is going on in this workcell. Nothing was written.
@@ -127,9 +129,12 @@ async def run_agent(
     killing = asyncio.Event() if kill is None else kill
     with hold_workcell(workcell_dir) as lock:
         environment |= await asyncio.to_thread(hide_our_files, workcell_dir, cwd, environment)
+        changes = Changes(cwd, workcell_dir)
+        await asyncio.to_thread(changes.begin)
         plan = Plan(
-            run, cwd / program, command, cwd, environment, workcell_dir, lock, stopping, killing, timeout, grace, clock
-        )
+            run, cwd / program, command, cwd, environment, workcell_dir, lock, stopping, killing, timeout, grace, clock,
+            changes,
+        )  # fmt: skip
         going = asyncio.ensure_future(_Run(kind(command), writer, plan, Meter(limits, model), model).go(prompt))
         try:
             return await asyncio.shield(going)
@@ -149,7 +154,8 @@ class _Run:
         self._writer = writer
         self._plan = plan
         self._meter = meter
-        self._proof = ProofKeeper(plan.workcell_dir, adapter.name, model, plan.clock())
+        self._proof = ProofKeeper(plan.workcell_dir, plan.cwd, adapter.name, model, plan.clock())
+        self._longest_cut = 0
         self._error_told = False
         self._began = asyncio.get_running_loop().time()
 
@@ -170,9 +176,9 @@ class _Run:
             except (OSError, ValueError) as error:
                 why = f"{self._plan.program} cannot be started: {error}"
                 self._write(ErrorEvent(timestamp=self._plan.clock(), error=why, retryable=False))
-                return self._complete(CANNOT_START, "exited", stderr)
+                return await self._complete(CANNOT_START, "exited", stderr)
             code, how = await self._watch(child, {"stdout": stdout, "stderr": stderr})
-            return self._complete(code, how, stderr)
+            return await self._complete(code, how, stderr)
 
     async def _watch(self, child: ChildProcess, copies: Mapping[Stream, IO[bytes]]) -> tuple[int, HowEnded]:
         """Read until the process is over, end it if it must, and sweep up. The exit code, and how it came to it."""
@@ -274,6 +280,8 @@ class _Run:
     def _write(self, event: BaseEvent) -> None:
         if isinstance(event, ErrorEvent) and event.retryable is False:
             self._error_told = True
+        if isinstance(event, Unknown):
+            self._longest_cut = max(self._longest_cut, cut_bytes(event))
         self._proof.add(event)
         self._writer.write(event)
         self._measure(event)
@@ -286,8 +294,9 @@ class _Run:
             text = f"the run is ended, because it has passed its limit: {self._meter.reason}"
             self._write(ErrorEvent(timestamp=event.timestamp, error=text, kind=self._meter.kind, retryable=False))
 
-    def _complete(self, exit_code: int, how: HowEnded, stderr: IO[bytes]) -> RunResult:
+    async def _complete(self, exit_code: int, how: HowEnded, stderr: IO[bytes]) -> RunResult:
         duration_ms = round((asyncio.get_running_loop().time() - self._began) * 1000)
+        self._proof.add_changed(await asyncio.to_thread(self._plan.changes.end))
         at = self._plan.clock()
         ending = self._adapter.end(Exit(exit_code, how, duration_ms), at)
         completed = next(event for event in ending if isinstance(event, Completed))
@@ -295,7 +304,7 @@ class _Run:
         completed = self._judge(completed, how)
         silent = not self._error_told and not self._reads_stderr
         if completed.status == "failed" and silent:
-            text = self._last_words(exit_code, stderr)
+            text = last_words(self._adapter.name, exit_code, stderr, self._longest_cut)
             self._write(ErrorEvent(timestamp=at, error=text, retryable=False))
         try:
             self._proof.write(completed)  # first: who sees the end finds the proof
@@ -313,10 +322,3 @@ class _Run:
             text = f"{self._adapter.name} has told neither tokens nor costs: nobody knows whether its limits were kept"
             self._write(ErrorEvent(timestamp=completed.timestamp, error=text, kind=self._meter.kind))
         return completed
-
-    def _last_words(self, exit_code: int, stderr: IO[bytes]) -> str:
-        """Why a run failed that told no error: the end of its stderr, if there is any."""
-        size = stderr.seek(0, os.SEEK_END)
-        stderr.seek(max(0, size - STDERR_TAIL_BYTES))
-        said = stderr.read().decode("utf-8", "replace").strip()
-        return said or f"{self._adapter.name} ended with exit code {exit_code} and told neither a result nor an error"

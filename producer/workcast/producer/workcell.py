@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Final
 
 from workcast.broker.run_lock import LOCK_NAME, LockHeldError, hold_lock
 from workcast.producer.errors import WorkcellBusyError, WorktreeError
+from workcast.producer.git import git
 
 BRANCH_PREFIX: Final = "workcast/"
 OUR_FILES: Final = ("telemetry.jsonl", "prompt.md", "proof.json", LOCK_NAME, "logs/")
@@ -51,7 +51,7 @@ def add_worktree(repository: Path, directory: Path) -> None:
     """
     if shutil.which("git") is None:
         raise WorktreeError("expected git on PATH to make a worktree, found none; install git or leave out --worktree")
-    top = _git(repository, "rev-parse", "--show-toplevel")
+    top = git(repository, "rev-parse", "--show-toplevel")
     if top.returncode != 0:
         raise WorktreeError(
             f"expected a git repository to make a worktree of, got {repository}; "
@@ -68,7 +68,7 @@ def add_worktree(repository: Path, directory: Path) -> None:
             f"or leave out --worktree to work in this one"
         )
     branch = BRANCH_PREFIX + directory.name
-    added = _git(repository, "worktree", "add", "--quiet", "-b", branch, str(directory.absolute()))
+    added = git(repository, "worktree", "add", "--quiet", "-b", branch, str(directory.absolute()))
     if added.returncode != 0:
         said = added.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
         raise WorktreeError(f"git could not make the worktree {directory} on the branch {branch}: {said}")
@@ -82,7 +82,7 @@ def hide_our_files(directory: Path, cwd: Path, env: Mapping[str, str]) -> dict[s
     """
     if not (cwd / ".git").exists() or shutil.which("git") is None:
         return {}
-    asked = _git(cwd, "config", "--type=path", "--get", "core.excludesFile")
+    asked = git(cwd, "config", "--type=path", "--get", "core.excludesFile")
     settings = env.get("XDG_CONFIG_HOME") or str(Path(env.get("HOME") or Path.home()) / ".config")
     theirs = Path(os.fsdecode(asked.stdout).strip() or f"{settings}/git/ignore")
     ours = directory / "logs" / "ignored-by-git"
@@ -96,15 +96,3 @@ def hide_our_files(directory: Path, cwd: Path, env: Mapping[str, str]) -> dict[s
         f"GIT_CONFIG_KEY_{count}": "core.excludesFile",
         f"GIT_CONFIG_VALUE_{count}": str(ours.absolute()),
     }
-
-
-def _git(repository: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    # A git hook that starts us says GIT_DIR and more, which would turn git away from the repository that is meant.
-    env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")} | {"LC_ALL": "C"}
-    return subprocess.run(
-        ["git", "-C", repository, *arguments],  # noqa: S607 - the user's own git, wherever it is
-        check=False,
-        capture_output=True,
-        stdin=subprocess.DEVNULL,
-        env=env,
-    )

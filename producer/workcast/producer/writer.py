@@ -6,12 +6,13 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from math import isfinite
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, Final, Self
 
 from workcast.broker.connection import check_url
-from workcast.broker.errors import BrokerError, WorkcastError
+from workcast.broker.errors import BrokerError, EventError, WorkcastError
 from workcast.broker.event import MODELS, BaseEvent, Status, build, dump
 from workcast.broker.log import Appender, LogReader
 from workcast.broker.relay import Relay
@@ -67,7 +68,7 @@ class TelemetryWriter:
         if (root := root_of(self.path)) is not None:
             root.hide_from_git()
         self._appender = Appender(self.path)
-        self._context = {key: value for key, value in (context or {}).items() if value is not None}
+        self._context = {key: str(value) for key, value in (context or {}).items() if value is not None}
         self._redis_url = redis_url or os.environ.get("WORKCAST_REDIS_URL")
         if self._redis_url:
             check_url(self._redis_url)
@@ -159,13 +160,16 @@ class TelemetryWriter:
         return root, workcell
 
     # ── one method an event type, with the parameters of the system that came before ────────────────────────────────
-    def started(self, toolchain: str, model: str | None = None, issue_id: str | None = None, **extra: Any) -> None:
+    # What that took is taken: see _fit.
+    def started(
+        self, toolchain: str, model: str | None = None, issue_id: str | int | None = None, **extra: Any
+    ) -> None:
         """The agent has started. Its toolchain, model, issue and workcell are the context of what follows."""
         given = {"toolchain": toolchain, "model": model, "issue_id": issue_id, **extra}
         self._context.update({key: str(given[key]) for key in _CONTEXT if given.get(key) is not None})
         self._emit("started", given)
 
-    def prompt_sent(self, prompt: str, tokens: int | None = None, **extra: Any) -> None:
+    def prompt_sent(self, prompt: str, tokens: float | None = None, **extra: Any) -> None:
         """The agent was given its prompt."""
         self._emit("prompt_sent", {"prompt": prompt, "tokens": tokens, **extra})
 
@@ -173,7 +177,9 @@ class TelemetryWriter:
         """A piece of an answer that is still being written."""
         self._emit("response_chunk", {"content": content, "role": role, **extra})
 
-    def response_complete(self, content: str, role: str = "assistant", tokens: int | None = None, **extra: Any) -> None:
+    def response_complete(
+        self, content: str, role: str = "assistant", tokens: float | None = None, **extra: Any
+    ) -> None:
         """A whole answer."""
         self._emit("response_complete", {"content": content, "role": role, "tokens": tokens, **extra})
 
@@ -185,17 +191,17 @@ class TelemetryWriter:
         """The agent calls a tool. ``call_id`` pairs it with its result."""
         self._emit("tool_call", {"tool": tool, "args": {} if args is None else args, **extra})
 
-    def tool_result(self, tool: str, result: Any, error: str | None = None, **extra: Any) -> None:
+    def tool_result(self, tool: str, result: Any, error: str | BaseException | None = None, **extra: Any) -> None:
         """A tool's result, or what went wrong."""
         self._emit("tool_result", {"tool": tool, "result": result, "error": error, **extra})
 
-    def file_read(self, path: str, **extra: Any) -> None:
+    def file_read(self, path: str | Path, **extra: Any) -> None:
         """The agent read a file."""
-        self._emit("file_read", {"path": str(path), **extra})
+        self._emit("file_read", {"path": path, **extra})
 
-    def file_write(self, path: str, **extra: Any) -> None:
+    def file_write(self, path: str | Path, **extra: Any) -> None:
         """The agent wrote a file."""
-        self._emit("file_write", {"path": str(path), **extra})
+        self._emit("file_write", {"path": path, **extra})
 
     def bash_command(self, command: str, **extra: Any) -> None:
         """The agent runs a shell command."""
@@ -206,25 +212,51 @@ class TelemetryWriter:
         self._emit("bash_output", {"output": output, "exit_code": exit_code, **extra})
 
     def completed(
-        self, status: Status, exit_code: int | None = None, duration_ms: int | None = None, **extra: Any
+        self, status: Status, exit_code: int | None = None, duration_ms: float | None = None, **extra: Any
     ) -> None:
         """The run is over."""
-        self._append(
-            build({
-                **self._context, "type": "completed", "status": status, "exit_code": exit_code,
-                "duration_ms": duration_ms, **extra,
-            })
-        )  # fmt: skip
+        told = {"status": status, "exit_code": exit_code, "duration_ms": duration_ms}
+        self._build({**told, **extra, "type": "completed"})  # what is None, too: nobody knows it is said as well
 
-    def error(self, error: str, **extra: Any) -> None:
+    def error(self, error: str | BaseException, **extra: Any) -> None:
         """Something went wrong; ``retryable=True`` if it is being tried again."""
         self._emit("error", {"error": error, **extra})
 
     def _emit(self, kind: str, fields: Mapping[str, Any]) -> None:
         """Write an event without the fields that say nothing."""
-        known = MODELS[kind].model_fields
+        model = MODELS[kind]
+        known = model.model_fields.keys() - model.null_told
         given = {key: value for key, value in fields.items() if value is not None or key not in known}
-        self._append(build({**self._context, **given, "type": kind}))
+        self._build({**given, "type": kind})
+
+    def _build(self, given: Mapping[str, Any]) -> None:
+        fields = {**self._context, **given}
+        try:
+            event = build(fields)
+        except EventError:
+            event = build(_fit(fields))
+        self._append(event)
+
+
+def _fit(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of another type than their field's, where what they mean is clear: 12.7 ms, an exception, a path."""
+    known = MODELS[fields["type"]].model_fields
+    return {
+        key: _as(field.annotation, value) if (field := known.get(key)) is not None else value
+        for key, value in fields.items()
+    }
+
+
+def _as(annotation: object, value: Any) -> Any:
+    if annotation in (str, str | None):
+        if isinstance(value, BaseException):
+            return str(value) or type(value).__name__
+        if isinstance(value, bytes):
+            return value.decode(errors="replace")
+        return str(value) if isinstance(value, int | float | PurePath) else value
+    if annotation in (int, int | None) and isinstance(value, float) and isfinite(value):
+        return round(value)
+    return value
 
 
 def read_telemetry_events(path: Path | str, offset: int = 0, limit: int | None = None) -> list[dict[str, Any]]:
@@ -232,7 +264,7 @@ def read_telemetry_events(path: Path | str, offset: int = 0, limit: int | None =
 
     A line that is no event is skipped with a warning. ``limit`` bounds how many events are returned.
     """
-    reader = LogReader(Path(path))
+    reader = LogReader(Path(path).resolve())
     reader.refresh()
     events: list[dict[str, Any]] = []
     at = max(offset, reader.base)
@@ -241,10 +273,12 @@ def read_telemetry_events(path: Path | str, offset: int = 0, limit: int | None =
         if not lines:
             break  # the file was replaced meanwhile: what was read is what it was
         for line in lines:
+            if len(events) == limit:
+                break
             event = inspect(line)[1]
             if event is None:
                 logger.warning("%s: offset %d is no event and was skipped: %.80r", path, at, line)
-            elif limit is None or len(events) < limit:
+            else:
                 events.append(event)
             at += 1
     return events

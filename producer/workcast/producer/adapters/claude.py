@@ -34,6 +34,7 @@ from workcast.producer.adapters.fields import (
     parse_object,
 )
 from workcast.producer.adapters.marks import Marks
+from workcast.producer.adapters.own_options import OwnOption, model_option, without_own
 
 STATES: Final = frozenset({
     "status", "thinking_tokens", "background_tasks_changed", "informational", "permission_denied",
@@ -47,6 +48,14 @@ PARENT: Final = "parent_tool_use_id"
 """Where a line says the call of the sub-agent that it is about."""
 RESUMING: Final = frozenset({"-c", "--continue", "-r", "--resume", "--from-pr"})
 """The options that go on with a session."""
+
+
+OWN: Final = (
+    OwnOption(("-p", "--print")),
+    OwnOption(("--output-format",), "stream-json"),
+    OwnOption(("--verbose",)),
+    OwnOption(("--include-partial-messages",)),
+)
 
 
 class ClaudeAdapter:
@@ -70,7 +79,8 @@ class ClaudeAdapter:
     def command(cls, prompt: str, options: Sequence[str] = (), model: str | None = None) -> Command:
         """The prompt follows ``--``: it may begin with a dash, and options may take any number of words."""
         argv = ("claude", "-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages")
-        argv += (*(("--model", model) if model else ()), *options)
+        given = without_own(cls.name, (*OWN, *model_option(model)), options)
+        argv += (*(("--model", model) if model else ()), *given)
         return Command((*argv, "--", prompt)) if fits_argument(prompt) else Command(argv, prompt_on_stdin=True)
 
     def begin(self, prompt: str, at: datetime) -> list[BaseEvent]:

@@ -34,11 +34,15 @@ from workcast.producer.adapters.codex_items import TOOL_ITEMS, call_events, resu
 from workcast.producer.adapters.codex_outcome import Outcome
 from workcast.producer.adapters.fields import JsonObject, get_object, get_text, parse_object
 from workcast.producer.adapters.marks import Marks
+from workcast.producer.adapters.own_options import OwnOption, model_option, without_own
 
 RESUMING: Final = frozenset({"resume", "fork"})
 """The subcommands that go on with a thread. Taken for one by mistake, a run only keeps its usage to itself."""
 STDIN: Final = "-"
 """What Codex takes for "the prompt is on stdin"."""
+
+
+OWN: Final = (OwnOption(("--json", "--experimental-json")), OwnOption(("--skip-git-repo-check",)))
 
 
 class CodexAdapter:
@@ -64,7 +68,8 @@ class CodexAdapter:
     @classmethod
     def command(cls, prompt: str, options: Sequence[str] = (), model: str | None = None) -> Command:
         """The prompt follows ``--``: it may begin with a dash. A lone dash, or one too long, goes through stdin."""
-        argv = ("codex", "exec", "--json", "--skip-git-repo-check", *(("-m", model) if model else ()), *options, "--")
+        given = without_own(cls.name, (*OWN, *model_option(model)), options)
+        argv = ("codex", "exec", "--json", "--skip-git-repo-check", *(("-m", model) if model else ()), *given, "--")
         on_stdin = prompt == STDIN or not fits_argument(prompt)
         return Command((*argv, STDIN if on_stdin else prompt), prompt_on_stdin=on_stdin)
 

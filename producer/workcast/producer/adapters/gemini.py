@@ -23,6 +23,7 @@ from workcast.producer.adapters.base import (
 from workcast.producer.adapters.fields import JsonObject, get_text, parse_object
 from workcast.producer.adapters.gemini_outcome import Outcome
 from workcast.producer.adapters.gemini_tools import Calls, call_events, result_events
+from workcast.producer.adapters.own_options import OwnOption, model_option, without_own
 
 APPROVAL_OPTIONS: Final = frozenset({"--approval-mode", "--yolo", "-y"})
 """Gemini refuses to be told twice."""
@@ -36,6 +37,9 @@ class _Text:
 
     message_id: str
     pieces: list[str] = field(default_factory=list[str])
+
+
+OWN: Final = (OwnOption(("-o", "--output-format"), "stream-json"), OwnOption(("--skip-trust",)))
 
 
 class GeminiAdapter:
@@ -65,7 +69,7 @@ class GeminiAdapter:
         """
         approval = () if _has(options, APPROVAL_OPTIONS) else ("--approval-mode", "yolo")
         argv = ("gemini", "-o", "stream-json", *approval, "--skip-trust")
-        argv += (*(("-m", model) if model else ()), *options)
+        argv += (*(("-m", model) if model else ()), *without_own(cls.name, (*OWN, *model_option(model)), options))
         return Command((*argv, f"--prompt={prompt}")) if fits_argument(prompt) else Command(argv, prompt_on_stdin=True)
 
     def begin(self, prompt: str, at: datetime) -> list[BaseEvent]:

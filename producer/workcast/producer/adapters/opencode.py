@@ -17,9 +17,13 @@ from workcast.producer.adapters.fields import JsonObject, get_object, get_text, 
 from workcast.producer.adapters.marks import Marks
 from workcast.producer.adapters.opencode_outcome import Outcome
 from workcast.producer.adapters.opencode_tools import FINISHED, call_events, result_events
+from workcast.producer.adapters.own_options import OwnOption, model_option, without_own
 
 RESUMING: Final = frozenset({"-c", "--continue", "-s", "--session"})
 """The options that go on with a session."""
+
+
+OWN: Final = (OwnOption(("--format",), "json"), OwnOption(("--thinking",)))
 
 
 class OpencodeAdapter:
@@ -47,7 +51,8 @@ class OpencodeAdapter:
         """The prompt is given on stdin, which is taken as it is: opencode puts quotes around an argument's spaces."""
         _ = prompt
         argv = ("opencode", "run", "--format", "json", "--thinking")
-        argv += (*(() if "--auto" in options else ("--auto",)), *(("-m", model) if model else ()), *options)
+        given = without_own(cls.name, (*OWN, *model_option(model)), options)
+        argv += (*(() if "--auto" in options else ("--auto",)), *(("-m", model) if model else ()), *given)
         return Command(argv, prompt_on_stdin=True)
 
     def begin(self, prompt: str, at: datetime) -> list[BaseEvent]:

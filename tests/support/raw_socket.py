@@ -1,0 +1,15 @@
+"""WebSocket frames of a client, by hand: for what no library lets one do."""
+
+from __future__ import annotations
+
+from typing import Final
+
+HANDSHAKE: Final = (
+    b"GET /api/stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+def client_frame(opcode: int, payload: bytes) -> bytes:
+    """One whole frame, masked with zeros; ``payload`` has at most 125 bytes."""
+    return bytes([0x80 | opcode, 0x80 | len(payload)]) + bytes(4) + payload
