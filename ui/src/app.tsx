@@ -1,6 +1,6 @@
 // The page: the fleet, and over it the workcell that the address names.
+import { route } from './address.ts';
 import { FleetView } from './fleet/fleet-view.tsx';
-import { route } from './state.ts';
 import { TopBar } from './top-bar.tsx';
 import { WorkcellPanel } from './workcell/panel.tsx';
 

@@ -1,10 +1,10 @@
-// What the page knows, as signals: the connection, the fleet, the address, the time.
+// What the page knows, as signals: the connection, the fleet, the time.
 import { computed, signal } from '@preact/signals';
+import { route, watchAddress } from './address.ts';
 import { systemClock } from './core/clock.ts';
 import { Connection, type Socket, type Status } from './core/connection.ts';
 import { Fleet, sorted } from './core/fleet.ts';
 import { refusal } from './core/history.ts';
-import { parseRoute, type Route } from './core/route.ts';
 import { SUBPROTOCOL, type Summary } from './core/wire.ts';
 
 const fleet = new Fleet();
@@ -13,12 +13,8 @@ export const connection = new Connection({ open: openSocket, clock: systemClock,
 export const status = signal<Status>(connection.status);
 export const workcells = signal<readonly Summary[]>([]);
 export const fleetComplete = signal(false);
-export const route = signal<Route>(parseRoute(location.hash));
 export const now = signal(Date.now());
 export const openedWorkcell = computed(() => workcells.value.find((w) => w.id === route.value.workcell));
-
-/** Whether the page showed the fleet before the workcell: then closing it is going back. */
-let cameFromFleet = false;
 
 export function start(): void {
   connection.listen((next) => {
@@ -32,11 +28,7 @@ export function start(): void {
     fleet.take(message);
     if (message !== null) redraw();
   });
-  window.addEventListener('hashchange', () => {
-    const before = route.value;
-    route.value = parseRoute(location.hash);
-    cameFromFleet = before.workcell === null && route.value.workcell !== null;
-  });
+  watchAddress();
   window.addEventListener('online', () => connection.hurry());
   document.addEventListener('visibilitychange', () => {
     if (document.visibilityState === 'visible') connection.hurry();
@@ -45,11 +37,6 @@ export function start(): void {
     if (document.visibilityState === 'visible') now.value = Date.now();
   }, 1_000);
   connection.start();
-}
-
-export function closeWorkcell(): void {
-  if (cameFromFleet) history.back();
-  else location.hash = '#/';
 }
 
 /** Runs the work at the next frame, however often it is asked for until then. */

@@ -1,4 +1,6 @@
 // The bar above everything: the name, the connection's state, the theme.
+import { route } from './address.ts';
+import { help } from './fleet/keys.ts';
 import { connection, status } from './state.ts';
 import { nextTheme, theme } from './theme.ts';
 
@@ -11,8 +13,19 @@ export function TopBar() {
       <a class="brand" href="#/">
         <img src="/favicon.svg" alt="" width="22" height="22" /> workcast
       </a>
-      <ConnectionState />
+      {/* The workcell over the fleet says it itself. */}
+      {route.value.workcell === null && <ConnectionState />}
       <span class="spacer" />
+      <button
+        type="button"
+        class="quiet"
+        aria-label="Keys"
+        onClick={() => {
+          help.value = !help.value;
+        }}
+      >
+        ?
+      </button>
       <button type="button" class="quiet" onClick={nextTheme} aria-label={`Theme: ${theme.value}`}>
         {THEMES[theme.value]}
       </button>
@@ -28,8 +41,8 @@ export function ConnectionState() {
       {WORDS[state]}
       {reason !== '' && <span class="reason">{reason}</span>}
       {state === 'waiting' && (
-        <button type="button" class="quiet" onClick={() => connection.hurry()}>
-          now
+        <button type="button" class="try-now" onClick={() => connection.hurry()}>
+          try now
         </button>
       )}
     </span>

@@ -106,7 +106,8 @@ function newCall(start: ReturnType<Start>, tool: string, args: unknown, resultOn
 function standAlone(event: BashCommand | BashOutput | FileRead | FileWrite, start: ReturnType<Start>): Item {
   if (event.type === 'bash_command') return { ...start, kind: 'command', command: event.command };
   if (event.type === 'bash_output') {
-    return { ...start, kind: 'output', output: event.output, exitCode: event.exit_code ?? null };
+    const { output, stream = null, exit_code = null } = event;
+    return { ...start, kind: 'output', output, stream, exitCode: exit_code };
   }
   return { ...start, kind: 'file', file: touch(event) };
 }

@@ -1,5 +1,6 @@
 // The fleet: the summaries of all workcells, kept up to date by the fields that change.
 import type { Fleet as FleetMessage, Summary } from '../contract.ts';
+import { timeOf } from './event.ts';
 
 const EMPTY: Omit<Summary, 'id'> = {
   epoch: 0,
@@ -49,13 +50,22 @@ export class Fleet {
   }
 }
 
-/** Running first, then by last activity, newest first. */
+/**
+ * Running first, by their beginning; then the others by their end; newest first.
+ * No place hangs on the last event of what goes on: a row moves when a run begins or ends, at no other time.
+ */
 export function sorted(workcells: Iterable<Summary>): Summary[] {
-  const rank = (w: Summary) => (w.status === 'running' ? 0 : 1);
-  const last = (w: Summary) => w.last?.timestamp ?? '';
-  return [...workcells].sort(
-    (a, b) => rank(a) - rank(b) || (last(a) < last(b) ? 1 : last(a) > last(b) ? -1 : a.id < b.id ? -1 : 1),
-  );
+  const placed = [...workcells].map((workcell) => ({
+    workcell,
+    rank: workcell.status === 'running' ? 0 : 1,
+    time: timeOf({ timestamp: markOf(workcell)?.timestamp }) ?? 0,
+  }));
+  placed.sort((a, b) => a.rank - b.rank || b.time - a.time || (a.workcell.id < b.workcell.id ? -1 : 1));
+  return placed.map(({ workcell }) => workcell);
+}
+
+function markOf({ status, first, last }: Summary): Summary['first'] {
+  return status === 'running' || status === 'new' ? first : last;
 }
 
 /** Whether every word of the filter occurs in what a workcell's card shows. */

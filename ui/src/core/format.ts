@@ -34,21 +34,37 @@ export function whole(value: number): string {
   return value.toLocaleString('en-US');
 }
 
+/** 1 line, 2,000 lines. */
+export function counted(number: number, noun: string): string {
+  return `${whole(number)} ${noun}${number === 1 ? '' : 's'}`;
+}
+
 export function cost(usd: number): string {
   return usd > 0 && usd < 0.01 ? '< $0.01' : `$${usd.toFixed(2)}`;
 }
 
+export interface Spending {
+  readonly usd: number;
+  /** By the price table, at least in part: not as the agents said. */
+  readonly computed: boolean;
+}
+
 /** What a workcell took: as its agents said, or by the price table while that is not known yet. */
-export function spent(workcell: Summary): { readonly usd: number; readonly computed: boolean } | null {
+export function spent(workcell: Summary): Spending | null {
   const { status, cost_usd, cost_computed_usd } = workcell;
   const early = status === 'running' || cost_usd === null;
   if (early && cost_computed_usd) return { usd: cost_computed_usd, computed: true };
   return cost_usd === null ? null : { usd: cost_usd, computed: false };
 }
 
-export function spentInWords(workcell: Summary): string {
-  const found = spent(workcell);
-  return found === null ? '–' : `${found.computed ? '≈ ' : ''}${cost(found.usd)}`;
+/** What several workcells took: computed as soon as one of them is. */
+export function spentTogether(workcells: readonly Summary[]): Spending {
+  const all = workcells.map(spent).filter((one) => one !== null);
+  return { usd: all.reduce((sum, { usd }) => sum + usd, 0), computed: all.some(({ computed }) => computed) };
+}
+
+export function spentInWords(spending: Spending | null): string {
+  return spending === null ? '–' : `${spending.computed ? '≈ ' : ''}${cost(spending.usd)}`;
 }
 
 export function tokens(usage: Usage): string {

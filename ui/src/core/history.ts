@@ -21,6 +21,13 @@ export const fetchPage: FetchPage = async (workcell, offset, limit) => {
   return { ...page, size: text.length };
 };
 
+/** Why a page cannot show an offset that was asked for; empty if it can. */
+export function missing(offset: number, { base, head }: Page): string {
+  if (head === 0) return '';
+  if (offset >= head) return `there is no event #${offset}: the log ends at #${head - 1}`;
+  return offset < base ? `event #${offset} was pruned: the log begins at #${base}` : '';
+}
+
 /** Where the whole line of an event that the wire cut is to be had. */
 export function wholeLineUrl(workcell: string, offset: number): string {
   return `/api/workcells/${encodeURIComponent(workcell)}/events/${offset}`;

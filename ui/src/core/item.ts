@@ -73,6 +73,8 @@ export interface CommandItem extends Base {
 export interface OutputItem extends Base {
   readonly kind: 'output';
   readonly output: string;
+  /** `stdout` or `stderr`, if it is known which. */
+  readonly stream: string | null;
   readonly exitCode: number | null;
 }
 

@@ -15,6 +15,9 @@ export function parseRoute(hash: string): Route {
   }
 }
 
+/** The address of the fleet. */
+export const FLEET = '#/';
+
 export function routeTo(workcell: string, offset: number | null = null): string {
   return `#/w/${encodeURIComponent(workcell)}${offset === null ? '' : `?o=${offset}`}`;
 }

@@ -1,8 +1,7 @@
 // One workcell's timeline: a window fed by the live subscription and by pages of history, folded into items.
 import type { Connection } from './connection.ts';
 import { Fold } from './fold.ts';
-import type { FetchPage } from './history.ts';
-import { PAGE_LIMIT } from './history.ts';
+import { type FetchPage, missing, PAGE_LIMIT } from './history.ts';
 import type { Item } from './item.ts';
 import type { Subscriber, Subscription, WorkcellMessage } from './subscription.ts';
 import { Window } from './window.ts';
@@ -152,9 +151,10 @@ export class Timeline implements Subscriber {
   }
 
   #refused(code: string, message: string): void {
-    if (code === 'unknown_workcell') this.phase = 'unknown';
+    const unknown = code === 'unknown_workcell';
+    if (unknown) this.phase = 'unknown';
     else if (this.phase !== 'shown') this.phase = 'refused';
-    this.notice = message;
+    this.notice = unknown ? '' : message;
   }
 
   #check(verdict: 'taken' | 'duplicate' | 'hole' | 'foreign'): void {
@@ -212,12 +212,13 @@ export class Timeline implements Subscriber {
     this.#changed();
   }
 
-  /** Begin anew around an offset. */
+  /** Begin anew around an offset; at the end of the log if it does not go so far. */
   async jump(offset: number): Promise<void> {
     await this.#load('around', async () => {
       const start = Math.max(0, offset - PAGE_LIMIT / 4);
       const page = await this.#fetch(this.workcell, start, PAGE_LIMIT);
       if (this.#closed) return;
+      this.notice = missing(offset, page);
       if (page.events.length === 0) return this.toEnd();
       this.window.restart(page.epoch, page.offset, page.head, page.base);
       this.fold = new Fold();

@@ -1,10 +1,14 @@
 // Mission Control: one card for each workcell, with a filter by words and by status.
 import { computed, signal } from '@preact/signals';
-import { useEffect, useRef } from 'preact/hooks';
+import type { ComponentChildren } from 'preact';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 import { matches } from '../core/fleet.ts';
-import { cost, count, spent, whole } from '../core/format.ts';
+import { count, spentTogether, whole } from '../core/format.ts';
 import type { Summary } from '../core/wire.ts';
-import { fleetComplete, route, workcells } from '../state.ts';
+import { FLEET_KEYS, Help } from '../help.tsx';
+import { Spent } from '../spent.tsx';
+import { fleetComplete, workcells } from '../state.ts';
+import { help, rowOf, useFleetKeys, useFocusReturned } from './keys.ts';
 import { WorkcellCard } from './workcell-card.tsx';
 
 /** How many cards are drawn before the user asks for more. */
@@ -19,6 +23,9 @@ const STATUSES: readonly Summary['status'][] = [
   'new',
 ];
 
+/** A button that was there stays: others must not move under the pointer. */
+const statusesSeen = new Set<Summary['status']>();
+
 const filter = signal('');
 const only = signal('');
 const limit = signal(STEP);
@@ -26,16 +33,10 @@ const shown = computed(() => workcells.value.filter((w) => matches(w, filter.val
 
 export function FleetView() {
   const box = useRef<HTMLInputElement>(null);
-  useEffect(() => {
-    const listener = (event: KeyboardEvent) => {
-      if (event.key !== '/' || route.value.workcell !== null || event.target instanceof HTMLInputElement)
-        return;
-      event.preventDefault();
-      box.current?.focus();
-    };
-    document.addEventListener('keydown', listener);
-    return () => document.removeEventListener('keydown', listener);
-  }, []);
+  useFleetKeys(box, () => {
+    filter.value = '';
+  });
+  useFocusReturned();
   return (
     <main class="fleet">
       <div class="fleet-head">
@@ -43,19 +44,29 @@ export function FleetView() {
         <Totals />
       </div>
       <div class="filters">
-        <input
-          ref={box}
-          type="search"
-          placeholder="Filter by id, issue, agent, model, activity   /"
-          aria-label="Filter workcells"
-          value={filter}
-          onInput={(event) => {
-            filter.value = event.currentTarget.value;
-          }}
-        />
+        <label class="search">
+          <input
+            ref={box}
+            type="search"
+            placeholder="Filter by id, issue, agent, model, activity"
+            aria-label="Filter workcells"
+            value={filter}
+            onInput={(event) => {
+              filter.value = event.currentTarget.value;
+            }}
+          />
+        </label>
         <StatusFilter />
       </div>
       <Cards />
+      {help.value && (
+        <Help
+          keys={FLEET_KEYS}
+          onClose={() => {
+            help.value = false;
+          }}
+        />
+      )}
     </main>
   );
 }
@@ -72,12 +83,12 @@ function Totals() {
         name="tokens"
         value={count(sum((w) => (w.usage.input_tokens ?? 0) + (w.usage.output_tokens ?? 0)))}
       />
-      <Total name="cost" value={cost(sum((w) => spent(w)?.usd ?? 0))} />
+      <Total name="cost" value={<Spent spent={spentTogether(all)} />} />
     </dl>
   );
 }
 
-function Total({ name, value }: { name: string; value: string }) {
+function Total({ name, value }: { name: string; value: ComponentChildren }) {
   return (
     <div>
       <dt>{name}</dt>
@@ -87,7 +98,8 @@ function Total({ name, value }: { name: string; value: string }) {
 }
 
 function StatusFilter() {
-  const present = STATUSES.filter((s) => only.value === s || workcells.value.some((w) => w.status === s));
+  for (const { status } of workcells.value) statusesSeen.add(status);
+  const present = STATUSES.filter((status) => statusesSeen.has(status));
   return (
     <fieldset class="status-filter" aria-label="Filter by status">
       {['', ...present].map((status) => (
@@ -113,6 +125,12 @@ function StatusFilter() {
 
 function Cards() {
   const list = shown.value;
+  const focused = document.activeElement?.closest<HTMLElement>('.card')?.dataset.workcell;
+  useLayoutEffect(() => {
+    // A row that moves is taken out for a moment, and loses the focus by that.
+    if (focused !== undefined && document.activeElement === document.body)
+      rowOf(focused)?.focus({ preventScroll: true });
+  });
   if (list.length === 0) {
     return <p class="empty">{emptyWords()}</p>;
   }

@@ -1,8 +1,10 @@
 // One workcell at a glance: who works, on what, since when, at what price.
 import { timeOf } from '../core/event.ts';
-import { age, cachedShare, duration, spent, spentInWords, tokensBriefly, whole } from '../core/format.ts';
+import { age, cachedShare, spent, tokensBriefly, whole } from '../core/format.ts';
 import { routeTo } from '../core/route.ts';
 import type { Summary } from '../core/wire.ts';
+import { RunningTime } from '../running-time.tsx';
+import { Spent } from '../spent.tsx';
 import { now } from '../state.ts';
 import { StatusBadge } from '../status-badge.tsx';
 import { VisibleText } from '../text/visible-text.tsx';
@@ -21,8 +23,8 @@ export function WorkcellCard({ workcell }: { workcell: Summary }) {
         <StatusBadge status={status} />
         <span class="card-main">
           <span class="card-name">
-            <strong>{id}</strong>
-            {issue_id !== null && <span class="chip">{issue_id}</span>}
+            <strong title={id}>{id}</strong>
+            <IssueChip issue={issue_id} />
           </span>
           <span class="card-activity">
             <OpenCalls workcell={workcell} />
@@ -31,7 +33,11 @@ export function WorkcellCard({ workcell }: { workcell: Summary }) {
         </span>
         <span class="card-agent">
           {agent ?? '–'}
-          {model !== null && <span class="dim card-model">{model}</span>}
+          {model !== null && (
+            <span class="dim card-model" title={model}>
+              {model}
+            </span>
+          )}
         </span>
         <Figure name="events" value={whole(head - base)} title={countsInWords(workcell)} />
         <Figure
@@ -43,9 +49,9 @@ export function WorkcellCard({ workcell }: { workcell: Summary }) {
             </>
           }
         />
-        <Figure name="cost" value={spentInWords(workcell)} title={priceTitle(workcell)} />
+        <Figure name="cost" value={<Spent spent={spent(workcell)} />} />
         <Figure name="errors" value={String(errors)} class={errors > 0 ? 'bad' : 'dim'} />
-        <Figure name="last event" value={<Age workcell={workcell} />} />
+        <Figure name="last" value={<Age workcell={workcell} />} />
       </a>
     </li>
   );
@@ -53,7 +59,10 @@ export function WorkcellCard({ workcell }: { workcell: Summary }) {
 
 function Figure(props: { name: string; value: preact.ComponentChildren; title?: string; class?: string }) {
   return (
-    <span class={`figure ${props.class ?? ''}`} {...(props.title ? { title: props.title } : {})}>
+    <span
+      class={`figure figure-${props.name} ${props.class ?? ''}`}
+      {...(props.title ? { title: props.title } : {})}
+    >
       <span class="figure-name">{props.name}</span>
       {props.value}
     </span>
@@ -65,8 +74,13 @@ function Age({ workcell }: { workcell: Summary }) {
   return <>{time === null ? '–' : age(now.value - time)}</>;
 }
 
-export function priceTitle(workcell: Summary): string {
-  return spent(workcell)?.computed ? 'by the price table: the agent has not said it yet' : '';
+/** Gives way to the id beside it. */
+export function IssueChip({ issue }: { issue: string | null }) {
+  return issue === null ? null : (
+    <span class="chip chip-issue" title={issue}>
+      {issue}
+    </span>
+  );
 }
 
 export function OpenCalls({ workcell }: { workcell: Summary }) {
@@ -78,9 +92,7 @@ export function OpenCalls({ workcell }: { workcell: Summary }) {
         return (
           <span class="chip chip-open" key={`${call.call_id} ${call.since}`}>
             <VisibleText text={call.tool} />
-            {since !== null && (
-              <span class="running-time">{duration(Math.max(1_000, now.value - since))}</span>
-            )}
+            {since !== null && <RunningTime since={since} />}
           </span>
         );
       })}

@@ -36,6 +36,7 @@ export function ItemRow(props: Props) {
   const classes = ['item', `item-${item.kind}`, selected && 'selected', marked && 'marked'];
   if ('abandoned' in item) classes.push('item-abandoned');
   if (item.kind === 'error' && item.retryable) classes.push('item-error-retryable');
+  if (item.kind === 'output' && item.stream === 'stderr') classes.push('item-stderr');
   return (
     <article
       ref={element}

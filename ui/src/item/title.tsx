@@ -3,7 +3,8 @@ import type { ComponentChildren } from 'preact';
 import { cost, duration, tokens } from '../core/format.ts';
 import type { CallItem, Item, TextItem } from '../core/item.ts';
 import { callSubject } from '../core/subject.ts';
-import { now, openedWorkcell } from '../state.ts';
+import { RunningTime } from '../running-time.tsx';
+import { openedWorkcell } from '../state.ts';
 import { StatusBadge } from '../status-badge.tsx';
 import { VisibleText } from '../text/visible-text.tsx';
 import { FileName } from './file-name.tsx';
@@ -54,7 +55,11 @@ function words(item: Item): ComponentChildren {
     case 'command':
       return <Label icon="$" word="command" />;
     case 'output':
-      return <Label icon="≡" word="output" subject={exitWords(item.exitCode)} />;
+      return item.stream === 'stderr' ? (
+        <Label icon="≡" word="stderr" subject={exitWords(item.exitCode)} class="warn" />
+      ) : (
+        <Label icon="≡" word="output" subject={exitWords(item.exitCode)} />
+      );
     case 'file':
       return (
         <>
@@ -119,18 +124,19 @@ function CallTitle({ call }: { call: CallItem }) {
       </span>
       {call.files.length === 1 && call.files[0] && <FileName file={call.files[0]} figuresOnly />}
       <span class={`call-state call-${state}`}>
-        {CALL_WORDS[state]}
-        {state === 'open' && call.time !== null && <Running since={call.time} />}
-        {call.resultOnly && ' result; its call is further up'}
-        {call.exitCode !== null && call.exitCode !== 0 && ` · exit ${call.exitCode}`}
-        {call.durationMs !== null && ` ${duration(call.durationMs)}`}
+        {callNotes(call, state)} {state === 'open' && call.time !== null && <RunningTime since={call.time} />}
       </span>
     </>
   );
 }
 
-function Running({ since }: { since: number }) {
-  return <span class="running-time"> {duration(Math.max(1_000, now.value - since))}</span>;
+function callNotes(call: CallItem, state: CallItem['state']): string {
+  return joined([
+    CALL_WORDS[state],
+    call.resultOnly ? 'result; its call is further up' : '',
+    exitWords(call.exitCode === 0 ? null : call.exitCode),
+    call.durationMs === null ? '' : duration(call.durationMs),
+  ]);
 }
 
 function Outcome({ item }: { item: Extract<Item, { kind: 'outcome' }> }) {
@@ -139,14 +145,12 @@ function Outcome({ item }: { item: Extract<Item, { kind: 'outcome' }> }) {
     <>
       <StatusBadge status={status} />
       <span class="subject">
-        {[
+        {joined([
           exitWords(exit_code ?? null),
           duration_ms == null ? '' : duration(duration_ms),
           cost_usd == null ? '' : cost(cost_usd),
           usage == null ? '' : tokens(usage),
-        ]
-          .filter((part) => part !== '')
-          .join(' · ')}
+        ])}
       </span>
     </>
   );
@@ -154,6 +158,10 @@ function Outcome({ item }: { item: Extract<Item, { kind: 'outcome' }> }) {
 
 function voidWords(item: TextItem): string {
   return item.abandoned ? 'void: the stream broke off' : '';
+}
+
+function joined(parts: readonly string[]): string {
+  return parts.filter((part) => part !== '').join(' · ');
 }
 
 function exitWords(code: number | null): string {

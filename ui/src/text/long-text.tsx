@@ -2,7 +2,7 @@
 import { useState } from 'preact/hooks';
 import { ansi } from '../core/ansi.ts';
 import { clip } from '../core/clip.ts';
-import { whole } from '../core/format.ts';
+import { counted } from '../core/format.ts';
 import { VisibleText } from './visible-text.tsx';
 
 interface Props {
@@ -27,7 +27,7 @@ export function LongText({ text, lines = 16, terminal = false, prose = false }: 
         <button type="button" class="show-all" aria-expanded={all} onClick={() => setAll(!all)}>
           {all
             ? 'show less'
-            : `show all (${whole(text.split('\n').length)} lines, ${whole(text.length)} characters)`}
+            : `show all (${counted(text.split('\n').length, 'line')}, ${counted(text.length, 'character')})`}
         </button>
       )}
     </>

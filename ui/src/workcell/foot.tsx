@@ -1,21 +1,34 @@
-// The foot of the panel: which events are shown of how many, so that what is missing can be seen.
+// The foot of the panel: which events are shown of how many, so that what is missing can be seen; the way to the end.
 import type { Signal } from '@preact/signals';
+import type { ComponentChildren } from 'preact';
 import { whole } from '../core/format.ts';
 import type { Timeline } from '../core/timeline.ts';
+import { status } from '../state.ts';
 
-export function Foot({ timeline, revision }: { timeline: Timeline; revision: Signal<number> }) {
+interface Props {
+  timeline: Timeline;
+  /** The timeline changes in place: this says that it did. */
+  revision: Signal<number>;
+  children: ComponentChildren;
+}
+
+export function Foot({ timeline, revision, children }: Props) {
   void revision.value;
-  const { window, live, attached } = timeline;
-  const state = live ? '● live' : attached ? '○ catching up' : '◌ reading history';
+  const { window, phase, live, attached } = timeline;
+  const { lo, hi, head, base } = window;
+  const behind = phase === 'shown' && attached && !live && hi < head && status.value.state === 'open';
   return (
     <footer class="panel-foot">
-      <span class={live ? 'good' : 'dim'}>{state}</span>
-      <span class="dim">
-        events {whole(window.lo)}–{whole(window.hi)} of {whole(window.head)}, epoch {window.epoch}
-      </span>
+      {phase === 'shown' && hi > lo && (
+        <span class="dim" title={`epoch ${window.epoch}`} data-testid="range">
+          events #{lo}–#{hi - 1} of {whole(head - base)}
+        </span>
+      )}
+      {behind && <span class="dim">catching up…</span>}
       <span class="notice" role="status">
-        {timeline.notice}
+        {phase === 'refused' ? '' : timeline.notice}
       </span>
+      {children}
     </footer>
   );
 }

@@ -1,9 +1,11 @@
 // The head of the panel: what is known of the workcell as a whole.
+import { closeWorkcell } from '../address.ts';
 import { timeOf } from '../core/event.ts';
-import { duration, spent, spentInWords, tokens, whole } from '../core/format.ts';
+import { counted, duration, spent, tokens, whole } from '../core/format.ts';
 import type { Summary } from '../core/wire.ts';
-import { countsInWords, OpenCalls, priceTitle } from '../fleet/workcell-card.tsx';
-import { closeWorkcell, now, openedWorkcell } from '../state.ts';
+import { countsInWords, IssueChip, OpenCalls } from '../fleet/workcell-card.tsx';
+import { Spent } from '../spent.tsx';
+import { now, openedWorkcell } from '../state.ts';
 import { StatusBadge } from '../status-badge.tsx';
 import { VisibleText } from '../text/visible-text.tsx';
 import { ConnectionState } from '../top-bar.tsx';
@@ -14,8 +16,8 @@ export function Head({ workcell, onHelp }: { workcell: string; onHelp: () => voi
     <header class="panel-head">
       <div class="panel-title">
         {summary && <StatusBadge status={summary.status} />}
-        <h2>{workcell}</h2>
-        {summary?.issue_id && <span class="chip">{summary.issue_id}</span>}
+        <h2 title={workcell}>{workcell}</h2>
+        <IssueChip issue={summary?.issue_id ?? null} />
         <span class="spacer" />
         <ConnectionState />
         <button type="button" class="quiet" onClick={onHelp} aria-label="Keys">
@@ -39,14 +41,18 @@ function Facts({ summary }: { summary: Summary }) {
           {agent ?? 'agent unknown'}
           {model !== null && <span class="dim"> · {model}</span>}
         </li>
-        <li title={countsInWords(summary)}>{whole(head - base)} events</li>
+        <li title={countsInWords(summary)}>{counted(head - base, 'event')}</li>
         <li>{tokens(usage)}</li>
-        {spent(summary) !== null && <li title={priceTitle(summary)}>{spentInWords(summary)}</li>}
+        {spent(summary) !== null && (
+          <li>
+            <Spent spent={spent(summary)} />
+          </li>
+        )}
         <li title={`${duration(summary.tools_ms)} of it in tools`}>
           <Elapsed summary={summary} />
         </li>
         <UnknownLines summary={summary} />
-        {errors > 0 && <li class="bad">{errors === 1 ? '1 error' : `${whole(errors)} errors`}</li>}
+        {errors > 0 && <li class="bad">{counted(errors, 'error')}</li>}
       </ul>
       {summary.status === 'running' && (
         <p class="panel-activity">
@@ -66,7 +72,7 @@ function UnknownLines({ summary }: { summary: Summary }) {
   const told = versions.map(([version, number]) => `${whole(number)} of ${version}`).join('\n');
   return (
     <li class="bad" title={told}>
-      {total === 1 ? '1 unknown line' : `${whole(total)} unknown lines`}
+      {counted(total, 'unknown line')}
     </li>
   );
 }

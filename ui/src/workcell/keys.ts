@@ -1,6 +1,7 @@
 // The keys of the timeline, and the item they have selected.
 import type { Signal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
+import { closeWorkcell } from '../address.ts';
 import type { Timeline } from '../core/timeline.ts';
 import type { OpenItems } from './open-items.ts';
 import type { Scroll } from './scroll.ts';
@@ -65,6 +66,11 @@ function actionOf(key: string, context: Context, selected: Selected): (() => voi
         if (!timeline.attached) timeline.toEnd();
         selected.current = null;
         scroll.follow();
+      };
+    case 'Escape':
+      return () => {
+        if (help.value) help.value = false;
+        else closeWorkcell();
       };
     case '?':
       return () => {

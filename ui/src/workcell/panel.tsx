@@ -1,12 +1,12 @@
 // A workcell over the fleet: its head, its timeline, its foot; closes by Escape, Back, or a click outside.
 import { useSignal } from '@preact/signals';
 import { useEffect, useMemo, useRef } from 'preact/hooks';
+import { closeWorkcell } from '../address.ts';
 import { fetchPage } from '../core/history.ts';
 import { Timeline } from '../core/timeline.ts';
-import { closeWorkcell, connection, eachFrame } from '../state.ts';
-import { Foot } from './foot.tsx';
+import { Help, WORKCELL_KEYS } from '../help.tsx';
+import { connection, eachFrame } from '../state.ts';
 import { Head } from './head.tsx';
-import { Help } from './help.tsx';
 import { TimelineView } from './timeline-view.tsx';
 
 export function WorkcellPanel({ workcell, offset }: { workcell: string; offset: number | null }) {
@@ -35,8 +35,9 @@ export function WorkcellPanel({ workcell, offset }: { workcell: string; offset: 
       class="panel"
       aria-label={`Workcell ${workcell}`}
       onCancel={(event) => {
+        // Not by Escape, which is a key of the timeline, but by a phone's gesture; a browser may close it all the same.
         event.preventDefault();
-        if (help.value) help.value = false;
+        if (help.value && event.cancelable) help.value = false;
         else closeWorkcell();
       }}
       onClose={closeWorkcell}
@@ -52,9 +53,9 @@ export function WorkcellPanel({ workcell, offset }: { workcell: string; offset: 
           }}
         />
         <TimelineView timeline={timeline} revision={revision} wanted={offset} help={help} />
-        <Foot timeline={timeline} revision={revision} />
         {help.value && (
           <Help
+            keys={WORKCELL_KEYS}
             onClose={() => {
               help.value = false;
             }}

@@ -71,7 +71,9 @@ export class Scroll {
 
   by(pixels: number): void {
     if (pixels < 0) this.leave();
-    this.#element?.scrollBy({ top: pixels });
+    this.#element?.scrollBy({ top: pixels, behavior: 'instant' });
+    // The event comes with the next frame: whoever draws before it would put the view back.
+    this.#scrolled();
   }
 
   /** Put the view where the list wants it. */

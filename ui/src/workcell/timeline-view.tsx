@@ -1,11 +1,12 @@
-// The timeline: only the rows in view are drawn, each at its own place.
+// The timeline: only the rows in view are drawn, each at its own place; below it, its foot.
 import type { Signal } from '@preact/signals';
 import { useEffect, useLayoutEffect, useMemo, useReducer, useRef } from 'preact/hooks';
 import { whole } from '../core/format.ts';
 import type { Timeline } from '../core/timeline.ts';
 import { VirtualList } from '../core/virtual.ts';
 import { ItemRow } from '../item/item-row.tsx';
-import { Edge } from './edge.tsx';
+import { Edge, Nothing } from './edge.tsx';
+import { Foot } from './foot.tsx';
 import { useKeys } from './keys.ts';
 import { OpenItems } from './open-items.ts';
 import { Rows } from './rows.ts';
@@ -61,7 +62,7 @@ export function TimelineView({ timeline, revision, wanted, help }: Props) {
     scroll.follow();
   };
   return (
-    <div class="timeline-frame">
+    <>
       <div
         class="timeline"
         ref={element}
@@ -79,7 +80,7 @@ export function TimelineView({ timeline, revision, wanted, help }: Props) {
         data-following={String(list.following)}
       >
         <div class="canvas" style={{ height: `${list.total}px` }}>
-          <Edge timeline={timeline} end={false} />
+          {items.length === 0 ? <Nothing timeline={timeline} /> : <Edge timeline={timeline} end={false} />}
           {items.slice(from, to).map((item, i) => (
             <ItemRow
               key={item.offset}
@@ -100,20 +101,16 @@ export function TimelineView({ timeline, revision, wanted, help }: Props) {
               onRetry={() => void timeline.jump(item.offset)}
             />
           ))}
-          <Edge timeline={timeline} end />
+          {items.length > 0 && <Edge timeline={timeline} end />}
         </div>
       </div>
-      {!list.following && (
-        <button
-          type="button"
-          class="to-end"
-          data-testid="to-end"
-          onClick={toEnd}
-          onWheel={(event) => scroll.by(event.deltaY)}
-        >
-          {news > 0 ? `${whole(news)} new ↓` : 'to the end ↓'}
-        </button>
-      )}
-    </div>
+      <Foot timeline={timeline} revision={revision}>
+        {!list.following && items.length > 0 && (
+          <button type="button" class="to-end" data-testid="to-end" onClick={toEnd}>
+            {news > 0 ? `${whole(news)} new ↓` : 'to the end ↓'}
+          </button>
+        )}
+      </Foot>
+    </>
   );
 }

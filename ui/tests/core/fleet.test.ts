@@ -43,16 +43,52 @@ describe('the fleet', () => {
     expect(fleet.workcells.size).toBe(0);
   });
 
-  test('is sorted by running first, then by last activity', () => {
-    const fleet = new Fleet();
-    fleet.take(
-      message([
-        { id: 'old', status: 'success', last: at('2026-01-01T00:00:00Z') },
-        { id: 'new', status: 'failed', last: at('2026-01-02T00:00:00Z') },
-        { id: 'run', status: 'running', last: at('2025-01-01T00:00:00Z') },
-      ]),
-    );
-    expect(sorted(fleet.workcells.values()).map((w) => w.id)).toEqual(['run', 'new', 'old']);
+  describe('is sorted', () => {
+    const order = (fleet: Fleet) => sorted(fleet.workcells.values()).map((w) => w.id);
+
+    test('by what runs, newest first, then by what ended last, then by what has not begun', () => {
+      const fleet = new Fleet();
+      fleet.take(
+        message([
+          { id: 'empty', status: 'new' },
+          {
+            id: 'old',
+            status: 'success',
+            first: at('2026-01-01T00:00:00Z'),
+            last: at('2026-01-01T09:00:00Z'),
+          },
+          {
+            id: 'late',
+            status: 'failed',
+            first: at('2025-01-01T00:00:00Z'),
+            last: at('2026-01-02T00:00:00Z'),
+          },
+          { id: 'run', status: 'running', first: at('2024-01-01T00:00:00Z') },
+          // The same moment by another clock: compared as times, not as texts.
+          { id: 'newer', status: 'running', first: at('2024-01-01T00:30:00+00:00') },
+        ]),
+      );
+      expect(order(fleet)).toEqual(['newer', 'run', 'late', 'old', 'empty']);
+    });
+
+    test('so that no event of a run moves a row, and its end does', () => {
+      const fleet = new Fleet();
+      fleet.take(
+        message([
+          { id: 'a', status: 'running', first: at('2026-01-01T00:00:00Z'), last: at('2026-01-01T00:00:00Z') },
+          { id: 'b', status: 'running', first: at('2026-01-01T00:00:01Z'), last: at('2026-01-01T00:00:01Z') },
+          { id: 'c', status: 'running', first: at('2026-01-01T00:00:01Z'), last: at('2026-01-01T00:00:01Z') },
+        ]),
+      );
+      const before = order(fleet);
+      expect(before).toEqual(['b', 'c', 'a']);
+      for (const [i, id] of ['a', 'c', 'b', 'a'].entries()) {
+        fleet.take(message([{ id, last: at(`2026-01-01T00:01:0${i}Z`) }]));
+        expect(order(fleet)).toEqual(before);
+      }
+      fleet.take(message([{ id: 'b', status: 'success' }]));
+      expect(order(fleet)).toEqual(['c', 'a', 'b']);
+    });
   });
 
   test('is filtered by words in any order and by status', () => {

@@ -146,6 +146,15 @@ describe('calls', () => {
 });
 
 describe('everything else', () => {
+  test('an output without a call knows its stream', () => {
+    const items = fold(
+      { type: 'bash_output', output: 'a', stream: 'stdout' },
+      { type: 'bash_output', output: 'b', stream: 'stderr' },
+      { type: 'bash_output', output: 'c' },
+    );
+    expect(items).toMatchObject([{ stream: 'stdout' }, { stream: 'stderr' }, { stream: null }]);
+  });
+
   test('details without a call stand alone', () => {
     const items = fold(
       { type: 'bash_command', command: 'ls' },

@@ -3,7 +3,17 @@ import { describe, expect, test } from 'vitest';
 import type { Summary } from '../../src/contract.ts';
 import { ansi } from '../../src/core/ansi.ts';
 import { clip } from '../../src/core/clip.ts';
-import { age, cost, count, duration, spentInWords, tokens } from '../../src/core/format.ts';
+import {
+  age,
+  cost,
+  count,
+  counted,
+  duration,
+  spent,
+  spentInWords,
+  spentTogether,
+  tokens,
+} from '../../src/core/format.ts';
 import { parseRoute, routeTo } from '../../src/core/route.ts';
 import { safeLink } from '../../src/core/safe-link.ts';
 import { visible } from '../../src/core/visible.ts';
@@ -119,6 +129,21 @@ describe('what a workcell took', () => {
     ['failed', 0, 0, '$0.00'],
     ['new', null, null, '–'],
   ])('%s, told %s, computed %s: %s', (status, cost_usd, cost_computed_usd, words) => {
-    expect(spentInWords({ status, cost_usd, cost_computed_usd } as Summary)).toBe(words);
+    expect(spentInWords(spent({ status, cost_usd, cost_computed_usd } as Summary))).toBe(words);
   });
+
+  test('together is computed as soon as one part is', () => {
+    const of = (cost_usd: number | null, cost_computed_usd: number | null) =>
+      ({ status: 'success', cost_usd, cost_computed_usd }) as Summary;
+    expect(spentTogether([of(1, null), of(2, null), of(null, null)])).toEqual({ usd: 3, computed: false });
+    expect(spentTogether([of(1, null), of(null, 2)])).toEqual({ usd: 3, computed: true });
+  });
+});
+
+test('nouns are counted', () => {
+  expect([counted(1, 'line'), counted(0, 'line'), counted(2_000, 'line')]).toEqual([
+    '1 line',
+    '0 lines',
+    '2,000 lines',
+  ]);
 });

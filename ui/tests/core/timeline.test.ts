@@ -162,4 +162,15 @@ describe('a timeline', () => {
       }),
     );
   });
+
+  test.each([
+    [1_500, 'there is no event #1500: the log ends at #999'],
+    [1_000, 'there is no event #1000: the log ends at #999'],
+    [999, ''],
+  ])('asked for #%i of 1,000 events it says "%s"', async (offset, notice) => {
+    const { timeline, last } = open(historyOf(1_000), offset);
+    await vi.waitFor(() => expect(last().subscribes()).toHaveLength(1));
+    expect(timeline.notice).toBe(notice);
+    expect(timeline.attached).toBe(true);
+  });
 });

@@ -1,0 +1,258 @@
+"""The page by its keys, its address and its layout: what moves the focus and the view, and what must stand still."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from support.logs import write_log
+from support.processes import Up
+from workcast.broker.root import Root
+from workcast.producer import TelemetryWriter
+
+from .timeline import wait_for
+
+pytestmark = pytest.mark.browser
+
+_FOCUSED = "document.activeElement.dataset.workcell ?? document.activeElement.type ?? document.activeElement.tagName"
+
+
+@pytest.fixture
+def up(root: Root) -> Generator[Up]:
+    with Up(root.directory) as up:
+        yield up
+
+
+def numbered(count: int) -> list[bytes]:
+    """Events that are an item each."""
+    complete = b'{"type":"response_complete","timestamp":"2026-01-01T00:00:00Z","content":"chunk %d","message_id":"%d"}'
+    return [complete % (number, number) for number in range(count)]
+
+
+def fleet(root: Root, *names: str) -> None:
+    """Workcells that are running, begun one after the other."""
+    for second, name in enumerate(names):
+        write_log(root, name, [b'{"type":"started","timestamp":"2026-01-01T00:00:0%dZ"}' % second])
+
+
+def focused(page: Page, what: str) -> None:
+    page.wait_for_function(f"what => ({_FOCUSED}) === what", arg=what)
+
+
+def test_escape_closes_the_help_then_the_workcell_and_never_leaves_the_site(page: Page, root: Root, up: Up) -> None:
+    write_log(root, "wc", numbered(3))
+    timeline, keys = page.get_by_test_id("timeline"), page.get_by_role("complementary", name="Keys")
+    page.goto(up.url)
+    page.locator('[data-workcell="wc"]').click()
+    expect(timeline).to_be_focused()
+    for _ in range(2):
+        page.keyboard.press("?")
+        expect(keys).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(keys).to_have_count(0)
+    expect(timeline).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    expect(timeline).to_have_count(0)
+    page.evaluate("new Promise(requestAnimationFrame)")
+    assert page.url.startswith(up.url)
+    focused(page, "wc")
+
+
+def test_a_workcell_that_was_opened_by_its_address_closes_to_the_fleet_also_after_going_back(
+    page: Page, root: Root, up: Up
+) -> None:
+    write_log(root, "wc", numbered(3))
+    timeline = page.get_by_test_id("timeline")
+    page.goto(f"{up.url}/#/w/wc")
+    for _ in range(2):
+        expect(timeline).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(timeline).to_have_count(0)
+        expect(page).to_have_url(f"{up.url}/#/")
+        page.go_back()
+    # From the fleet, a link to one of its events lies between: closing goes back behind both.
+    page.goto(up.url)
+    page.locator('[data-workcell="wc"]').click()
+    page.locator("[data-testid=item] .permalink").last.click()
+    expect(page).to_have_url(f"{up.url}/#/w/wc?o=2")
+    page.keyboard.press("Escape")
+    expect(timeline).to_have_count(0)
+    page.go_forward()
+    expect(timeline).to_be_visible()
+
+
+def test_page_and_arrow_keys_scroll_a_workcell(page: Page, root: Root, up: Up) -> None:
+    write_log(root, "wc", numbered(300))
+    page.goto(f"{up.url}/#/w/wc")
+    wait_for(page, head=300)
+    timeline = page.get_by_test_id("timeline")
+    place = "element => element.scrollTop"
+    at: int = timeline.evaluate(place)
+    for key, sign, least in (
+        ("PageUp", -1, 500), ("PageUp", -1, 500), ("ArrowUp", -1, 40), ("ArrowDown", 1, 40), ("PageDown", 1, 500)
+    ):  # fmt: skip
+        page.keyboard.press(key)
+        page.wait_for_function(
+            "([at, least]) => (document.querySelector('[data-testid=timeline]').scrollTop - at) * Math.sign(least) >="
+            " Math.abs(least)",
+            arg=[at, sign * least],
+        )
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        now: int = timeline.evaluate(place)
+        assert (now - at) * sign >= least, key
+        at = now
+    expect(timeline).to_have_attribute("data-following", "false")
+    page.keyboard.press("PageDown")
+    page.keyboard.press("PageDown")
+    expect(timeline).to_have_attribute("data-following", "true")
+
+
+def test_the_way_to_the_end_covers_no_row(page: Page, root: Root, up: Up) -> None:
+    write_log(root, "wc", numbered(300))
+    page.goto(f"{up.url}/#/w/wc")
+    wait_for(page, head=300)
+    expect(page.locator(".facts")).to_contain_text("300 events")  # the head has its height by now
+    height = page.get_by_test_id("timeline").bounding_box()
+    page.keyboard.press("PageUp")
+    button = page.get_by_test_id("to-end").bounding_box()
+    assert page.get_by_test_id("timeline").bounding_box() == height
+    assert button is not None
+    assert height is not None
+    assert button["y"] >= height["y"] + height["height"]
+
+
+def test_the_fleet_is_walked_opened_and_searched_by_keys(page: Page, root: Root, up: Up) -> None:
+    fleet(root, "wc-c", "wc-b", "wc-a")
+    page.goto(up.url)
+    expect(page.get_by_test_id("workcell-card")).to_have_count(3)
+    for key, name in (
+        ("j", "wc-a"), ("j", "wc-b"), ("k", "wc-a"), ("k", "wc-a"), ("End", "wc-c"), ("j", "wc-c"), ("Home", "wc-a")
+    ):  # fmt: skip
+        page.keyboard.press(key)
+        focused(page, name)
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page.get_by_test_id("timeline")).to_be_visible()
+    expect(page).to_have_url(f"{up.url}/#/w/wc-b")
+    page.keyboard.press("Escape")
+    focused(page, "wc-b")
+
+    page.keyboard.press("/")
+    focused(page, "search")
+    page.keyboard.type("wc-cj?")
+    box = page.get_by_role("searchbox")
+    expect(box).to_have_value("wc-cj?")
+    page.keyboard.press("Escape")
+    expect(box).to_have_value("")
+    focused(page, "search")
+    expect(page.get_by_test_id("workcell-card")).to_have_count(3)
+    page.keyboard.press("Escape")
+    focused(page, "BODY")
+    page.keyboard.press("?")
+    expect(page.get_by_role("complementary", name="Keys")).to_contain_text("next, previous workcell")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("complementary", name="Keys")).to_have_count(0)
+
+
+def test_a_row_that_moves_keeps_the_focus_and_its_status_keeps_its_button(page: Page, root: Root, up: Up) -> None:
+    fleet(root, "wc-c", "wc-b", "wc-a")
+    page.goto(up.url)
+    expect(page.get_by_test_id("workcell-card")).to_have_count(3)
+    names = "[...document.querySelectorAll('.card')].map((card) => card.dataset.workcell)"
+    page.keyboard.press("j")
+    for name in ("wc-c", "wc-b"):
+        write_log(root, name, numbered(1))
+        up.show(name, 2)
+        expect(page.locator(f'[data-workcell="{name}"] .figure-events')).to_contain_text("2")
+        assert page.evaluate(names) == ["wc-a", "wc-b", "wc-c"]
+    write_log(root, "wc-a", [b'{"type":"completed","status":"success","timestamp":"2026-01-01T01:00:00Z"}'])
+    page.wait_for_function(f"() => ({names}).at(-1) === 'wc-a'")
+    focused(page, "wc-a")
+    for name in ("wc-b", "wc-c"):
+        write_log(root, name, [b'{"type":"completed","status":"success","timestamp":"2026-01-01T01:00:00Z"}'])
+    expect(page.get_by_role("button", name="running 0")).to_be_visible()
+
+
+def test_where_nothing_is_one_sentence_says_so(page: Page, root: Root, up: Up) -> None:
+    write_log(root, "empty", [])
+    for address, words in (("nobody", "There is no workcell of this name."), ("empty", "No event yet.")):
+        page.goto(f"{up.url}/#/w/{address}")
+        expect(page.get_by_role("feed")).to_contain_text(words)
+        expect(page.get_by_test_id("item")).to_have_count(0)
+        expect(page.locator(".panel-foot")).to_have_text("")
+
+
+def test_a_permalink_beyond_the_end_shows_the_end_and_says_where_it_is(page: Page, root: Root, up: Up) -> None:
+    write_log(root, "wc", numbered(40))
+    page.goto(f"{up.url}/#/w/wc?o=99999999")
+    expect(page.get_by_text("there is no event #99999999: the log ends at #39")).to_be_visible()
+    expect(page.locator('[data-testid=item][data-offset="39"]')).to_be_in_viewport()
+    expect(page.get_by_test_id("range")).to_contain_text("#39 of 40")
+
+
+def test_an_address_that_leads_nowhere_becomes_the_fleets(page: Page, root: Root, up: Up) -> None:
+    write_log(root, "wc", numbered(1))
+    for address in ("#/w/wc?o=abc", "#/foo", "#/w/"):
+        page.goto("about:blank")
+        page.goto(f"{up.url}/{address}")
+        expect(page).to_have_url(f"{up.url}/#/")
+        expect(page.get_by_test_id("workcell-card")).to_be_visible()
+        page.evaluate("address => { location.hash = address; }", address)
+        expect(page).to_have_url(f"{up.url}/#/")
+
+
+def test_a_gateway_that_is_gone_leaves_a_name_a_button_and_no_false_word(page: Page, root: Root) -> None:
+    write_log(root, "a-workcell", numbered(3))
+    page.set_viewport_size({"width": 390, "height": 800})
+    with Up(root.directory) as up:
+        page.goto(f"{up.url}/#/w/a-workcell")
+        wait_for(page, head=3)
+    connection = page.get_by_test_id("connection")
+    expect(connection).to_have_count(1)
+    expect(connection).not_to_have_attribute("data-state", "open")
+    expect(page.get_by_role("button", name="try now")).to_be_visible()
+    expect(page.locator(".panel-foot")).to_have_text(re.compile("^events #0.#2 of 3$"))
+    assert page.evaluate("(({scrollWidth, clientWidth}) => scrollWidth <= clientWidth)(document.querySelector('h2'))")
+
+
+def test_a_failed_call_says_exit_code_and_time_apart_and_stderr_is_marked(page: Page, root: Root, up: Up) -> None:
+    with TelemetryWriter(root.log("wc"), {"workcell_id": "wc"}) as writer:
+        writer.tool_call("Bash", {"command": "make"}, call_id="c1")
+        writer.bash_output("\n".join(str(number) for number in range(30)), 7, call_id="c1")
+        writer.tool_result("Bash", None, error="Exit code 7", call_id="c1", duration_ms=323)
+        writer.bash_output("x" * 9_000, stream="stderr")
+    page.goto(f"{up.url}/#/w/wc")
+    expect(page.locator("[data-kind=call] .call-state")).to_have_text("failed · exit 7 · 323 ms")
+    expect(page.locator("[data-kind=output] .word")).to_have_text("stderr")
+    expect(page.locator("[data-kind=output]")).to_contain_text("show all (1 line, 9,000 characters)")
+
+
+def test_rows_are_of_one_height_and_the_id_of_a_workcell_goes_before_its_issue(page: Page, root: Root, up: Up) -> None:
+    for name, issue in (("fix-the-checkout", "ISSUE-" + "9" * 90), ("plain", None)):
+        with TelemetryWriter(root.log(name), {"workcell_id": name}) as writer:
+            writer.started("claude", "a-model-with-a-name-that-nobody-would-write-on-one-line", issue)
+            writer.tool_call("Bash", {"command": "make"}, call_id="c1")
+    with TelemetryWriter(root.log("done"), {"workcell_id": "done"}) as writer:
+        writer.completed("success", 0, 10)
+    page.goto(up.url)
+    expect(page.get_by_test_id("workcell-card")).to_have_count(3)
+    expect(page.locator(".status-success")).to_have_count(1)
+    whole = "({scrollWidth, clientWidth}) => scrollWidth <= clientWidth"
+    for width in (1440, 1024, 768, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        heights = page.evaluate(
+            "[...document.querySelectorAll('.card')].map((card) => card.getBoundingClientRect().height)"
+        )
+        assert len(set(heights)) == 1
+        card = page.locator('[data-workcell="fix-the-checkout"]')
+        assert card.locator("strong").evaluate(whole)
+        main, chip = card.locator(".card-main").bounding_box(), card.locator(".chip-issue").bounding_box()
+        assert main is not None
+        assert chip is not None
+        assert chip["x"] + chip["width"] <= main["x"] + main["width"] + 0.5
+        assert page.locator("html").evaluate(whole)
+    assert page.evaluate("document.getAnimations().length") == 0  # the page was asked for reduced motion
