@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from support.processes import Program
+from support.processes import PROGRAM, Program
 from support.supervised import all_gone, told
 from support.waiting import wait_until
 
@@ -55,7 +55,7 @@ def test_the_second_signal_kills_at_once_and_the_log_still_ends(tmp_path: Path, 
 
 def test_a_run_that_was_started_with_nohup_outlives_its_terminal(tmp_path: Path) -> None:
     arguments = ("run", "exec", "--root", str(tmp_path), "--workcell", "wc", "--", "sh", "-c", "echo ready; sleep 600")
-    with Program("-c", 'trap "" HUP; exec workcast "$@"', "sh", *arguments, program=("sh",)) as run:
+    with Program("-c", 'trap "" HUP; exec "$0" "$@"', str(PROGRAM), *arguments, program=("sh",)) as run:
         wait_until(lambda: "ready" in printed(tmp_path))
         run.process.send_signal(signal.SIGHUP)
         run.interrupt()
