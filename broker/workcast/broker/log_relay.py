@@ -174,15 +174,15 @@ class LogRelay:
         """Decide the epoch and where to go on; False while the log has no line."""
         reader = self._reader
         self._attached = False
+        if self._is_empty():  # as workcells begin: no reason to ask the broker, at each sweep, for each of them
+            return False
         stored = self._broker.positions([self.workcell])[0]
         checkpoint, fold = self._read_checkpoint()
         noted = self._root.mark(self.workcell)
         gone = writer_is_gone(self._root.log(self.workcell))
         # Looked at after the marks were read: another relay may have published lines that came in between.
         reader.refresh()
-        self._replaced |= self._generation not in (-1, reader.generation)
-        self._generation = reader.generation
-        if reader.end == reader.base:
+        if self._is_empty():
             return False
         epoch = epoch_of(self._root, self.workcell, reader)
         known = (self._mark, checkpoint, _mark_of(stored), Mark(*noted[:3]) if noted else None)
@@ -212,6 +212,12 @@ class LogRelay:
         self._file = (reader.inode, reader.base)
         self._attached, self._replaced = True, False
         return True
+
+    def _is_empty(self) -> bool:
+        """Whether the log has no line; that it is another file is remembered."""
+        self._replaced |= self._generation not in (-1, self._reader.generation)
+        self._generation = self._reader.generation
+        return self._reader.end == self._reader.base
 
     def _has_returned(self, epoch: int, known: set[int]) -> bool:
         """Whether ``epoch`` was another log's; those among ``known`` that are not in force are so from now on."""
