@@ -103,6 +103,21 @@ def test_workcells_are_listed_under_the_names_that_outside_clients_know(gateway:
     assert listed["wc"]["summary"]["counts"] == {"response_chunk": 20}
 
 
+@pytest.mark.parametrize("path", ["/api/workcells", "/api/workcells/new"])
+def test_a_workcell_that_a_viewer_was_shown_is_listed_at_once(
+    gateway: Gateway, root: Root, redis_url: str, tmp_path: Path, path: str
+) -> None:
+    publish(gateway, root, "wc", LINES)
+    (tmp_path / "far").mkdir()
+    far = Root(tmp_path / "far")
+    far.prepare()
+    with running_relay(far, redis_url):
+        publish(gateway, far, "new", LINES)
+        answer = get(gateway, path).json()
+        (new,) = [workcell for workcell in answer.get("workcells", [answer]) if workcell["id"] == "new"]
+        assert new["summary"]["head"] == 20
+
+
 @pytest.mark.parametrize(
     ("query", "offset", "until"),
     [("", 0, 20), ("?offset=5&limit=3", 5, 8), ("?offset=18&limit=1000", 18, 20), ("?offset=20", 20, 20),

@@ -94,6 +94,7 @@ def _add_api(app: FastAPI, hub: Hub, history: History, roots: Roots, limits: Lim
     @app.get("/api/workcells", response_model=Workcells)
     async def list_workcells() -> Workcells:
         """Every workcell that has a directory here or is known to the broker."""
+        await hub.complete_fleet()
         here = await asyncio.to_thread(roots.ids)
         names = sorted({*here, *hub.fleet.ids()})
         return Workcells(workcells=await asyncio.to_thread(lambda: [describe(hub, roots, name) for name in names]))
@@ -101,6 +102,8 @@ def _add_api(app: FastAPI, hub: Hub, history: History, roots: Roots, limits: Lim
     @app.get("/api/workcells/{workcell}", response_model=Workcell)
     async def get_workcell(workcell: str) -> Workcell:
         """One workcell."""
+        if hub.fleet.get(workcell) is None:
+            await hub.complete_fleet()
         known = hub.fleet.get(workcell) is not None or await asyncio.to_thread(_holding, roots, workcell) is not None
         if not known:
             raise unknown_workcell(workcell)

@@ -31,6 +31,7 @@ _SWEEP_SECONDS: Final = 5.0
 _FLEET_SECONDS: Final = 0.25
 _COALESCE_SECONDS: Final = 0.02
 _READ_COUNT: Final = 512
+_LIST_SECONDS: Final = 1.0
 _ANSWER_SECONDS: Final = 10.0
 """A broker that does not answer for so long, or after a block for so long, is away: TCP alone may never say so."""
 _MAX_BACKOFF_SECONDS: Final = 1.0
@@ -216,12 +217,15 @@ class Hub:
         dirty, self._dirty = self._dirty, set()
         if dirty:
             try:
-                found = await self._ask(self._source.summaries(sorted(dirty)))
+                await self._fetch_summaries(dirty)
             except BrokerError:
                 self._dirty |= dirty
                 raise
-            self.fleet.update({name: self._summary(name, found.get(name)) for name in dirty})
         await asyncio.sleep(_FLEET_SECONDS)
+
+    async def _fetch_summaries(self, workcells: set[str]) -> None:
+        found = await self._ask(self._source.summaries(sorted(workcells)))
+        self.fleet.update({name: self._summary(name, found.get(name)) for name in workcells})
 
     def _summary(self, workcell: str, data: bytes | None) -> dict[str, Any]:
         if data is not None:
@@ -237,6 +241,18 @@ class Hub:
         return {*here, *await self._ask(self._source.workcells())}
 
     # ── what sessions ask ────────────────────────────────────────────────────────────────────────────────────────────
+    async def complete_fleet(self) -> None:
+        """Take workcells into the fleet that it would have a quarter of a second later.
+
+        So whoever was shown events of a workcell finds it in the fleet. A broker that does not answer is left alone.
+        """
+        if self.broker_error is None:
+            with contextlib.suppress(BrokerError, TimeoutError):
+                async with asyncio.timeout(_LIST_SECONDS):
+                    if new := await self._ids() - set(self.fleet.ids()):
+                        await self._fetch_summaries(new)
+                        self._dirty |= new  # the answer may have been overtaken
+
     async def open(self, workcell: str) -> Channel | None:
         """The channel of a workcell, up to date with the broker; None if neither broker nor log knows it."""
         try:
