@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from support.browser import FLAGS, find
+from support.waiting import DEADLINE
+
+expect.set_options(timeout=DEADLINE * 1000)
 
 
 @dataclass
