@@ -86,7 +86,7 @@ def _memory(recording: Recording, size: int) -> Row:
     for share in (0.1, 0.5, 1.0):
         while done < size * share:
             number += 1
-            turn = b"".join(relabel(timed.line, number).data + b"\n" for timed in recording.lines)
+            turn = b"".join(relabel(timed.line, number) + b"\n" for timed in recording.lines)
             _feed(adapter, lines, _pieces(turn))
             done += len(turn)
         resident.append(process.memory_info().rss)
@@ -95,7 +95,7 @@ def _memory(recording: Recording, size: int) -> Row:
 
 
 def _stdout(recording: Recording) -> bytes:
-    return b"".join(timed.line.data + b"\n" for timed in recording.lines)
+    return b"".join(timed.line + b"\n" for timed in recording.lines)
 
 
 def _pieces(stdout: bytes) -> list[bytes]:

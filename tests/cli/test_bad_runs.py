@@ -33,7 +33,7 @@ class Place:
     def agent(self, name: str, source: str) -> None:
         """Make a Python program what is found under an agent's name; ``success()`` prints a run that went well."""
         recording = (CLAUDE if name == "claude" else CODEX)["basic"]
-        output = b"".join(timed.line.data + b"\n" for timed in recording.lines)
+        output = b"".join(timed.line + b"\n" for timed in recording.lines)
         program = self.programs / name
         tools = f"import os, signal, sys, time\ndef success():\n  os.write(1, {output!r})\n"
         program.write_text(f"#!{sys.executable} -IS\n{tools}{source}\n")

@@ -32,7 +32,7 @@ def events_of(scenario: str) -> list[BaseEvent]:
 
 
 def results_of(scenario: str) -> list[dict[str, Any]]:
-    lines = [json.loads(timed.line.data) for timed in CLAUDE[scenario].lines]
+    lines = [json.loads(timed.line) for timed in CLAUDE[scenario].lines]
     return [line for line in lines if line["type"] == "result"]
 
 

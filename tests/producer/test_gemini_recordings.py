@@ -84,7 +84,7 @@ def test_the_prompt_is_told_once(scenario: str) -> None:
 def test_the_usage_is_that_of_the_result(scenario: str) -> None:
     events = events_of(scenario)
     completed = of(Completed, events)[0]
-    last = json.loads(GEMINI[scenario].lines[-1].line.data)
+    last = json.loads(GEMINI[scenario].lines[-1].line)
     assert sum((event.usage for event in of(UsageEvent, events)), Usage()) == (completed.usage or Usage())
     if last["type"] == "result":
         assert completed.usage is not None

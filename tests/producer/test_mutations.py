@@ -26,7 +26,7 @@ from workcast.producer.adapters.base import Command, Exit
 from workcast.producer.adapters.fields import as_list, as_object
 
 LINES = {
-    agent: sorted({timed.line.data for r in RECORDED.values() if r.agent == agent for timed in r.lines})
+    agent: sorted({timed.line for r in RECORDED.values() if r.agent == agent for timed in r.lines})
     for agent in ("claude", "codex", "gemini", "opencode")
 }
 

@@ -53,7 +53,7 @@ def test_every_call_has_one_result(name: str) -> None:
 
 @recorded
 def test_every_prefix_of_a_recording_completes_and_pairs_its_calls(name: str) -> None:
-    lines = [timed.line.data for timed in RECORDED[name].lines]
+    lines = [timed.line for timed in RECORDED[name].lines]
     for end in range(len(lines)):
         cut = lines[end][: len(lines[end]) // 2]
         events = events_from(RECORDED[name].agent, [*lines[:end], cut], Exit(137), RECORDED[name].command)

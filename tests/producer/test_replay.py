@@ -19,7 +19,7 @@ from workcast.broker.event import (
     dump,
 )
 from workcast.producer.errors import RecordingError
-from workcast.producer.lines import Line
+from workcast.producer.lines import CutLine, size_of
 from workcast.producer.replay import CANCELLED, RECORDINGS, Recording, converse, recordings, relabel, replay
 
 from .conftest import Sink, stop_at
@@ -122,10 +122,10 @@ async def test_only_an_agent_that_can_be_kept_open_converses(sink: Sink) -> None
     ],
 )
 def test_relabelling_changes_the_ids_of_calls_and_messages_and_nothing_else(line: bytes, third: bytes) -> None:
-    assert relabel(Line(line, len(line)), 1).data == line
-    relabelled = relabel(Line(line, len(line)), 3)
-    assert relabelled == Line(third, len(third))
-    assert relabel(Line(line, 1000), 3).cut
+    assert relabel(line, 1) == line
+    assert relabel(line, 3) == third
+    cut = relabel(CutLine(line, 1000), 3)
+    assert (cut, size_of(cut)) == (third, 1000 + len(third) - len(line))
 
 
 @pytest.mark.parametrize("path", recordings(), ids=lambda path: path.stem)

@@ -86,7 +86,7 @@ def lives(pid: int) -> bool:
 
 async def test_a_run_writes_the_prompt_then_what_the_agent_says_then_its_end(run: Run, fake_claude: FakeClaude) -> None:
     recording = CLAUDE["tools"]
-    output = b"".join(timed.line.data + b"\n" for timed in recording.lines)
+    output = b"".join(timed.line + b"\n" for timed in recording.lines)
     (run.cwd / "output").write_bytes(output)
     env = fake_claude("import sys; sys.stdout.buffer.write(open('output', 'rb').read())")
     ended = await run(env)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.transcripts import SESSIONS, as_logged, lines_of, reader_of
 from workcast.broker.event import build
 from workcast.producer.adapters.fields import as_list, as_object, parse_object
-from workcast.producer.lines import Line
+from workcast.producer.lines import CutLine
 from workcast.producer.transcripts.base import Links, Telling
 
 LINES = {
@@ -90,7 +90,7 @@ def test_no_transcript_whatever_it_holds_breaks_a_reader(agent: str, data: st.Da
     told: list[Telling] = []
     reader = reader_of(agent, Links(), sub_agent)
     for raw in lines:
-        told += reader.feed(Line(raw, len(raw)))
+        told += reader.feed(raw)
     told += data.draw(st.sampled_from([reader.settle, reader.abandon]))()
     told += reader.settle() + reader.abandon()
     events = as_logged(told)
@@ -108,5 +108,5 @@ def test_no_transcript_whatever_it_holds_breaks_a_reader(agent: str, data: st.Da
 
 
 def test_a_line_that_is_too_long_to_be_read_is_unknown_and_says_its_size() -> None:
-    events = as_logged(reader_of("claude").feed(Line(b'{"type":"user"', 20_000_000)))
+    events = as_logged(reader_of("claude").feed(CutLine(b'{"type":"user"', 20_000_000)))
     assert [(event["type"], event["truncated"]) for event in events] == [("unknown", {"bytes": 20_000_000})]

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from support.transcripts import as_logged, reader_of, told_by
-from workcast.producer.lines import Line
 from workcast.producer.transcripts.base import Telling, TranscriptReader, parse_time
 
 AT = "2026-11-22T08:00:00.000Z"
@@ -136,7 +135,7 @@ def test_a_result_that_comes_after_its_call_was_given_up_is_not_told_twice() -> 
 
 def feed(reader: TranscriptReader, line: dict[str, Any]) -> list[Telling]:
     raw = json.dumps(line).encode()
-    return reader.feed(Line(raw, len(raw)))
+    return reader.feed(raw)
 
 
 # ── Codex ────────────────────────────────────────────────────────────────────────────────────────────────────────────

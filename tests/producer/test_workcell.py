@@ -52,7 +52,7 @@ def repository(tmp_path: Path) -> Path:
 def prints(agent: str) -> str:
     """A program that prints what the agent once did."""
     recording = (CLAUDE if agent == "claude" else CODEX)["tools"]
-    output = b"".join(timed.line.data + b"\n" for timed in recording.lines)
+    output = b"".join(timed.line + b"\n" for timed in recording.lines)
     return f"import sys; sys.stdout.buffer.write({output!r})"
 
 

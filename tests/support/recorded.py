@@ -49,7 +49,7 @@ def recorded_events(recording: Recording) -> list[BaseEvent]:
     adapter = adapter_for(recording.agent)(recording.command)
     events: list[BaseEvent] = []
     for timed in recording.lines:
-        events += adapter.feed(timed.line.data, START + timedelta(seconds=timed.due))
+        events += adapter.feed(timed.line, START + timedelta(seconds=timed.due))
     over = START + timedelta(milliseconds=recording.exit.duration_ms or 0)
     return [*events, *adapter.end(recording.exit, over)]
 

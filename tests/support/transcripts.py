@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from workcast.broker.event import dump
 from workcast.broker.root import Root
-from workcast.producer.lines import Line
 from workcast.producer.transcripts.base import Links, Telling, TranscriptReader
 from workcast.producer.transcripts.claude_transcript import ClaudeTranscript
 from workcast.producer.transcripts.codex_rollout import CodexRollout
@@ -41,7 +40,7 @@ def told_by(agent: str, lines: Iterable[bytes | dict[str, Any]], *, settle: bool
     told: list[Telling] = []
     for line in lines:
         raw = line if isinstance(line, bytes) else json.dumps(line).encode()
-        told += reader.feed(Line(raw, len(raw)))
+        told += reader.feed(raw)
     return as_logged([*told, *(reader.settle() if settle else [])])
 
 

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, Self
 
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 """Longer lines are cut here. The longest line ever recorded has 0.4 MiB."""
 
 
-class Line(NamedTuple):
-    """One line without its newline."""
+class CutLine(bytes):
+    """The beginning of a line that was too long. All other lines are plain bytes: they come by the million."""
 
-    data: bytes
     size: int
-    """The bytes that the line really had: more than ``len(data)`` if it was cut."""
+    """The bytes that the line really had."""
 
-    @property
-    def cut(self) -> bool:
-        """Whether the end of the line was dropped."""
-        return self.size > len(self.data)
+    def __new__(cls, data: bytes, size: int) -> Self:
+        line = super().__new__(cls, data)
+        line.size = size
+        return line
 
 
-_line: Final[Callable[[tuple[bytes, int]], Line]] = partial(tuple.__new__, Line)  # pyright: ignore[reportUnknownMemberType]
-"""A line from its two fields as a tuple: it takes 0.06 µs less than ``Line(data, size)``, and most lines come whole."""
+def size_of(line: bytes) -> int:
+    """The bytes that a line really had, whether or not its end was dropped."""
+    return line.size if isinstance(line, CutLine) else len(line)
 
 
 class LineSplitter:
@@ -35,29 +33,29 @@ class LineSplitter:
         self._held = bytearray()
         self._size = 0
 
-    def feed(self, piece: bytes) -> list[Line]:
-        """Take the next piece of the stream and answer the lines that end in it."""
-        first, *ends = piece.split(b"\n")
-        self._hold(first)
-        if not ends:
-            return []
-        tail, kept = ends.pop(), ends
-        if len(piece) > self._cap:
-            kept = [end[: self._cap] for end in ends]
-        lines = [self._take(), *map(_line, zip(kept, map(len, ends), strict=True))]
+    def feed(self, piece: bytes) -> list[bytes]:
+        """Take the next piece of the stream and answer the lines that end in it, without their newlines."""
+        lines = piece.split(b"\n")
+        tail = lines.pop()
+        if lines:
+            if len(piece) > self._cap:
+                lines = [line if len(line) <= self._cap else CutLine(line[: self._cap], len(line)) for line in lines]
+            if self._size:
+                self._hold(lines[0])
+                lines[0] = self._take()
         self._hold(tail)
         return lines
 
-    def drain(self) -> list[Line]:
+    def drain(self) -> list[bytes]:
         """The stream has ended: answer the line that lacks its newline, if there is one."""
         return [self._take()] if self._size else []
 
     def _hold(self, part: bytes) -> None:
         self._held += part[: self._cap - len(self._held)]
-        self._size += len(part)
+        self._size += size_of(part)
 
-    def _take(self) -> Line:
-        line = Line(bytes(self._held), self._size)
+    def _take(self) -> bytes:
+        data, size = bytes(self._held), self._size
         self._held.clear()
         self._size = 0
-        return line
+        return data if len(data) == size else CutLine(data, size)

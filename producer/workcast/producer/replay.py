@@ -19,7 +19,7 @@ from workcast.producer.adapters import adapter_for
 from workcast.producer.adapters.base import Command, Exit, milliseconds_between, read_line
 from workcast.producer.adapters.fields import as_list, as_object, get_list, get_number, get_text
 from workcast.producer.errors import RecordingError
-from workcast.producer.lines import Line, LineSplitter
+from workcast.producer.lines import CutLine, LineSplitter, size_of
 from workcast.producer.runner import EventSink, RunResult
 
 RECORDINGS: Final = Path(__file__).parent / "recordings"
@@ -37,7 +37,7 @@ class TimedLine:
 
     due: float
     """Seconds since the start."""
-    line: Line
+    line: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ async def converse(
     return stage.finish(recording.exit)
 
 
-def relabel(line: Line, number: int) -> Line:
+def relabel(line: bytes, number: int) -> bytes:
     """A line of Claude Code as it would stand in the turn ``number`` of a conversation; in the first, as it is.
 
     Calls and messages have other ids in each turn: ``"toolu_1"`` becomes ``"toolu_1.2"`` in the second one, wherever
@@ -152,8 +152,8 @@ def relabel(line: Line, number: int) -> Line:
     """
     if number == 1:
         return line
-    data = _IDS.sub(rb'"\1.%d"' % number, line.data)
-    return Line(data, line.size + len(data) - len(line.data))
+    data = _IDS.sub(rb'"\1.%d"' % number, line)
+    return CutLine(data, line.size + len(data) - len(line)) if isinstance(line, CutLine) else data
 
 
 class _Stage:
@@ -232,7 +232,7 @@ def _timed(output: bytes, pieces: Sequence[tuple[float, int]]) -> list[TimedLine
     timed: list[TimedLine] = []
     position = 0
     for line in lines:
-        position = min(position + line.size + 1, len(output))
+        position = min(position + size_of(line) + 1, len(output))
         piece = min(bisect_left(ends, position * scale - slack), len(pieces) - 1)
         timed.append(TimedLine(pieces[piece][0] if pieces else 0.0, line))
     return timed

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final, Literal, NamedTuple, Protocol
 
 from workcast.broker.event import BaseEvent, ToolResult, Unknown
-from workcast.producer.lines import Line
+from workcast.producer.lines import CutLine
 
 HowEnded = Literal["exited", "timeout", "cancelled"]
 
@@ -134,8 +134,13 @@ def close_calls(calls: Iterable[OpenCall], at: datetime) -> list[BaseEvent]:
 
 
 def unknown_line(toolchain: str, line: bytes, at: datetime) -> Unknown:
-    """A line that no rule knows, as it was printed; bytes that are no UTF-8 are written ``\\xNN``."""
-    return Unknown(timestamp=at, toolchain=toolchain, raw=line.decode("utf-8", "backslashreplace"))
+    """A line that no rule knows, as it was printed; bytes that are no UTF-8 are written ``\\xNN``.
+
+    Of one that was cut, the beginning, and the size that it had.
+    """
+    cut = optional(truncated={"bytes": line.size}) if isinstance(line, CutLine) else {}
+    raw = line[:CUT_RAW_BYTES] if cut else line
+    return Unknown(timestamp=at, toolchain=toolchain, raw=raw.decode("utf-8", "backslashreplace"), **cut)
 
 
 def unread(toolchain: str, line: bytes, at: datetime) -> list[BaseEvent]:
@@ -143,11 +148,6 @@ def unread(toolchain: str, line: bytes, at: datetime) -> list[BaseEvent]:
     return [unknown_line(toolchain, line, at)] if line and not line.isspace() else []
 
 
-def read_line(adapter: Adapter, line: Line, at: datetime) -> list[BaseEvent]:
+def read_line(adapter: Adapter, line: bytes, at: datetime) -> list[BaseEvent]:
     """Feed the adapter; a line that was cut is no JSON any more, and becomes an ``unknown`` that says its true size."""
-    data, size = line
-    if len(data) == size:
-        return adapter.feed(data, at)
-    raw = data[:CUT_RAW_BYTES].decode("utf-8", "backslashreplace")
-    cut = optional(truncated={"bytes": size})
-    return [Unknown(timestamp=at, toolchain=adapter.name, raw=raw, **cut)]
+    return [unknown_line(adapter.name, line, at)] if isinstance(line, CutLine) else adapter.feed(line, at)

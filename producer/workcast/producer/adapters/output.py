@@ -8,7 +8,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from workcast.broker.event import BaseEvent
 from workcast.producer.adapters.base import Adapter, read_line
-from workcast.producer.lines import Line, LineSplitter
+from workcast.producer.lines import LineSplitter
 
 Stream = Literal["stdout", "stderr"]
 STREAMS: tuple[Stream, ...] = ("stdout", "stderr")
@@ -58,7 +58,7 @@ class LineReader:
         """The line that lacks its newline."""
         return self._read(self._lines.drain(), at) if stream == "stdout" else []
 
-    def _read(self, lines: Iterable[Line], at: datetime) -> list[BaseEvent]:
+    def _read(self, lines: Iterable[bytes], at: datetime) -> list[BaseEvent]:
         return [event for line in lines for event in read_line(self._adapter, line, at)]
 
 

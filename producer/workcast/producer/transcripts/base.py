@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Literal, NamedTuple
 
-from workcast.broker.event import BaseEvent, Completed, Started, Status, Unknown
+from workcast.broker.event import BaseEvent, Completed, Started, Status
 from workcast.producer.adapters.base import (
-    CUT_RAW_BYTES,
     OpenCall,
     close_calls,
     milliseconds_between,
@@ -24,7 +23,7 @@ from workcast.producer.adapters.base import (
     unknown_line,
 )
 from workcast.producer.adapters.fields import JsonObject, get_text, parse_object
-from workcast.producer.lines import Line
+from workcast.producer.lines import CutLine
 
 Turn = Literal["none", "open", "over"]
 """``over``: the agent has ended its turn, which is not told yet, as more of the same turn may follow."""
@@ -141,19 +140,18 @@ class TranscriptReader(ABC):
         """The source of what :meth:`abandon` would tell now."""
         return f"{self._key}:silence:0"
 
-    def feed(self, line: Line) -> list[Telling]:
+    def feed(self, raw: bytes) -> list[Telling]:
         """Read the next line. Never raises, whatever it holds."""
-        raw = line.data
         if not raw.strip() or self._is_noise(raw):
             return []
-        parsed = None if line.cut else parse_object(raw)
+        parsed = None if isinstance(raw, CutLine) else parse_object(raw)
         key = (None if parsed is None else self._name(parsed)) or _digest(raw)
         if key in self._seen or key in self.copied:
             return []  # the same line again, or one that is told elsewhere
         self._seen.add(key)
         self._key = key
         if parsed is None:
-            return self._tell([self._unreadable(line)])
+            return self._tell([unknown_line(self.agent, raw, self.last_at)])
         self.last_at = parse_time(get_text(parsed, "timestamp")) or self.last_at
         read = TranscriptLine(raw, parsed, key, self.last_at)
         events = self._read(read)
@@ -163,14 +161,6 @@ class TranscriptReader(ABC):
             self._told_at = self.last_at
         before, self._before = self._before, []
         return [*before, *self._revive(events), *self._tell(events)]
-
-    def _unreadable(self, line: Line) -> Unknown:
-        if not line.cut:
-            return unknown_line(self.agent, line.data, self.last_at)
-        raw = line.data[:CUT_RAW_BYTES].decode("utf-8", "backslashreplace")
-        return Unknown(
-            timestamp=self.last_at, toolchain=self.agent, raw=raw, **optional(truncated={"bytes": line.size})
-        )
 
     def settle(self) -> list[Telling]:
         """No line came for a moment: tell that the turn is over, if it is."""

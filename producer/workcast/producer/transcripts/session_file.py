@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Final
 
 from workcast.producer.adapters.fields import get_object, get_text, parse_object
-from workcast.producer.lines import Line
 from workcast.producer.transcripts.base import Links, TranscriptReader, parse_time
 from workcast.producer.transcripts.claude_transcript import ClaudeTranscript
 from workcast.producer.transcripts.codex_rollout import CodexRollout
@@ -34,15 +33,15 @@ class SessionFile:
         else:
             self.reader = CodexRollout(links, self.next_at, transcript.sub_agent)
         self.reader.copied, self.reader.forked_from = copied.uuids, copied.session
-        self._next: Line | None = None
+        self._next: bytes | None = None
 
     def is_ready(self) -> bool:
         """Whether there is a line to read."""
         line = self.tail.peek()
         if line is not None and line is not self._next:
             self._next = line
-            start = line.data.find(_TIME)
-            said = line.data[start + len(_TIME) :][:40].partition(b'"')[0] if start >= 0 else b""
+            start = line.find(_TIME)
+            said = line[start + len(_TIME) :][:40].partition(b'"')[0] if start >= 0 else b""
             self.next_at = parse_time(said.decode("ascii", "replace")) or self.next_at
         return line is not None
 
@@ -51,5 +50,5 @@ class SessionFile:
         sub_agent, line = self.reader.sub_agent, self.tail.peek()
         if sub_agent is None or self.tail.position > 0 or line is None:
             return True
-        prompt = get_text(get_object(parse_object(line.data) or {}, "message"), "content")
+        prompt = get_text(get_object(parse_object(line) or {}, "message"), "content")
         return self.reader.links.call_of(sub_agent, prompt) is not None

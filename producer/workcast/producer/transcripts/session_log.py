@@ -17,6 +17,7 @@ from typing import Any, Final
 from workcast.broker.event import dump
 from workcast.broker.log import Appender, parse_header
 from workcast.broker.root import Root
+from workcast.producer.lines import size_of
 from workcast.producer.transcripts.base import Links, Telling
 from workcast.producer.transcripts.checkpoint import Checkpoint, load, save
 from workcast.producer.transcripts.discovery import Transcript
@@ -185,7 +186,7 @@ class SessionLog:
         told = file.reader.feed(line)
         if not known:
             self._waiting += told
-        return line.size + 1
+        return size_of(line) + 1
 
     def _build(self, kept: Checkpoint | None) -> None:
         """Read again what was told already, to know where the readers are: up to the checkpoint, if it is believed."""

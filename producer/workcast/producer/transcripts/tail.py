@@ -7,7 +7,7 @@ from collections import deque
 from pathlib import Path
 from typing import IO, Final
 
-from workcast.producer.lines import MAX_LINE_BYTES, Line
+from workcast.producer.lines import MAX_LINE_BYTES, CutLine, size_of
 from workcast.producer.transcripts.checkpoint import TailState
 
 CHUNK_BYTES: Final = 1 << 20
@@ -28,7 +28,7 @@ class Tail:
         self._head = b""
         self._last = b""
         self._last_read = b""
-        self._lines: deque[Line] = deque()
+        self._lines: deque[bytes] = deque()
         self._read = 0
 
     def look(self) -> tuple[int, int, int]:
@@ -73,19 +73,19 @@ class Tail:
         except OSError:
             return position == 0
 
-    def peek(self) -> Line | None:
+    def peek(self) -> bytes | None:
         """The next line, which stays; None if there is no whole one yet."""
         if not self._lines:
             self._load()
         return self._lines[0] if self._lines else None
 
-    def take(self) -> Line:
+    def take(self) -> bytes:
         """The next line, which :meth:`peek` has shown."""
         line = self._lines.popleft()
         if self.position == 0:
-            self._head = (line.data + b"\n")[:PRINT_BYTES]
-        self.position += line.size + 1
-        self._last = b"" if line.cut else (self._last + line.data + b"\n")[-PRINT_BYTES:]
+            self._head = (line + b"\n")[:PRINT_BYTES]
+        self.position += size_of(line) + 1
+        self._last = b"" if isinstance(line, CutLine) else (self._last + line + b"\n")[-PRINT_BYTES:]
         return line
 
     def _load(self) -> None:
@@ -98,7 +98,7 @@ class Tail:
                     block += more
                 cut = block.rfind(b"\n") + 1
                 if cut:
-                    self._lines.extend(Line(line, len(line)) for line in block[: cut - 1].split(b"\n"))
+                    self._lines.extend(block[: cut - 1].split(b"\n"))
                     self._read += cut
                     self._last_read = block[:cut][-PRINT_BYTES:]
                 elif len(block) >= MAX_LINE_BYTES:
@@ -114,7 +114,7 @@ class Tail:
         while piece := file.readline(CHUNK_BYTES):
             size += len(piece)
             if piece.endswith(b"\n"):
-                self._lines.append(Line(block[:MAX_LINE_BYTES], size - 1))
+                self._lines.append(CutLine(block[:MAX_LINE_BYTES], size - 1))
                 self._read += size
                 self._last_read = b""
                 return
