@@ -28,12 +28,17 @@ LINES = [event_line(n) for n in range(50)]
 EPOCH = natural_epoch(LINES[0])
 
 
+def _watch() -> None:
+    """A viewer that looks for itself."""
+
+
 async def open_at(hub: Hub, workcell: str, head: int) -> Channel:
-    """The workcell's channel, once it has come to this head."""
+    """The workcell's channel, once it has come to this head; watched, so that the hub keeps it."""
     async with asyncio.timeout(DEADLINE):
         while True:
             channel = await hub.open(workcell)
             if channel is not None and channel.head >= head:
+                channel.listen(_watch)
                 return channel
             await asyncio.sleep(0)
 
@@ -221,7 +226,7 @@ async def test_a_feed_that_lost_events_is_no_loss(hub: Hub, root: Root, relay: R
 async def test_a_feed_that_began_anew_with_smaller_ids_is_followed_again(hub: Hub, redis_client: Any) -> None:
     key = feed_key(0)
     redis_client.xadd(key, {"w": "wc", "e": 1, "o": 0, "d": "{}"}, id="99999999999999-0")
-    await wait_until_async(lambda: "wc" in hub.fleet.ids())
+    await wait_until_async(lambda: hub._after == "99999999999999-0")
     redis_client.delete(key)
     redis_client.xadd(key, {"w": "other", "e": 1, "o": 0, "d": "{}"}, id="5-0")
     await wait_until_async(lambda: hub._after == "5-0")
@@ -241,6 +246,14 @@ async def test_junk_in_the_broker_stops_nothing(
     await wait_until_async(lambda: hub.broker_error is None)
     assert (hub.fleet.get("junk") or {})["status"] == "new"
     await open_at(hub, "wc", 50)
+
+
+async def test_a_workcell_that_the_feed_names_and_nobody_has_is_none(hub: Hub, root: Root, redis_client: Any) -> None:
+    told = redis_client.xadd(feed_key(0), {"w": "ghost", "e": 1, "o": 0, "d": "{}"})
+    await wait_until_async(lambda: hub._after == told.decode())
+    root.workcell("here").mkdir()
+    await wait_until_async(lambda: "here" in hub.fleet.ids())
+    assert hub.fleet.ids() == ["here"]
 
 
 async def test_an_error_in_one_task_is_told_until_it_has_passed(

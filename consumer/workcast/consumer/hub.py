@@ -66,6 +66,8 @@ class Hub:
         self._answer_seconds = answer_seconds
         self._channels: dict[str, Channel] = {}
         self._dirty: set[str] = set()
+        self._present: set[str] = set()
+        """Workcells that the last look found."""
         self._missed: set[str] = set()
         """Workcells of the fleet that the last sweep found nowhere."""
         self._after: str | None = None
@@ -225,7 +227,9 @@ class Hub:
 
     async def _fetch_summaries(self, workcells: set[str]) -> None:
         found = await self._ask(self._source.summaries(sorted(workcells)))
-        self.fleet.update({name: self._summary(name, found.get(name)) for name in workcells})
+        # Of one that has none there must be a directory at least: what is gone by now is not to come back.
+        there = {name for name in workcells if name in found or name in self._present}
+        self.fleet.update({name: self._summary(name, found.get(name)) for name in there})
 
     def _summary(self, workcell: str, data: bytes | None) -> dict[str, Any]:
         if data is not None:
@@ -238,7 +242,8 @@ class Hub:
 
     async def _ids(self) -> set[str]:
         here = await asyncio.to_thread(self._archive.ids)
-        return {*here, *await self._ask(self._source.workcells())}
+        self._present = {*here, *await self._ask(self._source.workcells())}
+        return self._present
 
     # ── what sessions ask ────────────────────────────────────────────────────────────────────────────────────────────
     async def complete_fleet(self) -> None:
