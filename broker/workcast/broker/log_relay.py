@@ -130,11 +130,21 @@ class LogRelay:
 
     def _tell_base(self) -> None:
         """A prune without a new line is no batch to publish."""
-        reader, end = self._reader, self._reader.end
-        if self._told_base == reader.base or not self._next == self._fold.offset == end:
-            return
-        self._broker.amend(self.workcell, self._epoch, self._root.origin(), end, reader.base, self._summary(end))
-        self._told_base = reader.base
+        reader = self._reader
+        if self._told_base != reader.base and self._next == self._fold.offset == reader.end:
+            self._amend()
+
+    def _amend(self) -> bool:
+        """Tell the broker base and summary at a head that stays; False if it has both, or another head."""
+        reader = self._reader
+        # The broker's base will say no more that the file was pruned: the mark says from here on that this is the file.
+        noted = self._root.mark(self.workcell)
+        if noted is not None and noted[0] == self._epoch and noted[3] != reader.inode:
+            self._root.write_mark(self.workcell, *noted[:3], reader.inode)
+        end, base = reader.end, reader.base
+        amended = self._broker.amend(self.workcell, self._epoch, self._root.origin(), end, base, self._summary(end))
+        self._told_base = base
+        return amended
 
     def judge(self) -> None:
         """Tell the broker when the log has lost its writer in the middle of a run, and when it has one again.
@@ -153,8 +163,7 @@ class LogRelay:
         if self._generation != reader.generation or not self._next == self._fold.offset == reader.end:
             return  # it goes on: what comes says how
         self._lost_at = lost_at
-        end, base, summary = reader.end, reader.base, self._summary(reader.end)
-        if self._broker.amend(self.workcell, self._epoch, self._root.origin(), end, base, summary) and lost_at:
+        if self._amend() and lost_at:
             logger.warning("%s is lost: its writer is gone, and has not said how the run ended", self.workcell)
         self._told_lost_at = lost_at
 
