@@ -17,7 +17,7 @@ import psutil
 from support.recorded import RECORDED
 from workcast.broker.event import ResponseChunk
 from workcast.producer.adapters import adapter_for
-from workcast.producer.adapters.base import Adapter, read_line
+from workcast.producer.adapters.base import Adapter
 from workcast.producer.adapters.claude import ClaudeAdapter
 from workcast.producer.lines import LineSplitter
 from workcast.producer.replay import Recording, relabel
@@ -75,7 +75,7 @@ def _parse(recordings: Sequence[tuple[str, Sequence[bytes]]]) -> None:
 def _feed(adapter: Adapter, lines: LineSplitter, pieces: Sequence[bytes]) -> None:
     for piece in pieces:
         for line in lines.feed(piece):
-            read_line(adapter, line, _AT)
+            adapter.feed(line, _AT)
 
 
 def _memory(recording: Recording, size: int) -> Row:

@@ -64,7 +64,7 @@ def test_the_example_keeps_what_every_adapter_promises(lines: list[bytes], code:
 
 
 def test_what_the_example_does_not_know_is_kept_whole() -> None:
-    odd = [b'{"kind":"sings"}', b"no json", b'{"kind":"says"}', b'{"kind":"ran","id":7}']
+    odd = [b'{"type":"sings"}', b"no json", b'{"type":"says"}', b'{"type":"ran","id":7}']
     assert [event.raw.encode() for event in read(odd, Exit(0)) if isinstance(event, Unknown)] == odd
 
 

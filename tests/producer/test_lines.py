@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workcast.broker.event import Unknown
+from workcast.producer.adapters import ADAPTERS
 from workcast.producer.lines import CutLine, LineSplitter, size_of
 
 
@@ -43,3 +47,12 @@ def test_a_line_over_the_cap_is_cut_and_says_its_true_size() -> None:
     assert (first, first.size) == (b"xxxxxxxyyy", 15)
     assert second == b"next"
     assert not isinstance(second, CutLine)
+
+
+@pytest.mark.parametrize("agent", ADAPTERS)
+def test_no_adapter_reads_a_line_that_was_cut(agent: str) -> None:
+    adapter, line = ADAPTERS[agent](), CutLine(b'{"type":"result"}' + b" " * 10_000, 20_000_000)
+    (told,) = adapter.feed(line, datetime(2026, 1, 1, tzinfo=UTC))
+    assert isinstance(told, Unknown)
+    assert told.raw.encode() == line[:4096]
+    assert told.model_extra == {"truncated": {"bytes": 20_000_000}}

@@ -10,7 +10,7 @@ from pathlib import Path
 from workcast.broker.errors import WorkcastError
 from workcast.broker.event import BaseEvent, dump, now
 from workcast.producer.adapters import adapter_for
-from workcast.producer.adapters.base import Exit, read_line
+from workcast.producer.adapters.base import Exit
 from workcast.producer.lines import LineSplitter
 
 
@@ -34,9 +34,9 @@ def parse_output(agent: str, file: Path | None, exit_code: int | None) -> int:
     with source:
         while piece := source.read(1 << 16):
             for line in lines.feed(piece):
-                unknown += _print(read_line(adapter, line, now()))
+                unknown += _print(adapter.feed(line, now()))
     for line in lines.drain():
-        unknown += _print(read_line(adapter, line, now()))
+        unknown += _print(adapter.feed(line, now()))
     return unknown + _print(adapter.end(Exit(exit_code), now()))
 
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from workcast.broker.event import BaseEvent, Completed, now
 from workcast.producer.adapters import adapter_for
-from workcast.producer.adapters.base import Command, Exit, milliseconds_between, read_line
+from workcast.producer.adapters.base import Command, Exit, milliseconds_between
 from workcast.producer.adapters.fields import as_list, as_object, get_list, get_number, get_text
 from workcast.producer.errors import RecordingError
 from workcast.producer.lines import CutLine, LineSplitter, size_of
@@ -187,7 +187,7 @@ class _Stage:
         for timed in lines:
             await self.wait(timed.due - played)
             played = timed.due
-            _write_all(self._writer, read_line(self._adapter, timed.line, self._clock()))
+            _write_all(self._writer, self._adapter.feed(timed.line, self._clock()))
 
     async def wait(self, seconds: float) -> None:
         """Let so much recorded time pass."""

@@ -26,6 +26,8 @@ STOPPED_EXIT_CODES: Final = frozenset({128 + 2, 128 + 15})
 """What a program exits with when somebody sends it SIGINT or SIGTERM."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
+MILLISECOND: Final = timedelta(milliseconds=1)
+HALF_MILLISECOND: Final = timedelta(microseconds=500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,10 @@ class Adapter(Protocol):
         ...
 
     def feed(self, line: bytes, at: datetime) -> list[BaseEvent]:
-        """Read one line of stdout, without its newline, captured at ``at``. Never raises, whatever the line holds."""
+        """Read one line of stdout, without its newline, captured at ``at``. Never raises, whatever the line holds.
+
+        One that was cut (:class:`~workcast.producer.lines.CutLine`) can be read no more: it becomes ``unknown``.
+        """
         ...
 
     def end(self, exit: Exit, at: datetime) -> list[BaseEvent]:  # noqa: A002
@@ -114,7 +119,7 @@ def optional(**fields: object) -> dict[str, Any]:
 
 def milliseconds_between(start: datetime, end: datetime) -> int:
     """From ``start`` to ``end``; 0 if the clock was set back in between."""
-    return max(0, round((end - start).total_seconds() * 1000))
+    return max(0, (end - start + HALF_MILLISECOND) // MILLISECOND)
 
 
 def close_calls(calls: Iterable[OpenCall], at: datetime) -> list[BaseEvent]:
@@ -146,8 +151,3 @@ def unknown_line(toolchain: str, line: bytes, at: datetime) -> Unknown:
 def unread(toolchain: str, line: bytes, at: datetime) -> list[BaseEvent]:
     """What a line is told as that holds no JSON object, or one that no rule knows: nothing if it is blank."""
     return [unknown_line(toolchain, line, at)] if line and not line.isspace() else []
-
-
-def read_line(adapter: Adapter, line: bytes, at: datetime) -> list[BaseEvent]:
-    """Feed the adapter; a line that was cut is no JSON any more, and becomes an ``unknown`` that says its true size."""
-    return [unknown_line(adapter.name, line, at)] if isinstance(line, CutLine) else adapter.feed(line, at)

@@ -5,7 +5,7 @@ Every field is optional and every line kind may be new: what no rule knows becom
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Final
 
@@ -18,8 +18,9 @@ from workcast.broker.event import (
     Started,
     Thinking,
     make,
+    validator,
 )
-from workcast.producer.adapters.base import Command, Exit, OpenCall, close_calls, fits_argument, optional, unread
+from workcast.producer.adapters.base import Command, Exit, OpenCall, close_calls, fits_argument, optional
 from workcast.producer.adapters.claude_message import Message
 from workcast.producer.adapters.claude_outcome import Outcome
 from workcast.producer.adapters.claude_tools import call_events, path_of, result_events
@@ -31,8 +32,8 @@ from workcast.producer.adapters.fields import (
     get_list,
     get_object,
     get_text,
-    parse_object,
 )
+from workcast.producer.adapters.json_lines import JsonLines, Rule, Told
 from workcast.producer.adapters.marks import Marks
 from workcast.producer.adapters.own_options import OwnOption, model_option, without_own
 
@@ -43,12 +44,15 @@ STATE_PREFIXES: Final = ("task_", "hook_")
 """``system`` lines that tell a passing state: no event. A denied permission is told by the call's result as well."""
 
 BLOCKS: Final = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
-QUIET_DELTAS: Final = frozenset({"input_json_delta", "signature_delta"})
+QUIET_DELTAS: Final = ("input_json_delta", "signature_delta")
+DELTAS: Final = ("text_delta", "thinking_delta")
 PARENT: Final = "parent_tool_use_id"
 """Where a line says the call of the sub-agent that it is about."""
 RESUMING: Final = frozenset({"-c", "--continue", "-r", "--resume", "--from-pr"})
 """The options that go on with a session."""
 
+
+_chunk: Final = validator(ResponseChunk)
 
 OWN: Final = (
     OwnOption(("-p", "--print")),
@@ -58,7 +62,7 @@ OWN: Final = (
 )
 
 
-class ClaudeAdapter:
+class ClaudeAdapter(JsonLines):
     """Reads one run of Claude Code."""
 
     name: ClassVar[str] = "claude"
@@ -66,9 +70,9 @@ class ClaudeAdapter:
     takes_prompt: ClassVar[bool] = True
 
     def __init__(self, command: Command | None = None, /) -> None:
+        super().__init__()
         self._resumed = _is_resumed(command)
         self._started = False
-        self._ended = False
         self._calls: dict[str, OpenCall] = {}
         self._called = Marks()
         self._streamed: dict[str | None, Message] = {}
@@ -87,26 +91,14 @@ class ClaudeAdapter:
         """The prompt."""
         return [PromptSent(timestamp=at, prompt=prompt)]
 
-    def feed(self, line: bytes, at: datetime) -> list[BaseEvent]:
-        """Read one line."""
-        parsed = parse_object(line)
-        kind = None if parsed is None else parsed.get("type")
-        if parsed is None or not isinstance(kind, str) or kind not in self._readers:
-            return unread(self.name, line, at)
-        events = self._readers[kind](self, parsed, at, line)
-        return unread(self.name, line, at) if events is None else events
-
-    def end(self, exit: Exit, at: datetime) -> list[BaseEvent]:  # noqa: A002
+    def ending(self, exit: Exit, at: datetime) -> list[BaseEvent]:  # noqa: A002
         """Close what is open and tell what the run came to."""
-        if self._ended:
-            return []
-        self._ended = True
         usage = [event for parent in self._streamed for event in self._last_usage(parent, at)]
         closed = close_calls(self._calls.values(), at)
         self._calls.clear()
         return [*usage, *closed, self._outcome.completed(exit, at)]
 
-    def _system(self, line: JsonObject, at: datetime, _: bytes) -> list[BaseEvent] | None:
+    def _system(self, line: JsonObject, at: datetime) -> list[BaseEvent] | None:
         subtype = get_text(line, "subtype") or ""
         if subtype == "init":
             return self._init(line, at)
@@ -131,9 +123,11 @@ class ClaudeAdapter:
             )
         ]
 
-    def _stream_event(self, line: JsonObject, at: datetime, _: bytes) -> list[BaseEvent] | None:
-        event = get_object(line, "event")
-        kind, parent = event.get("type"), get_text(line, PARENT)
+    def _stream_event(self, line: JsonObject, at: datetime) -> list[BaseEvent] | None:
+        event, parent = get_object(line, "event"), line.get(PARENT)
+        kind = event.get("type")
+        if not isinstance(parent, str):
+            parent = None
         message = self._streamed.get(parent)
         if message is None:
             message = self._streamed[parent] = Message()
@@ -161,7 +155,7 @@ class ClaudeAdapter:
         message = self._streamed[parent]
         return message.take_usage(parent, at) or message.take_start_usage(parent, at)
 
-    def _assistant(self, line: JsonObject, at: datetime, raw: bytes) -> list[BaseEvent] | None:
+    def _assistant(self, line: JsonObject, at: datetime) -> Told:
         message = get_object(line, "message")
         if not isinstance(message.get("content"), list):
             return None
@@ -171,8 +165,10 @@ class ClaudeAdapter:
             return [_synthetic(line, blocks, at)]
         parent = get_text(line, PARENT)
         told = self._message(parent, message)
-        events = _gather([self._block(block, told, parent, at) for block in blocks], raw, at)
-        return events if told is self._streamed.get(parent) else [*events, *told.take_start_usage(parent, at)]
+        parts = [self._block(block, told, parent, at) for block in blocks]
+        if told is not self._streamed.get(parent):
+            parts.append(told.take_start_usage(parent, at))
+        return _gather(parts)
 
     def _message(self, parent: str | None, said: JsonObject) -> Message:
         message_id = get_text(said, "id")
@@ -222,7 +218,7 @@ class ClaudeAdapter:
         self._calls[call_id] = call
         return call_events(call, arguments, message_id)
 
-    def _user(self, line: JsonObject, at: datetime, raw: bytes) -> list[BaseEvent] | None:
+    def _user(self, line: JsonObject, at: datetime) -> Told:
         message = get_object(line, "message")
         if get_text(message, "content") is not None:
             return []  # the prompt, echoed
@@ -231,7 +227,7 @@ class ClaudeAdapter:
         blocks = [as_object(block) for block in get_list(message, "content")]
         # One result a line is the rule; with more of them nobody says whose the structured form is.
         structured = get_object(line, "tool_use_result") if len(blocks) == 1 else EMPTY
-        return _gather([self._tool_result(block, structured, at) for block in blocks], raw, at)
+        return _gather([self._tool_result(block, structured, at) for block in blocks])
 
     def _tool_result(self, block: JsonObject, structured: JsonObject, at: datetime) -> list[BaseEvent] | None:
         kind, call_id = get_text(block, "type"), get_text(block, "tool_use_id")
@@ -242,13 +238,13 @@ class ClaudeAdapter:
         call = self._calls.pop(call_id, None)
         return None if call is None else result_events(block, structured, call, at)
 
-    def _result(self, line: JsonObject, at: datetime, _: bytes) -> list[BaseEvent]:
+    def _result(self, line: JsonObject, at: datetime) -> list[BaseEvent]:
         return self._outcome.take(line, at)
 
-    def _nothing(self, _line: JsonObject, _at: datetime, _: bytes) -> list[BaseEvent]:
+    def _nothing(self, _line: JsonObject, _at: datetime) -> list[BaseEvent]:
         return []
 
-    _readers: ClassVar[Mapping[str, Callable[[Any, JsonObject, datetime, bytes], list[BaseEvent] | None]]] = {
+    rules: Mapping[str, Rule] = {
         "system": _system,
         "stream_event": _stream_event,
         "assistant": _assistant,
@@ -267,12 +263,12 @@ def _is_resumed(command: Command | None) -> bool:
     return any(word.partition("=")[0] in RESUMING for word in options)
 
 
-def _gather(parts: Sequence[list[BaseEvent] | None], raw: bytes, at: datetime) -> list[BaseEvent]:
-    """The events of a line's blocks; the line itself, once, if one of them is of a kind that no rule knows."""
-    if len(parts) == 1 and parts[0] is not None:
+def _gather(parts: Sequence[list[BaseEvent] | None]) -> Told:
+    """The events of a line's blocks, some of which may be of a kind that no rule knows."""
+    if len(parts) == 1:
         return parts[0]
     events = [event for part in parts if part is not None for event in part]
-    return [*events, *unread(ClaudeAdapter.name, raw, at)] if None in parts else events
+    return tuple(events) if None in parts else events
 
 
 def _message_id(line: JsonObject, message: Message) -> str | None:
@@ -287,17 +283,21 @@ def _within(parent: str | None) -> dict[str, Any]:
 def _delta(
     line: JsonObject, event: JsonObject, message: Message, parent: str | None, at: datetime
 ) -> list[BaseEvent] | None:
+    """Half of all lines are pieces of a text: these go the shortest way."""
     delta = get_object(event, "delta")
-    kind = get_text(delta, "type")
+    kind = delta.get("type")
     if kind in QUIET_DELTAS:
         return []
-    message_id, block, where = _message_id(line, message), get_count(event, "index"), _within(parent)
-    if kind == "text_delta" and (text := get_text(delta, "text")) is not None:
-        return [make(ResponseChunk, timestamp=at, content=text, message_id=message_id, block=block, **where)]
-    if kind == "thinking_delta" and (text := get_text(delta, "thinking")) is not None:
-        thought = make(Thinking, timestamp=at, content=text, partial=True, message_id=message_id, block=block, **where)
-        return [thought]
-    return None
+    content = get_text(delta, "text" if kind == "text_delta" else "thinking")
+    if content is None or kind not in DELTAS:
+        return None
+    message_id, block = get_text(line, "api_message_id") or message.id, get_count(event, "index")
+    if kind == "text_delta" and parent is None and message_id is not None and block is not None:
+        return [_chunk({"timestamp": at, "content": content, "message_id": message_id, "block": block})]
+    where = _within(parent)
+    if kind == "text_delta":
+        return [make(ResponseChunk, timestamp=at, content=content, message_id=message_id, block=block, **where)]
+    return [make(Thinking, timestamp=at, content=content, partial=True, message_id=message_id, block=block, **where)]
 
 
 def _abandoned(line: JsonObject, message: Message, parent: str | None, at: datetime) -> list[BaseEvent]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from workcast.broker.event import BaseEvent, Usage, UsageEvent, make
-from workcast.producer.adapters.fields import JsonObject, get_count, get_object, get_text
+from workcast.producer.adapters.fields import JsonObject, get_count, get_counts, get_object, get_text
+
+MESSAGE_COUNTS: Final = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
 
 
 @dataclass(slots=True)
@@ -87,13 +90,12 @@ class Message:
 
 def message_usage(said: JsonObject) -> Usage:
     """The tokens of one message, from the API's own form, which counts cached input apart."""
-    read = get_count(said, "cache_read_input_tokens") or 0
-    written = get_count(said, "cache_creation_input_tokens") or 0
+    fresh, read, written, output = get_counts(said, MESSAGE_COUNTS)
     long = get_count(get_object(said, "cache_creation"), "ephemeral_1h_input_tokens")
     return make(
         Usage,
-        input_tokens=(get_count(said, "input_tokens") or 0) + read + written,
-        output_tokens=get_count(said, "output_tokens") or 0,
+        input_tokens=fresh + read + written,
+        output_tokens=output,
         cache_read_tokens=read,
         cache_write_tokens=written,
         reasoning_tokens=get_count(get_object(said, "output_tokens_details"), "thinking_tokens") or 0,

@@ -6,20 +6,50 @@ without any result. There can be several results in a run, one for each turn: th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from operator import add
+from typing import Any, Final
 
-from workcast.broker.event import BaseEvent, Completed, ErrorEvent, ModelUsage, Status, Usage
+from workcast.broker.event import BaseEvent, Completed, ErrorEvent, ModelUsage, Status, Usage, make
 from workcast.producer.adapters.base import STOPPED_EXIT_CODES, Exit, optional
 from workcast.producer.adapters.fields import (
     JsonObject,
     as_object,
-    get_count,
+    get_counts,
     get_list,
     get_number,
     get_object,
     get_text,
 )
+
+MODEL_COUNTS: Final = (
+    "inputTokens", "cacheReadInputTokens", "cacheCreationInputTokens", "cacheCreationEphemeral1hInputTokens",
+    "outputTokens", "thinkingTokens",
+)  # fmt: skip
+
+
+class _Shares:
+    """What was taken of each model, counted up."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, list[int]] = {}
+        self._costs_usd: dict[str, float] = {}
+
+    def add(self, models: JsonObject) -> None:
+        """Count a result's share, or its total, by model."""
+        for model, value in models.items():
+            said = as_object(value)
+            counts, before = get_counts(said, MODEL_COUNTS), self._counts.get(model)
+            self._counts[model] = counts if before is None else list(map(add, before, counts))
+            self._costs_usd[model] = self._costs_usd.get(model, 0.0) + (get_number(said, "costUSD") or 0.0)
+
+    def models(self) -> list[ModelUsage]:
+        """Tokens and US dollars by model."""
+        return [
+            make(ModelUsage, model=model, usage=_usage(counts), cost_usd=round(self._costs_usd[model], 9))
+            for model, counts in self._counts.items()
+        ]
 
 
 class Outcome:
@@ -32,7 +62,7 @@ class Outcome:
     def __init__(self, *, resumed: bool = False) -> None:
         self._resumed = resumed
         self._result: JsonObject | None = None
-        self._models: dict[str, ModelUsage] = {}
+        self._shares = _Shares()
         self._has_shares = True
         self._error_said = False
 
@@ -74,9 +104,7 @@ class Outcome:
     def _add_share(self, result: JsonObject) -> None:
         share = "model_usage_since_last_result"
         self._has_shares = self._has_shares and isinstance(result.get(share), dict)
-        for told in _model_usage(get_object(result, share)):
-            before = self._models.get(told.model)
-            self._models[told.model] = told if before is None else _both(before, told)
+        self._shares.add(get_object(result, share))
 
     def _spent(self) -> dict[str, Any]:
         """What the run took. Nobody knows without a result.
@@ -87,8 +115,10 @@ class Outcome:
         if self._result is None:
             return {}
         if self._has_shares:
-            return _told(list(self._models.values()))
-        models = _model_usage(get_object(self._result, "modelUsage"))
+            return _told(self._shares.models())
+        total = _Shares()
+        total.add(get_object(self._result, "modelUsage"))
+        models = total.models()
         cost_usd = get_number(self._result, "total_cost_usd")
         if self._resumed:
             return optional(session_usage=_total(models), session_cost_usd=cost_usd)
@@ -100,31 +130,21 @@ def _told(models: list[ModelUsage]) -> dict[str, Any]:
     return {"usage": _total(models), "cost_usd": cost_usd, **optional(models=models or None)}
 
 
+def _usage(counts: Sequence[int]) -> Usage:
+    fresh, read, written, long, output, reasoning = counts
+    return make(
+        Usage,
+        input_tokens=fresh + read + written,
+        output_tokens=output,
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        reasoning_tokens=reasoning,
+        **({"cache_write_1h_tokens": long} if long else {}),
+    )
+
+
 def _total(models: list[ModelUsage]) -> Usage:
     return sum((model.usage for model in models), Usage() + Usage())  # a sum writes each kind, also of nothing
-
-
-def _both(one: ModelUsage, other: ModelUsage) -> ModelUsage:
-    cost_usd = round((one.cost_usd or 0.0) + (other.cost_usd or 0.0), 9)
-    return ModelUsage(model=one.model, usage=one.usage + other.usage, cost_usd=cost_usd)
-
-
-def _model_usage(models: JsonObject) -> list[ModelUsage]:
-    """Tokens and US dollars by model."""
-    told: list[ModelUsage] = []
-    for model, said in ((model, as_object(value)) for model, value in models.items()):
-        read = get_count(said, "cacheReadInputTokens") or 0
-        written = get_count(said, "cacheCreationInputTokens") or 0
-        usage = Usage(
-            input_tokens=(get_count(said, "inputTokens") or 0) + read + written,
-            output_tokens=get_count(said, "outputTokens") or 0,
-            cache_read_tokens=read,
-            cache_write_tokens=written,
-            reasoning_tokens=get_count(said, "thinkingTokens") or 0,
-            **optional(cache_write_1h_tokens=get_count(said, "cacheCreationEphemeral1hInputTokens") or None),
-        )
-        told.append(ModelUsage(model=model, usage=usage, cost_usd=round(get_number(said, "costUSD") or 0.0, 9)))
-    return told
 
 
 def _is_error(result: JsonObject) -> bool:

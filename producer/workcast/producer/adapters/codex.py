@@ -6,9 +6,9 @@ Codex prints neither the model nor whether a thread is resumed: both are taken f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from workcast.broker.event import (
     BaseEvent,
@@ -27,12 +27,11 @@ from workcast.producer.adapters.base import (
     OpenCall,
     close_calls,
     fits_argument,
-    run_key,
-    unread,
 )
 from workcast.producer.adapters.codex_items import TOOL_ITEMS, call_events, result_events, tool_of
 from workcast.producer.adapters.codex_outcome import Outcome
-from workcast.producer.adapters.fields import JsonObject, get_object, get_text, parse_object
+from workcast.producer.adapters.fields import JsonObject, get_object, get_text
+from workcast.producer.adapters.json_lines import JsonLines, Rule
 from workcast.producer.adapters.marks import Marks
 from workcast.producer.adapters.own_options import OwnOption, model_option, without_own
 
@@ -45,7 +44,7 @@ STDIN: Final = "-"
 OWN: Final = (OwnOption(("--json", "--experimental-json")), OwnOption(("--skip-git-repo-check",)))
 
 
-class CodexAdapter:
+class CodexAdapter(JsonLines):
     """Reads one run of Codex."""
 
     name: ClassVar[str] = "codex"
@@ -53,11 +52,10 @@ class CodexAdapter:
     takes_prompt: ClassVar[bool] = True
 
     def __init__(self, command: Command | None = None, /) -> None:
+        super().__init__()
         words = _options(command)
-        self._model = _model_in(words)
-        self._key = ""
+        self._model = _model_in(words) if words else None
         self._started = False
-        self._ended = False
         self._calls: dict[str, OpenCall] = {}
         self._closed = Marks()
         self._plans: dict[str, int] = {}
@@ -77,22 +75,8 @@ class CodexAdapter:
         """The prompt."""
         return [PromptSent(timestamp=at, prompt=prompt)]
 
-    def feed(self, line: bytes, at: datetime) -> list[BaseEvent]:
-        """Read one line."""
-        parsed = parse_object(line)
-        if not self._key and line and not line.isspace():
-            self._key = run_key(at)
-        kind = None if parsed is None else parsed.get("type")
-        if parsed is None or not isinstance(kind, str) or kind not in self._readers:
-            return unread(self.name, line, at)
-        events = self._readers[kind](self, parsed, at)
-        return unread(self.name, line, at) if events is None else events
-
-    def end(self, exit: Exit, at: datetime) -> list[BaseEvent]:  # noqa: A002
+    def ending(self, exit: Exit, at: datetime) -> list[BaseEvent]:  # noqa: A002
         """Close what is open and tell what the run came to."""
-        if self._ended:
-            return []
-        self._ended = True
         closed = close_calls(self._calls.values(), at)
         self._calls.clear()
         return [*closed, self._outcome.completed(exit, at)]
@@ -193,9 +177,9 @@ class CodexAdapter:
     def _id(self, item: JsonObject) -> str | None:
         """An item's id; Codex counts from ``item_0`` in each run."""
         item_id = get_text(item, "id")
-        return None if item_id is None else f"{self._key}-{item_id}"
+        return None if item_id is None else f"{self.key}-{item_id}"
 
-    _readers: ClassVar[Mapping[str, Callable[[Any, JsonObject, datetime], list[BaseEvent] | None]]] = {
+    rules: Mapping[str, Rule] = {
         "thread.started": _thread_started,
         "turn.started": _turn_started,
         "turn.completed": _turn_completed,

@@ -14,13 +14,16 @@ from typing import Any, Final, Literal
 
 from workcast.broker.event import BaseEvent, Completed, ErrorEvent, Status, Usage, UsageEvent, make
 from workcast.producer.adapters.base import STOPPED_EXIT_CODES, Exit
-from workcast.producer.adapters.fields import JsonObject, get_count, get_object, get_text
+from workcast.producer.adapters.fields import JsonObject, get_counts, get_object, get_text
 
 RECONNECTING: Final = re.compile(r"Reconnecting\.\.\. (\d+/\d+|waiting for network)")
 INTERRUPTED: Final = 1
 """Codex's exit code after SIGINT, which ends a turn without a word; whatever else ends one so is told before."""
 
 NOTHING: Final = Usage()
+COUNTS: Final = (
+    "input_tokens", "cached_input_tokens", "cache_write_input_tokens", "output_tokens", "reasoning_output_tokens",
+)  # fmt: skip
 
 
 class Outcome:
@@ -49,7 +52,10 @@ class Outcome:
             return []
         before, self._before = self._before, _usage(said)
         self._total = self._before
-        return [] if before is None else [make(UsageEvent, timestamp=at, usage=(self._total - before).at_least_zero())]
+        if before is None:
+            return []
+        usage = self._total if before is NOTHING else (self._total - before).at_least_zero()
+        return [make(UsageEvent, timestamp=at, usage=usage)]
 
     def turn_failed(self, line: JsonObject, at: datetime) -> list[BaseEvent]:
         """A turn failed for good; mostly an ``error`` line has told why."""
@@ -92,11 +98,12 @@ class Outcome:
 
 def _usage(said: JsonObject) -> Usage:
     """The input counts cached input already."""
+    asked, read, written, output, reasoning = get_counts(said, COUNTS)
     return make(
         Usage,
-        input_tokens=get_count(said, "input_tokens") or 0,
-        output_tokens=get_count(said, "output_tokens") or 0,
-        cache_read_tokens=get_count(said, "cached_input_tokens") or 0,
-        cache_write_tokens=get_count(said, "cache_write_input_tokens") or 0,
-        reasoning_tokens=get_count(said, "reasoning_output_tokens") or 0,
+        input_tokens=asked,
+        output_tokens=output,
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        reasoning_tokens=reasoning,
     )

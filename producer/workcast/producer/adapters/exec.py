@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from typing import ClassVar, Final
 
 from workcast.broker.event import BaseEvent, BashCommand, BashOutput, Completed, Started, Status
-from workcast.producer.adapters.base import STOPPED_EXIT_CODES, Command, Exit, run_key
+from workcast.producer.adapters.base import STOPPED_EXIT_CODES, Command, Exit, run_key, unknown_line
 from workcast.producer.adapters.output import STREAMS, Stream
+from workcast.producer.lines import CutLine
 
 HOLD: Final = timedelta(milliseconds=100)
 """How long output may wait for more of its kind: at most so many events a second, however it is written."""
@@ -56,6 +57,8 @@ class ExecAdapter:
 
     def feed(self, line: bytes, at: datetime) -> list[BaseEvent]:
         """Read one line of stdout."""
+        if isinstance(line, CutLine):
+            return [unknown_line(self.name, line, at)]
         return self.feed_output(line + b"\n", "stdout", at)
 
     def feed_output(self, piece: bytes, stream: Stream, at: datetime) -> list[BaseEvent]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import orjson
@@ -78,6 +78,11 @@ def get_count(parent: JsonObject, key: str) -> int | None:
     return value if type(value) is int and 0 <= value <= MAX_INTEGER else None
 
 
+def get_counts(parent: JsonObject, keys: Iterable[str]) -> list[int]:
+    """The counts under the keys, as :func:`get_count` reads them; 0 where there is none."""
+    return [said if type(said) is int and 0 <= said <= MAX_INTEGER else 0 for said in map(parent.get, keys)]
+
+
 def get_number(parent: JsonObject, key: str) -> float | None:
     """The number under the key, whole or not."""
     value = parent.get(key)
@@ -86,6 +91,8 @@ def get_number(parent: JsonObject, key: str) -> float | None:
 
 def plain_text(content: object) -> object:
     """A tool's content as one text where it is nothing but blocks of text, else as it is."""
+    if isinstance(content, str):
+        return content
     blocks = [as_object(item) for item in as_list(content)]
     texts = [text for block in blocks if (text := get_text(block, "text")) is not None]
     return "\n".join(texts) if blocks and len(texts) == len(blocks) else content

@@ -6,23 +6,31 @@ Gemini prints texts in pieces and never whole: a text is whole once something el
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
-from workcast.broker.event import BaseEvent, ErrorEvent, PromptSent, ResponseChunk, ResponseComplete, Started, make
+from workcast.broker.event import (
+    BaseEvent,
+    ErrorEvent,
+    PromptSent,
+    ResponseChunk,
+    ResponseComplete,
+    Started,
+    make,
+    validator,
+)
 from workcast.producer.adapters.base import (
     Command,
     Exit,
     close_calls,
     fits_argument,
-    run_key,
-    unread,
 )
-from workcast.producer.adapters.fields import JsonObject, get_text, parse_object
+from workcast.producer.adapters.fields import JsonObject, get_text
 from workcast.producer.adapters.gemini_outcome import Outcome
 from workcast.producer.adapters.gemini_tools import Calls, call_events, result_events
+from workcast.producer.adapters.json_lines import JsonLines, Rule
 from workcast.producer.adapters.own_options import OwnOption, model_option, without_own
 
 APPROVAL_OPTIONS: Final = frozenset({"--approval-mode", "--yolo", "-y"})
@@ -39,10 +47,12 @@ class _Text:
     pieces: list[str] = field(default_factory=list[str])
 
 
+_chunk: Final = validator(ResponseChunk)
+
 OWN: Final = (OwnOption(("-o", "--output-format"), "stream-json"), OwnOption(("--skip-trust",)))
 
 
-class GeminiAdapter:
+class GeminiAdapter(JsonLines):
     """Reads one run of Gemini CLI."""
 
     name: ClassVar[str] = "gemini"
@@ -50,10 +60,9 @@ class GeminiAdapter:
     takes_prompt: ClassVar[bool] = True
 
     def __init__(self, command: Command | None = None, /) -> None:
+        super().__init__()
         self._resumed = command is not None and _has(command.argv, RESUMING)
-        self._key = ""
         self._started = False
-        self._ended = False
         self._echo_due = False
         self._text: _Text | None = None
         self._texts = 0
@@ -77,22 +86,8 @@ class GeminiAdapter:
         self._echo_due = True
         return [PromptSent(timestamp=at, prompt=prompt)]
 
-    def feed(self, line: bytes, at: datetime) -> list[BaseEvent]:
-        """Read one line."""
-        parsed = parse_object(line)
-        if not self._key and line and not line.isspace():
-            self._key = run_key(at)
-        kind = None if parsed is None else parsed.get("type")
-        if parsed is None or not isinstance(kind, str) or kind not in self._readers:
-            return unread(self.name, line, at)
-        events = self._readers[kind](self, parsed, at)
-        return unread(self.name, line, at) if events is None else events
-
-    def end(self, exit: Exit, at: datetime) -> list[BaseEvent]:  # noqa: A002
+    def ending(self, exit: Exit, at: datetime) -> list[BaseEvent]:  # noqa: A002
         """Close what is open and tell what the run came to."""
-        if self._ended:
-            return []
-        self._ended = True
         return [*self._whole_text(at), *close_calls(self._calls.take_all(), at), self._outcome.completed(exit, at)]
 
     def _init(self, line: JsonObject, at: datetime) -> list[BaseEvent]:
@@ -122,9 +117,11 @@ class GeminiAdapter:
             before = self._whole_text(at)
             whole = make(ResponseComplete, timestamp=at, content=content, message_id=self._next_text(), block=0)
             return [*before, whole]
-        self._text = self._text or _Text(self._next_text())
-        self._text.pieces.append(content)
-        return [make(ResponseChunk, timestamp=at, content=content, message_id=self._text.message_id, block=0)]
+        text = self._text
+        if text is None:
+            text = self._text = _Text(self._next_text())
+        text.pieces.append(content)
+        return [_chunk({"timestamp": at, "content": content, "message_id": text.message_id, "block": 0})]
 
     def _prompt(self, content: str, at: datetime) -> list[BaseEvent]:
         """The first one only repeats, perhaps with the context that hooks put before it, what was told already."""
@@ -178,9 +175,9 @@ class GeminiAdapter:
     def _next_text(self) -> str:
         """Gemini has no ids for texts."""
         self._texts += 1
-        return f"{self._key}-text-{self._texts}"
+        return f"{self.key}-text-{self._texts}"
 
-    _readers: ClassVar[Mapping[str, Callable[[Any, JsonObject, datetime], list[BaseEvent] | None]]] = {
+    rules: Mapping[str, Rule] = {
         "init": _init,
         "message": _message,
         "tool_use": _tool_use,

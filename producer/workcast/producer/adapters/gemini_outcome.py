@@ -9,7 +9,7 @@ from datetime import datetime
 
 from workcast.broker.event import BaseEvent, Completed, ErrorEvent, ModelUsage, Status, Usage, UsageEvent, make
 from workcast.producer.adapters.base import STOPPED_EXIT_CODES, Exit, optional
-from workcast.producer.adapters.fields import JsonObject, as_object, get_count, get_object, get_text
+from workcast.producer.adapters.fields import JsonObject, as_object, get_counts, get_object, get_text
 
 
 class Outcome:
@@ -77,12 +77,8 @@ def _failed(result: JsonObject) -> bool:
 
 def _usage(stats: JsonObject) -> Usage:
     """The tokens of all models. The input counts cached input already; thoughts are counted in the total alone."""
-    return make(
-        Usage,
-        input_tokens=get_count(stats, "input_tokens") or 0,
-        output_tokens=get_count(stats, "output_tokens") or 0,
-        cache_read_tokens=get_count(stats, "cached") or 0,
-    )
+    asked, output, read = get_counts(stats, ("input_tokens", "output_tokens", "cached"))
+    return make(Usage, input_tokens=asked, output_tokens=output, cache_read_tokens=read)
 
 
 def _is_some(usage: Usage) -> bool:

@@ -15,7 +15,7 @@ class Marks:
     def __init__(self, remembered: int = REMEMBERED) -> None:
         self._remembered = remembered
         self._newer: set[Hashable] = set()
-        self._older: set[Hashable] = set()
+        self._older: set[Hashable] | frozenset[Hashable] = frozenset()
 
     def __contains__(self, mark: Hashable) -> bool:
         return mark in self._newer or mark in self._older

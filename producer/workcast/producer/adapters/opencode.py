@@ -7,13 +7,14 @@ opencode prints neither the prompt nor the model, and nothing while a command ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from workcast.broker.event import BaseEvent, ErrorEvent, PromptSent, ResponseComplete, Started, Thinking, make
-from workcast.producer.adapters.base import Command, Exit, OpenCall, close_calls, unread
-from workcast.producer.adapters.fields import JsonObject, get_object, get_text, parse_object
+from workcast.producer.adapters.base import Command, Exit, OpenCall, close_calls
+from workcast.producer.adapters.fields import JsonObject, get_object, get_text
+from workcast.producer.adapters.json_lines import JsonLines, Rule, Told
 from workcast.producer.adapters.marks import Marks
 from workcast.producer.adapters.opencode_outcome import Outcome
 from workcast.producer.adapters.opencode_tools import FINISHED, call_events, result_events
@@ -26,7 +27,7 @@ RESUMING: Final = frozenset({"-c", "--continue", "-s", "--session"})
 OWN: Final = (OwnOption(("--format",), "json"), OwnOption(("--thinking",)))
 
 
-class OpencodeAdapter:
+class OpencodeAdapter(JsonLines):
     """Reads one run of opencode."""
 
     name: ClassVar[str] = "opencode"
@@ -34,11 +35,11 @@ class OpencodeAdapter:
     takes_prompt: ClassVar[bool] = True
 
     def __init__(self, command: Command | None = None, /) -> None:
+        super().__init__()
+        self.rules = self._first_rules
         words = () if command is None else command.argv
-        self._model = _model_in(words)
-        self._resumed = any(word.partition("=")[0] in RESUMING for word in words)
-        self._started = False
-        self._ended = False
+        self._model = _model_in(words) if words else None
+        self._resumed = not RESUMING.isdisjoint(word.partition("=")[0] for word in words)
         self._texts: dict[str | None, int] = {}
         self._told = Marks()
         self._calls: dict[str, OpenCall] = {}
@@ -59,31 +60,21 @@ class OpencodeAdapter:
         """The prompt."""
         return [PromptSent(timestamp=at, prompt=prompt)]
 
-    def feed(self, line: bytes, at: datetime) -> list[BaseEvent]:
-        """Read one line."""
-        parsed = parse_object(line)
-        kind = None if parsed is None else parsed.get("type")
-        if parsed is None or not isinstance(kind, str) or kind not in self._readers:
-            return unread(self.name, line, at)
-        events = self._readers[kind](self, parsed, at)
-        if events is None:
-            return unread(self.name, line, at)
-        return events if self._started else [self._start(parsed, at), *events]
-
-    def end(self, exit: Exit, at: datetime) -> list[BaseEvent]:  # noqa: A002
+    def ending(self, exit: Exit, at: datetime) -> list[BaseEvent]:  # noqa: A002
         """Close what is open and tell what the run came to."""
-        if self._ended:
-            return []
-        self._ended = True
         closed = close_calls(self._calls.values(), at)
         self._calls.clear()
         return [*closed, self._outcome.completed(exit, at)]
 
-    def _start(self, line: JsonObject, at: datetime) -> Started:
-        """Mostly a step is the first to be told; of a run whose first request is refused it is an error."""
-        self._started = True
-        session, resumed = get_text(line, "sessionID"), self._resumed or None
-        return make(Started, timestamp=at, toolchain=self.name, session_id=session, model=self._model, resumed=resumed)
+    def _first(self, line: JsonObject, at: datetime) -> Told:
+        """The first line that a rule knows: mostly a step; of a run whose first request is refused it is an error."""
+        told = self._rules[get_text(line, "type") or ""](self, line, at)
+        if not isinstance(told, list):
+            return told
+        self.rules = self._rules
+        session, model, resumed = get_text(line, "sessionID"), self._model, self._resumed or None
+        started = make(Started, timestamp=at, toolchain=self.name, session_id=session, model=model, resumed=resumed)
+        return [started, *told]
 
     def _step_start(self, line: JsonObject, at: datetime) -> list[BaseEvent]:
         return self._outcome.step_started(get_object(line, "part"), at)
@@ -149,7 +140,7 @@ class OpencodeAdapter:
         self._outcome.failed()
         return [make(ErrorEvent, timestamp=at, error=message, retryable=False, kind=name)]
 
-    _readers: ClassVar[Mapping[str, Callable[[Any, JsonObject, datetime], list[BaseEvent] | None]]] = {
+    _rules: ClassVar[Mapping[str, Rule]] = {
         "step_start": _step_start,
         "step_finish": _step_finish,
         "text": _text,
@@ -157,6 +148,7 @@ class OpencodeAdapter:
         "tool_use": _tool_use,
         "error": _error,
     }
+    _first_rules: ClassVar[Mapping[str, Rule]] = dict.fromkeys(_rules, _first)
 
 
 def _model_in(words: Sequence[str]) -> str | None:

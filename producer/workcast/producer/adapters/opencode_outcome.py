@@ -6,16 +6,16 @@ There is no last line that says it: an exit code of 0 alone could be that of a r
 from __future__ import annotations
 
 from datetime import datetime
+from operator import add
 from typing import Any, Final
 
 from workcast.broker.event import BaseEvent, Completed, ErrorEvent, Status, Usage, UsageEvent, make
 from workcast.producer.adapters.base import STOPPED_EXIT_CODES, Exit, optional
-from workcast.producer.adapters.fields import JsonObject, get_count, get_number, get_object, get_text
+from workcast.producer.adapters.fields import JsonObject, get_counts, get_number, get_object, get_text
 from workcast.producer.adapters.marks import Marks
 
 BROKEN_OFF: Final = "unknown"
 CUT_SHORT: Final = "length"
-NOTHING: Final = Usage()
 NO_END: Final = frozenset({None, "tool-calls", BROKEN_OFF, "content-filter", "error"})
 """The reasons of steps that another one follows, or of an answer that failed."""
 
@@ -28,7 +28,8 @@ class Outcome:
         """The message whose step has started and not ended."""
         self._reason: str | None = None
         self._counted = Marks()
-        self._usage: Usage | None = None
+        self._taken: list[int] = []
+        """The tokens of all steps, by kind; empty until one is told."""
         self._cost_usd: float | None = None
         self._errors = 0
         self._failed = False
@@ -66,7 +67,7 @@ class Outcome:
         if not said:
             return []
         usage = _usage(said)
-        self._usage = (self._usage or NOTHING) + usage
+        self._taken = list(map(add, self._taken, usage.counts())) if self._taken else list(usage.counts())
         nothing = not (usage.input_tokens or usage.output_tokens)  # which count all other kinds too
         return [] if nothing else [make(UsageEvent, timestamp=at, usage=usage, message_id=message_id)]
 
@@ -98,18 +99,17 @@ class Outcome:
 
     def _spent(self) -> dict[str, Any]:
         cost_usd = None if self._cost_usd is None else round(self._cost_usd, 9)
-        return optional(usage=self._usage, cost_usd=cost_usd)
+        return optional(usage=Usage.of(self._taken) if self._taken else None, cost_usd=cost_usd)
 
 
 def _usage(said: JsonObject) -> Usage:
     """The tokens of one step: opencode counts cached input and thoughts apart."""
-    cache = get_object(said, "cache")
-    read, written = get_count(cache, "read") or 0, get_count(cache, "write") or 0
-    reasoning = get_count(said, "reasoning") or 0
+    read, written = get_counts(get_object(said, "cache"), ("read", "write"))
+    asked, output, reasoning = get_counts(said, ("input", "output", "reasoning"))
     return make(
         Usage,
-        input_tokens=(get_count(said, "input") or 0) + read + written,
-        output_tokens=(get_count(said, "output") or 0) + reasoning,
+        input_tokens=asked + read + written,
+        output_tokens=output + reasoning,
         cache_read_tokens=read,
         cache_write_tokens=written,
         reasoning_tokens=reasoning,

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal, Protocol, runtime_checkable
 
 from workcast.broker.event import BaseEvent
-from workcast.producer.adapters.base import Adapter, read_line
+from workcast.producer.adapters.base import Adapter
 from workcast.producer.lines import LineSplitter
 
 Stream = Literal["stdout", "stderr"]
@@ -59,7 +59,7 @@ class LineReader:
         return self._read(self._lines.drain(), at) if stream == "stdout" else []
 
     def _read(self, lines: Iterable[bytes], at: datetime) -> list[BaseEvent]:
-        return [event for line in lines for event in read_line(self._adapter, line, at)]
+        return [event for line in lines for event in self._adapter.feed(line, at)]
 
 
 def reader_of(adapter: Adapter) -> OutputReader:

@@ -1,0 +1,78 @@
+"""What the adapters share whose agents print a JSON object a line: finding the rule that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, ClassVar
+
+import orjson
+
+from workcast.broker.event import BaseEvent
+from workcast.producer.adapters.base import Exit, run_key, unknown_line, unread
+from workcast.producer.adapters.fields import JsonObject, parse_object
+from workcast.producer.lines import CutLine
+
+Told = list[BaseEvent] | tuple[BaseEvent, ...] | None
+"""What a rule makes of a line. A tuple: no rule knows a part of it; None: it is not known at all."""
+
+Rule = Callable[[Any, JsonObject, datetime], Told]
+"""Reads one kind of line: given the adapter, the line and its time."""
+
+
+class JsonLines:
+    """Reads lines by the rule of their ``type``; what no rule knows becomes ``unknown``, and nothing raises."""
+
+    name: ClassVar[str]
+    rules: Mapping[str, Rule]
+    """By the ``type`` of a line."""
+
+    def __init__(self) -> None:
+        self._ended = False
+        self._key = ""
+
+    @property
+    def key(self) -> str:
+        """Tells the run from the others in its log."""
+        return self._key
+
+    def feed(self, line: bytes, at: datetime) -> list[BaseEvent]:
+        """Read one line.
+
+        This is called for every line that there is, so it does by itself what functions would do more clearly.
+        """
+        try:
+            read = orjson.loads(line)
+            rule = self.rules[read["type"]]
+        except (ValueError, LookupError, TypeError):  # no JSON, no such rule or no type, no object
+            return self._feed_odd(line, at)
+        if not self._key:
+            self._key = run_key(at)
+        told = rule(self, read, at)
+        return told if told.__class__ is list else self._unread(told, line, at)  # pyright: ignore[reportReturnType]
+
+    def end(self, exit: Exit, at: datetime) -> list[BaseEvent]:  # noqa: A002
+        """Close what is open and tell what the run came to."""
+        if self._ended:
+            return []
+        self._ended = True
+        return self.ending(exit, at)
+
+    def ending(self, exit: Exit, at: datetime) -> list[BaseEvent]:  # noqa: A002
+        """What :meth:`end` answers the first time."""
+        raise NotImplementedError
+
+    def _feed_odd(self, line: bytes, at: datetime) -> list[BaseEvent]:
+        """A line that a strict parser refuses, or that no rule knows."""
+        if isinstance(line, CutLine):
+            return [unknown_line(self.name, line, at)]
+        read = parse_object(line)
+        kind = None if read is None else read.get("type")
+        if not self._key and line and not line.isspace():
+            self._key = run_key(at)
+        if read is None or not isinstance(kind, str) or kind not in self.rules:
+            return unread(self.name, line, at)
+        return self._unread(self.rules[kind](self, read, at), line, at)
+
+    def _unread(self, told: Told, line: bytes, at: datetime) -> list[BaseEvent]:
+        return told if isinstance(told, list) else [*(told or ()), *unread(self.name, line, at)]
