@@ -23,7 +23,10 @@ from workcast.broker.event import (
     dump,
 )
 from workcast.producer.adapters.base import Command, Exit
+from workcast.producer.adapters.claude import ClaudeAdapter
 from workcast.producer.adapters.fields import as_list, as_object
+from workcast.producer.adapters.gemini import GeminiAdapter
+from workcast.producer.adapters.json_lines import JsonLines
 
 LINES = {
     agent: sorted({timed.line for r in RECORDED.values() if r.agent == agent for timed in r.lines})
@@ -44,9 +47,9 @@ def paths_in(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | i
 
 
 @st.composite
-def changed_lines(draw: st.DrawFn, agent: str) -> bytes:
-    """A recorded line in which one value was replaced by any other, or removed."""
-    value: Any = json.loads(draw(st.sampled_from(LINES[agent])))
+def changed_lines(draw: st.DrawFn, agent: str, start: bytes = b"") -> bytes:
+    """A recorded line, of those that begin so, in which one value was replaced by any other, or removed."""
+    value: Any = json.loads(draw(st.sampled_from([line for line in LINES[agent] if line.startswith(start)])))
     *where, last = draw(st.sampled_from(paths_in(value)[1:]))
     target = value
     for key in where:
@@ -55,7 +58,7 @@ def changed_lines(draw: st.DrawFn, agent: str) -> bytes:
         target[last] = draw(json_values)
     else:
         del target[last]
-    return json.dumps(value).encode()
+    return json.dumps(value, separators=(",", ":")).encode()  # as the agents print them
 
 
 @st.composite
@@ -97,6 +100,20 @@ def test_no_line_whatever_it_holds_breaks_an_adapter(agent: str, data: st.DataOb
     for event in events:
         build(json.loads(dump(event)))
         assert_fits_its_model(event)
+
+
+@pytest.mark.parametrize("adapter", [ClaudeAdapter, GeminiAdapter])
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_the_short_way_of_the_commonest_lines_leads_to_the_same_events(
+    adapter: type[JsonLines], data: st.DataObject
+) -> None:
+    agent, common = adapter.name, adapter.common
+    assert common is not None
+    lines = data.draw(st.lists(changed_lines(agent, common.start) | st.sampled_from(LINES[agent]), min_size=1))
+    spaced = [line.replace(b'{"type":', b'{ "type":', 1) if line.startswith(common.start) else line for line in lines]
+    told, expected = ([dump(event) for event in events_from(agent, way, Exit(0))] for way in (lines, spaced))
+    assert told == [event.replace(rb"{ \"type\":", rb"{\"type\":", 1) for event in expected]
 
 
 @pytest.mark.parametrize("agent", ["gemini", "opencode"])

@@ -7,22 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from workcast.broker.event import (
     BaseEvent,
     ErrorEvent,
     PromptSent,
-    ResponseChunk,
     ResponseComplete,
     Started,
     Thinking,
     make,
-    validator,
 )
 from workcast.producer.adapters.base import Command, Exit, OpenCall, close_calls, fits_argument, optional
 from workcast.producer.adapters.claude_message import Message
 from workcast.producer.adapters.claude_outcome import Outcome
+from workcast.producer.adapters.claude_stream import (
+    STREAM_LINE,
+    StreamLine,
+    abandoned_events,
+    as_stream_line,
+    decode_stream_line,
+    delta_events,
+    within,
+)
 from workcast.producer.adapters.claude_tools import call_events, path_of, result_events
 from workcast.producer.adapters.fields import (
     EMPTY,
@@ -33,7 +40,7 @@ from workcast.producer.adapters.fields import (
     get_object,
     get_text,
 )
-from workcast.producer.adapters.json_lines import JsonLines, Rule, Told
+from workcast.producer.adapters.json_lines import Common, JsonLines, Rule, Told
 from workcast.producer.adapters.marks import Marks
 from workcast.producer.adapters.own_options import OwnOption, model_option, without_own
 
@@ -44,15 +51,11 @@ STATE_PREFIXES: Final = ("task_", "hook_")
 """``system`` lines that tell a passing state: no event. A denied permission is told by the call's result as well."""
 
 BLOCKS: Final = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
-QUIET_DELTAS: Final = ("input_json_delta", "signature_delta")
-DELTAS: Final = ("text_delta", "thinking_delta")
 PARENT: Final = "parent_tool_use_id"
 """Where a line says the call of the sub-agent that it is about."""
 RESUMING: Final = frozenset({"-c", "--continue", "-r", "--resume", "--from-pr"})
 """The options that go on with a session."""
 
-
-_chunk: Final = validator(ResponseChunk)
 
 OWN: Final = (
     OwnOption(("-p", "--print")),
@@ -123,31 +126,37 @@ class ClaudeAdapter(JsonLines):
             )
         ]
 
-    def _stream_event(self, line: JsonObject, at: datetime) -> list[BaseEvent] | None:
-        event, parent = get_object(line, "event"), line.get(PARENT)
-        kind = event.get("type")
-        if not isinstance(parent, str):
-            parent = None
+    def _odd_stream_event(self, line: JsonObject, at: datetime) -> Told:
+        return self._stream_event(as_stream_line(line), at)
+
+    def _stream_event(self, line: StreamLine, at: datetime) -> Told:
+        event, parent = line.event, line.parent_tool_use_id
+        if event is None:
+            return None
         message = self._streamed.get(parent)
         if message is None:
             message = self._streamed[parent] = Message()
-        if kind == "content_block_delta":
-            return _delta(line, event, message, parent, at)
-        if kind == "message_start":
-            self._streamed[parent] = Message.begun(get_object(event, "message"))
-            return message.take_usage(parent, at)
-        if kind == "message_stop":
-            events = message.take_usage(parent, at) + _abandoned(line, message, parent, at)
-            message.counted = True  # also one that was abandoned: its count is in no final figure that can be relied on
-            return events
-        if kind == "message_delta":
-            message.count(event)
-        elif kind == "content_block_start":
-            message.block_started(event)
-        elif kind == "content_block_stop":
-            message.block_stopped(event)
-        elif kind != "ping":
-            return None
+        match event.type:
+            case "content_block_delta":
+                return delta_events(line, event, message, at)
+            case "message_start":
+                self._streamed[parent] = Message.begun(event.message or EMPTY)
+                return message.take_usage(parent, at)
+            case "message_stop":
+                events = message.take_usage(parent, at) + abandoned_events(line, message, at)
+                # Also one that was abandoned: its count is in no final figure that can be relied on.
+                message.counted = True
+                return events
+            case "message_delta":
+                message.count(event.usage or EMPTY)
+            case "content_block_start":
+                message.block_started(event.index, event.content_block.type if event.content_block else None)
+            case "content_block_stop":
+                message.block_stopped(event.index)
+            case "ping":
+                pass
+            case _:
+                return None
         return []
 
     def _last_usage(self, parent: str | None, at: datetime) -> list[BaseEvent]:
@@ -202,7 +211,7 @@ class ClaudeAdapter(JsonLines):
                 parent_call_id=parent,
             )
             return [text]
-        return [make(Thinking, timestamp=at, content=content, message_id=message.id, block=index, **_within(parent))]
+        return [make(Thinking, timestamp=at, content=content, message_id=message.id, block=index, **within(parent))]
 
     def _tool_use(
         self, block: JsonObject, message_id: str | None, parent: str | None, at: datetime
@@ -244,9 +253,10 @@ class ClaudeAdapter(JsonLines):
     def _nothing(self, _line: JsonObject, _at: datetime) -> list[BaseEvent]:
         return []
 
+    common = Common(STREAM_LINE, decode_stream_line, _stream_event)
     rules: Mapping[str, Rule] = {
         "system": _system,
-        "stream_event": _stream_event,
+        "stream_event": _odd_stream_event,
         "assistant": _assistant,
         "user": _user,
         "result": _result,
@@ -269,49 +279,6 @@ def _gather(parts: Sequence[list[BaseEvent] | None]) -> Told:
         return parts[0]
     events = [event for part in parts if part is not None for event in part]
     return tuple(events) if None in parts else events
-
-
-def _message_id(line: JsonObject, message: Message) -> str | None:
-    return get_text(line, "api_message_id") or message.id
-
-
-def _within(parent: str | None) -> dict[str, Any]:
-    """What an event says that a sub-agent's line told."""
-    return {} if parent is None else {"parent_call_id": parent}
-
-
-def _delta(
-    line: JsonObject, event: JsonObject, message: Message, parent: str | None, at: datetime
-) -> list[BaseEvent] | None:
-    """Half of all lines are pieces of a text: these go the shortest way."""
-    delta = get_object(event, "delta")
-    kind = delta.get("type")
-    if kind in QUIET_DELTAS:
-        return []
-    content = get_text(delta, "text" if kind == "text_delta" else "thinking")
-    if content is None or kind not in DELTAS:
-        return None
-    message_id, block = get_text(line, "api_message_id") or message.id, get_count(event, "index")
-    if kind == "text_delta" and parent is None and message_id is not None and block is not None:
-        return [_chunk({"timestamp": at, "content": content, "message_id": message_id, "block": block})]
-    where = _within(parent)
-    if kind == "text_delta":
-        return [make(ResponseChunk, timestamp=at, content=content, message_id=message_id, block=block, **where)]
-    return [make(Thinking, timestamp=at, content=content, partial=True, message_id=message_id, block=block, **where)]
-
-
-def _abandoned(line: JsonObject, message: Message, parent: str | None, at: datetime) -> list[BaseEvent]:
-    """The stream broke: what was shown of this message is void, and a message with another id takes its place."""
-    said = get_object(line, "abandoned_blocks")
-    if not said:
-        return []
-    where = optional(
-        message_id=get_text(said, "api_message_id") or _message_id(line, message),
-        from_block=get_count(said, "from_block_index"),
-        parent_call_id=parent,
-    )
-    text = "the model's stream broke off: what came of this message is void"
-    return [ErrorEvent(timestamp=at, error=text, kind="stream_abandoned", retryable=True, **where)]
 
 
 def _retry(line: JsonObject, at: datetime) -> ErrorEvent:

@@ -32,15 +32,13 @@ class Message:
         """The message that the API's own form describes, with the count of its beginning."""
         return cls(get_text(said, "id"), get_text(said, "model"), start_usage=get_object(said, "usage"))
 
-    def block_started(self, event: JsonObject) -> None:
+    def block_started(self, index: int | None, kind: str | None) -> None:
         """A block is being streamed from now on."""
-        index = get_count(event, "index")
         if index is not None:
-            self.open[index] = get_text(get_object(event, "content_block"), "type") or ""
+            self.open[index] = kind or ""
 
-    def block_stopped(self, event: JsonObject) -> None:
+    def block_stopped(self, index: int | None) -> None:
         """A block is streamed to its end."""
-        index = get_count(event, "index")
         if index is not None:
             self.open.pop(index, None)
 
@@ -57,9 +55,9 @@ class Message:
                 return index
         return self.told - 1
 
-    def count(self, delta: JsonObject) -> None:
+    def count(self, said: JsonObject) -> None:
         """Take the final count: it leaves out, or gives as null, what has not changed since the beginning."""
-        final = {key: value for key, value in get_object(delta, "usage").items() if value is not None}
+        final = {key: value for key, value in said.items() if value is not None}
         self.usage = {**self.start_usage, **final} if final else self.usage
 
     def take_usage(self, parent: str | None, at: datetime) -> list[BaseEvent]:

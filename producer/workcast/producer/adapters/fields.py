@@ -10,20 +10,23 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-import orjson
+import msgspec
 
 JsonObject = Mapping[str, object]
 
 MAX_INTEGER: Final = 2**63 - 1
 EMPTY: Final[JsonObject] = {}
+NO_JSON: Final = (msgspec.DecodeError, ValueError, RecursionError)
+"""What :data:`decode_json` and its like raise: malformed, or no UTF-8, or nested some hundreds deep."""
+decode_json: Final = msgspec.json.Decoder().decode
 LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def parse_object(line: bytes) -> JsonObject | None:
     """The JSON object that a line holds, or None if it holds no JSON or something else."""
     try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError:
+        value = decode_json(line)
+    except NO_JSON:
         value = _parse_with_lone_surrogates(line)
     return value if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType]
 
@@ -39,8 +42,8 @@ def _parse_with_lone_surrogates(line: bytes) -> object:
         text = json.dumps(json.loads(line), ensure_ascii=False)
         if not LONE_SURROGATE.search(text):
             return None
-        return orjson.loads(LONE_SURROGATE.sub("\ufffd", text))
-    except (ValueError, RecursionError):
+        return decode_json(LONE_SURROGATE.sub("\ufffd", text))
+    except NO_JSON:
         return None
 
 

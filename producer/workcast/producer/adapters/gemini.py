@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
+
+from msgspec import Struct
+from msgspec.json import Decoder
 
 from workcast.broker.event import (
     BaseEvent,
@@ -30,13 +33,23 @@ from workcast.producer.adapters.base import (
 from workcast.producer.adapters.fields import JsonObject, get_text
 from workcast.producer.adapters.gemini_outcome import Outcome
 from workcast.producer.adapters.gemini_tools import Calls, call_events, result_events
-from workcast.producer.adapters.json_lines import JsonLines, Rule
+from workcast.producer.adapters.json_lines import Common, JsonLines, Rule, Told
 from workcast.producer.adapters.own_options import OwnOption, model_option, without_own
 
 APPROVAL_OPTIONS: Final = frozenset({"--approval-mode", "--yolo", "-y"})
 """Gemini refuses to be told twice."""
 RESUMING: Final = frozenset({"--resume", "-r", "--session-file"})
 """The options that go on with a session."""
+
+
+class _Message(Struct, gc=False):
+    """A line of text, as far as it is read; most lines are."""
+
+    type: Literal["message"]
+    role: str | None = None
+    content: str | None = None
+    delta: Any = None
+    """True: the text is a piece of one."""
 
 
 @dataclass(slots=True)
@@ -98,25 +111,29 @@ class GeminiAdapter(JsonLines):
         resumed = self._resumed or None
         return [make(Started, timestamp=at, toolchain=self.name, session_id=session, model=model, resumed=resumed)]
 
-    def _message(self, line: JsonObject, at: datetime) -> list[BaseEvent] | None:
-        content = get_text(line, "content")
+    def _odd_message(self, line: JsonObject, at: datetime) -> Told:
+        said = _Message("message", get_text(line, "role"), get_text(line, "content"), line.get("delta"))
+        return self._message(said, at)
+
+    def _message(self, line: _Message, at: datetime) -> Told:
+        content = line.content
         if content is None:
             return None
-        match get_text(line, "role"):
+        match line.role:
             case "assistant":
                 self._outcome.goes_on()
-                return self._piece(content, line, at)
+                return self._piece(content, at) if line.delta is True else self._whole(content, at)
             case "user":
                 return self._after_text(self._prompt(content, at), at)
             case _:
                 return None
 
-    def _piece(self, content: str, line: JsonObject, at: datetime) -> list[BaseEvent]:
-        """A piece of a text, or a whole one if the line does not call it a piece."""
-        if line.get("delta") is not True:
-            before = self._whole_text(at)
-            whole = make(ResponseComplete, timestamp=at, content=content, message_id=self._next_text(), block=0)
-            return [*before, whole]
+    def _whole(self, content: str, at: datetime) -> list[BaseEvent]:
+        """A text that comes at once."""
+        before = self._whole_text(at)
+        return [*before, make(ResponseComplete, timestamp=at, content=content, message_id=self._next_text(), block=0)]
+
+    def _piece(self, content: str, at: datetime) -> list[BaseEvent]:
         text = self._text
         if text is None:
             text = self._text = _Text(self._next_text())
@@ -177,9 +194,10 @@ class GeminiAdapter(JsonLines):
         self._texts += 1
         return f"{self.key}-text-{self._texts}"
 
+    common = Common(b'{"type":"message",', Decoder(_Message).decode, _message)
     rules: Mapping[str, Rule] = {
         "init": _init,
-        "message": _message,
+        "message": _odd_message,
         "tool_use": _tool_use,
         "tool_result": _tool_result,
         "error": _error,

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, ClassVar
-
-import orjson
+from typing import Any, ClassVar, NamedTuple
 
 from workcast.broker.event import BaseEvent
 from workcast.producer.adapters.base import Exit, run_key, unknown_line, unread
-from workcast.producer.adapters.fields import JsonObject, parse_object
+from workcast.producer.adapters.fields import NO_JSON, JsonObject, decode_json, parse_object
 from workcast.producer.lines import CutLine
 
 Told = list[BaseEvent] | tuple[BaseEvent, ...] | None
@@ -20,12 +18,24 @@ Rule = Callable[[Any, JsonObject, datetime], Told]
 """Reads one kind of line: given the adapter, the line and its time."""
 
 
+class Common(NamedTuple):
+    """The kind of line that most are. It is decoded straight into the fields that its rule reads, in half the time."""
+
+    start: bytes
+    """How it begins."""
+    decode: Callable[[bytes], Any]
+    """Raises one of ``NO_JSON`` for a line that is of another kind, or has a field of another type."""
+    rule: Callable[[Any, Any, datetime], Told]
+    """Does what the rule of its ``type`` does: that one reads the line if ``decode`` raises."""
+
+
 class JsonLines:
     """Reads lines by the rule of their ``type``; what no rule knows becomes ``unknown``, and nothing raises."""
 
     name: ClassVar[str]
     rules: Mapping[str, Rule]
     """By the ``type`` of a line."""
+    common: ClassVar[Common | None] = None
 
     def __init__(self) -> None:
         self._ended = False
@@ -41,10 +51,16 @@ class JsonLines:
 
         This is called for every line that there is, so it does by itself what functions would do more clearly.
         """
+        if line.__class__ is not bytes:  # but a CutLine
+            return self._feed_odd(line, at)
+        common = self.common
         try:
-            read = orjson.loads(line)
-            rule = self.rules[read["type"]]
-        except (ValueError, LookupError, TypeError):  # no JSON, no such rule or no type, no object
+            if common is not None and line.startswith(common.start):
+                read, rule = common.decode(line), common.rule
+            else:
+                read = decode_json(line)
+                rule = self.rules[read["type"]]
+        except (*NO_JSON, LookupError, TypeError):  # or no such rule, no type, no object
             return self._feed_odd(line, at)
         if not self._key:
             self._key = run_key(at)
@@ -63,7 +79,7 @@ class JsonLines:
         raise NotImplementedError
 
     def _feed_odd(self, line: bytes, at: datetime) -> list[BaseEvent]:
-        """A line that a strict parser refuses, or that no rule knows."""
+        """A line that a strict decoder refuses, or that no rule knows."""
         if isinstance(line, CutLine):
             return [unknown_line(self.name, line, at)]
         read = parse_object(line)

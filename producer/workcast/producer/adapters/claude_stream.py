@@ -1,0 +1,116 @@
+"""The ``stream_event`` lines of Claude Code, which most of its lines are: the API's stream, and whose message it is."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta, Struct
+from msgspec.json import Decoder
+
+from workcast.broker.event import BaseEvent, ErrorEvent, ResponseChunk, Thinking, make, validator
+from workcast.producer.adapters.base import optional
+from workcast.producer.adapters.claude_message import Message
+from workcast.producer.adapters.fields import MAX_INTEGER, JsonObject, get_count, get_object, get_text
+
+QUIET_DELTAS: Final = ("input_json_delta", "signature_delta")
+
+_chunk: Final = validator(ResponseChunk)
+
+
+class Delta(Struct, gc=False):
+    """A piece of a block."""
+
+    type: str | None = None
+    text: str | None = None
+    thinking: str | None = None
+
+
+class ContentBlock(Struct, gc=False):
+    """A block that begins."""
+
+    type: str | None = None
+
+
+class StreamEvent(Struct, gc=False):
+    """The API's event."""
+
+    type: str | None = None
+    index: Annotated[int, Meta(ge=0, le=MAX_INTEGER)] | None = None
+    delta: Delta | None = None
+    content_block: ContentBlock | None = None
+    message: dict[str, Any] | None = None
+    usage: dict[str, Any] | None = None
+
+
+class StreamLine(Struct, gc=False):
+    """A line, as far as it is read."""
+
+    type: Literal["stream_event"]
+    event: StreamEvent | None = None
+    parent_tool_use_id: str | None = None
+    api_message_id: str | None = None
+    abandoned_blocks: dict[str, Any] | None = None
+
+
+STREAM_LINE: Final = b'{"type":"stream_event",'
+decode_stream_line: Final = Decoder(StreamLine).decode
+
+
+def as_stream_line(line: JsonObject) -> StreamLine:
+    """A line of which some fields have other types: they count as missing."""
+    event = get_object(line, "event")
+    delta, block = get_object(event, "delta"), get_object(event, "content_block")
+    return StreamLine(
+        "stream_event",
+        StreamEvent(
+            get_text(event, "type"),
+            get_count(event, "index"),
+            Delta(get_text(delta, "type"), get_text(delta, "text"), get_text(delta, "thinking")),
+            ContentBlock(get_text(block, "type")),
+            dict(get_object(event, "message")),
+            dict(get_object(event, "usage")),
+        ),
+        get_text(line, "parent_tool_use_id"),
+        get_text(line, "api_message_id"),
+        dict(get_object(line, "abandoned_blocks")),
+    )
+
+
+def delta_events(line: StreamLine, event: StreamEvent, message: Message, at: datetime) -> list[BaseEvent] | None:
+    """The events of a piece; None if no rule knows it."""
+    delta, parent = event.delta, line.parent_tool_use_id
+    if delta is None:
+        return None
+    kind = delta.type
+    if kind in QUIET_DELTAS:
+        return []
+    message_id, block = line.api_message_id or message.id, event.index
+    if kind == "text_delta" and (text := delta.text) is not None:
+        if parent is None and message_id is not None and block is not None:  # nearly all of them
+            return [_chunk({"timestamp": at, "content": text, "message_id": message_id, "block": block})]
+        where = within(parent)
+        return [make(ResponseChunk, timestamp=at, content=text, message_id=message_id, block=block, **where)]
+    if kind == "thinking_delta" and (text := delta.thinking) is not None:
+        where = within(parent)
+        return [make(Thinking, timestamp=at, content=text, partial=True, message_id=message_id, block=block, **where)]
+    return None
+
+
+def abandoned_events(line: StreamLine, message: Message, at: datetime) -> list[BaseEvent]:
+    """The stream broke: what was shown of this message is void, and a message with another id takes its place."""
+    said = line.abandoned_blocks
+    if not said:
+        return []
+    where = optional(
+        message_id=get_text(said, "api_message_id") or line.api_message_id or message.id,
+        from_block=get_count(said, "from_block_index"),
+        parent_call_id=line.parent_tool_use_id,
+    )
+    text = "the model's stream broke off: what came of this message is void"
+    return [ErrorEvent(timestamp=at, error=text, kind="stream_abandoned", retryable=True, **where)]
+
+
+def within(parent: str | None) -> dict[str, Any]:
+    """What an event says that a sub-agent's line told."""
+    return {} if parent is None else {"parent_call_id": parent}
