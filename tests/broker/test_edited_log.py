@@ -11,10 +11,11 @@ import pytest
 from support.broker_checker import completeness_problems
 from support.log_edits import edit_a_copy, edit_in_place, prune, read_log
 from support.logs import event_line, write_log
-from workcast.broker.history import epoch_of
+from workcast.broker.history import Extent, History, epoch_of
 from workcast.broker.log import LogReader
 from workcast.broker.log_relay import LogRelay
-from workcast.broker.root import Root
+from workcast.broker.root import Noted, Root
+from workcast.broker.roots import Roots
 from workcast.broker.stream import Publisher, stream_key
 
 WORKCELL = "wc"
@@ -92,7 +93,7 @@ def test_a_lagging_relay_does_not_take_back_how_far_another_has_come(root: Root,
     assert lagging.pump()
     noted = root.mark(WORKCELL)
     assert noted is not None
-    assert noted[1] == 2005
+    assert noted.head == 2005
 
 
 @pytest.mark.parametrize("at", [5, 2500], ids=["near its beginning", "near its end"])
@@ -189,14 +190,14 @@ def test_a_log_pruned_beyond_what_was_published_goes_on_at_its_base(
 
 @pytest.mark.parametrize("drops", [(10,), (10, 15)])
 def test_a_log_that_is_pruned_keeps_its_epoch_also_for_the_next_relay(
-    root: Root, publisher: Publisher, tmp_path: Path, drops: tuple[int, ...]
+    root: Root, publisher: Publisher, drops: tuple[int, ...]
 ) -> None:
     path = write_log(root, WORKCELL, numbered(40))
     relay = LogRelay(root, WORKCELL, publisher)
     pump(relay)
     epoch = disk_epoch(root)
     for drop in drops:
-        (tmp_path / str(drop)).hardlink_to(path)  # so that no later file gets its inode
+        keep(path)
         prune(path, epoch, drop)
         pump(relay)
     pump(LogRelay(root, WORKCELL, publisher))
@@ -233,3 +234,123 @@ def test_a_stream_whose_last_entries_somebody_deleted_is_published_anew_with_the
     write_log(root, WORKCELL, numbered(1, 10))
     pump(LogRelay(root, WORKCELL, publisher))
     assert problems(root, redis_client) == []
+
+
+class Dies(Publisher):
+    """A relay's way to the broker on which it is killed before it tells a new base."""
+
+    def amend(self, workcell: str, epoch: int, origin: str, head: int, base: int, summary: bytes) -> bool:
+        raise KeyboardInterrupt(workcell, epoch, origin, head, base, summary)
+
+
+def keep(path: Path) -> None:
+    """No later file of this directory gets this one's inode."""
+    path.with_name(f"{path.stat().st_ino}").hardlink_to(path)
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+@pytest.mark.parametrize("fresh", [False, True], ids=["the same relay", "the next relay"])
+def test_an_edited_copy_of_a_pruned_log_is_another_log(
+    root: Root, publisher: Publisher, redis_client: Any, flushed: bool, fresh: bool
+) -> None:
+    path = write_log(root, WORKCELL, numbered(40))
+    relay = LogRelay(root, WORKCELL, publisher)
+    pump(relay)
+    epoch = disk_epoch(root)
+    keep(path)
+    prune(path, epoch, 10)
+    pump(relay)
+    keep(path)
+    edit_a_copy(path, 5, event_line(999))
+    if flushed:
+        redis_client.flushall()
+        relay.detach()
+    write_log(root, WORKCELL, numbered(3, 40))
+    pump(LogRelay(root, WORKCELL, publisher) if fresh else relay)
+    assert disk_epoch(root) != epoch
+    assert problems(root, redis_client) == []
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_a_relay_that_is_killed_before_it_tells_of_a_prune_has_noted_it(
+    root: Root, redis_url: str, publisher: Publisher, edited: bool
+) -> None:
+    path = write_log(root, WORKCELL, numbered(40))
+    pump(LogRelay(root, WORKCELL, publisher))
+    epoch = disk_epoch(root)
+    keep(path)
+    prune(path, epoch, 10)
+    dying = Dies(redis_url)
+    with pytest.raises(KeyboardInterrupt):
+        pump(LogRelay(root, WORKCELL, dying))
+    dying.close()
+    keep(path)
+    if edited:
+        edit_a_copy(path, 5, event_line(999))
+    pump(LogRelay(root, WORKCELL, publisher))
+    assert (disk_epoch(root) != epoch) == edited
+    position = publisher.positions([WORKCELL])[0]
+    assert (position.epoch, position.base, position.head) == (disk_epoch(root), 10, 40)
+
+
+def test_a_relay_that_is_killed_while_it_publishes_a_pruned_log_anew_leaves_it_its_epoch(
+    root: Root, publisher: Publisher, redis_client: Any
+) -> None:
+    path = write_log(root, WORKCELL, numbered(2000))
+    pump(LogRelay(root, WORKCELL, publisher))
+    epoch = disk_epoch(root)
+    keep(path)
+    prune(path, epoch, 10)
+    redis_client.flushall()
+    killed = LogRelay(root, WORKCELL, publisher)
+    while not publisher.positions([WORKCELL])[0].head:
+        assert killed.pump()
+    assert publisher.positions([WORKCELL])[0].head < 2000
+    pump(LogRelay(root, WORKCELL, publisher))
+    assert disk_epoch(root) == epoch
+    assert problems(root, redis_client) == []
+
+
+def test_two_relays_notice_the_same_prunes(root: Root, publisher: Publisher) -> None:
+    path = write_log(root, WORKCELL, numbered(40))
+    relays = [LogRelay(root, WORKCELL, publisher) for _ in range(2)]
+    for relay in relays:
+        pump(relay)
+    epoch = disk_epoch(root)
+    for drop in (10, 5):
+        keep(path)
+        prune(path, epoch, drop)
+        for relay in (*relays, relays[0], LogRelay(root, WORKCELL, publisher)):
+            pump(relay)
+    assert disk_epoch(root) == epoch
+    position = publisher.positions([WORKCELL])[0]
+    assert (position.epoch, position.base, position.head) == (epoch, 15, 40)
+
+
+def test_a_gateway_without_a_broker_vouches_for_no_edited_copy(
+    root: Root, publisher: Publisher, redis_client: Any
+) -> None:
+    path = write_log(root, WORKCELL, numbered(40))
+    pump(LogRelay(root, WORKCELL, publisher))
+    epoch = disk_epoch(root)
+    keep(path)
+    prune(path, epoch, 10)
+    assert History(Roots(root)).synced_extent(WORKCELL) == Extent(epoch, 10, 40)
+    keep(path)
+    edit_a_copy(path, 5, event_line(999))
+    write_log(root, WORKCELL, numbered(3, 40))
+    assert History(Roots(root)).synced_extent(WORKCELL) == Extent(epoch, 10, 10)
+    pump(LogRelay(root, WORKCELL, publisher))
+    assert disk_epoch(root) != epoch
+    assert problems(root, redis_client) == []
+
+
+def test_what_was_noted_never_goes_back_within_an_epoch(root: Root) -> None:
+    root.note(WORKCELL, Noted(7, 47, 1, 100, 10))
+    root.note(WORKCELL, Noted(7, 40, 2, 90, 0))
+    assert root.mark(WORKCELL) == Noted(7, 47, 1, 100, 10)
+    root.note(WORKCELL, Noted(7, 50, 3, 90, 0))
+    root.note(WORKCELL, Noted(7, 48, 4, 110, 20))
+    assert root.mark(WORKCELL) == Noted(7, 50, 3, 110, 20)
+    root.note(WORKCELL, Noted(8, 1, 5, 120, 0))
+    assert root.mark(WORKCELL) == Noted(8, 1, 5, 120, 0)

@@ -242,7 +242,7 @@ class RelayMachine(RuleBasedStateMachine):
     def edit_a_copy(self, back: int) -> None:
         """Another inode, which the mark tells of, or a relay that runs; without a header, nothing explains it."""
         published = self.published()
-        if published and read_log(self.path)[0] is None:
+        if published:
             self.edit(edit_a_copy, max(published - 1 - back, 0), longer=False)
 
     def published(self) -> int:

@@ -11,7 +11,7 @@ from zlib import crc32
 
 from workcast.broker.errors import EpochError
 from workcast.broker.log import LogReader
-from workcast.broker.root import Root
+from workcast.broker.root import Noted, Root
 from workcast.broker.roots import Roots
 from workcast.broker.wire import wire
 
@@ -38,6 +38,15 @@ def epoch_of(root: Root, workcell: str, reader: LogReader) -> int:
     told = reader.header.epoch if reader.header else reader.natural_epoch
     written = root.epoch(workcell, reader.header.epoch if reader.header else None)
     return told if written is None else written
+
+
+def is_file_of(noted: Noted, reader: LogReader) -> bool:
+    """Whether a log is the file that was noted in its epoch, or what a prune has put in that one's place.
+
+    A prune is renamed into place, and its base lies higher: then the header vouches for its lines. Any other file is a
+    copy, of which nobody can say what was edited in it.
+    """
+    return noted.inode == reader.inode or (reader.header is not None and reader.base > noted.base)
 
 
 class History:
@@ -73,15 +82,15 @@ class History:
             noted = root.mark(workcell)
             reader = self._reader(root, workcell)
             epoch, end = epoch_of(root, workcell, reader), reader.end
-            switched = noted is not None and noted[0] != epoch
+            switched = noted is not None and noted.epoch != epoch
             if end == reader.base or switched or _differs_from(noted, epoch, reader):
                 return Extent(epoch, reader.base, reader.base)
             reader.sync()
-            if noted is None or noted[1] < end:
+            if noted is None or noted.head < end or noted.inode != reader.inode:
                 last = reader.read(end - 1, 1, 1).lines
                 if not last:  # replaced meanwhile
                     return Extent(epoch, reader.base, reader.base)
-                root.write_mark(workcell, epoch, end, crc32(last[0]), reader.inode)
+                root.note(workcell, Noted(epoch, end, crc32(last[0]), reader.inode, reader.base))
             return Extent(epoch, reader.base, end)
 
     def read(self, workcell: str, epoch: int, offset: int, limit: int, max_bytes: int = 1 << 20) -> list[bytes]:
@@ -126,17 +135,16 @@ class History:
         return reader
 
 
-def _differs_from(noted: tuple[int, int, int, int] | None, epoch: int, reader: LogReader) -> bool:
+def _differs_from(noted: Noted | None, epoch: int, reader: LogReader) -> bool:
     """Whether a log took the place of the one that was noted in its epoch, and no relay has noticed yet."""
-    if noted is None or noted[0] != epoch:
+    if noted is None or noted.epoch != epoch:
         return False
-    _, head, crc, inode = noted
-    if head > reader.end or (inode != reader.inode and reader.header is None):
+    if noted.head > reader.end or not is_file_of(noted, reader):
         return True
-    if head <= reader.base:
+    if noted.head <= reader.base:
         return False
-    last = reader.read(head - 1, 1, 1).lines
-    return not last or crc32(last[0]) != crc
+    last = reader.read(noted.head - 1, 1, 1).lines
+    return not last or crc32(last[0]) != noted.crc
 
 
 def _check(root: Root, workcell: str, epoch: int, reader: LogReader) -> None:

@@ -18,10 +18,10 @@ from zlib import crc32
 from pydantic import ValidationError
 
 from workcast.broker.errors import OriginConflictError
-from workcast.broker.history import epoch_of
+from workcast.broker.history import epoch_of, is_file_of
 from workcast.broker.log import LogReader
 from workcast.broker.lost import UNENDED, as_lost, writer_is_gone
-from workcast.broker.root import Root
+from workcast.broker.root import Noted, Root
 from workcast.broker.stream import Answer, Batch, Budgets, Position
 from workcast.broker.summary import Fold, to_json
 from workcast.broker.wire import inspect
@@ -137,10 +137,6 @@ class LogRelay:
     def _amend(self) -> bool:
         """Tell the broker base and summary at a head that stays; False if it has both, or another head."""
         reader = self._reader
-        # The broker's base will say no more that the file was pruned: the mark says from here on that this is the file.
-        noted = self._root.mark(self.workcell)
-        if noted is not None and noted[0] == self._epoch and noted[3] != reader.inode:
-            self._root.write_mark(self.workcell, *noted[:3], reader.inode)
         end, base = reader.end, reader.base
         amended = self._broker.amend(self.workcell, self._epoch, self._root.origin(), end, base, self._summary(end))
         self._told_base = base
@@ -198,8 +194,8 @@ class LogRelay:
         marks = [mark for mark in known if mark is not None and mark.epoch == epoch]
         # A copy that was edited in its middle has the same first and last lines. What this relay saw before says
         # something only about the epoch that it saw it in.
-        replaced = (self._replaced and self._epoch == epoch) or (noted is not None and noted[3] != reader.inode)
-        renewed = replaced and bool(marks) and not self._is_pruned(epoch, stored)
+        replaced = (self._replaced and self._epoch == epoch) or (noted is not None and noted.inode != reader.inode)
+        renewed = replaced and bool(marks) and not self._is_pruned(epoch, stored, noted)
         # A first line, a header or a state file may give an epoch that stood for an earlier log.
         renewed |= self._has_returned(epoch, {mark.epoch for mark in known if mark is not None})
         if renewed or any(self._contradicts(mark) for mark in marks):
@@ -219,6 +215,9 @@ class LogRelay:
         self._synced = -1
         self._told_base = stored.base if stored.epoch == epoch else None
         self._file = (reader.inode, reader.base)
+        if noted is not None and noted.epoch == epoch and noted.inode != reader.inode:
+            # It was pruned: from here on this is the file. Once the broker has the new base, nothing else says so.
+            self._root.note(self.workcell, noted._replace(inode=reader.inode, base=reader.base))
         self._attached, self._replaced = True, False
         return True
 
@@ -235,15 +234,13 @@ class LogRelay:
             self._root.retire_epochs(self.workcell, gone)
         return epoch in retired
 
-    def _is_pruned(self, epoch: int, stored: Position) -> bool:
-        """Whether a log that is another file is so because it was pruned: then its header vouches for its lines.
-
-        A rewrite is renamed into place, and its base lies higher. Any other file with the same header is a copy, of
-        which nobody can say what was edited in it.
-        """
+    def _is_pruned(self, epoch: int, stored: Position, noted: Noted | None) -> bool:
+        """Whether a log that is another file is so because it was pruned: see :func:`is_file_of`."""
         header = self._reader.header
         if header is None or self._reader.inode == self._file[0]:
             return False
+        if noted is not None and noted.epoch == epoch:
+            return is_file_of(noted, self._reader)
         if epoch == self._epoch:
             return header.base > self._file[1]
         return stored.epoch != epoch or header.base > stored.base
@@ -317,8 +314,8 @@ class LogRelay:
         )  # fmt: skip
         # Noted before it is published: should this relay and the broker both forget what was shown, and the log be
         # replaced, whoever relays it next must not give the new lines the old ones' places. Never taken back.
-        if furthest is None or furthest.epoch != self._epoch or furthest.head <= batch.end:
-            self._root.write_mark(self.workcell, self._epoch, batch.end, batch.entries[-1][0], reader.inode)
+        shown = Noted(self._epoch, batch.end, batch.entries[-1][0], reader.inode, reader.base)
+        self._root.note(self.workcell, shown)
         answer = self._broker.publish(batch, time.time_ns() // 1_000_000)
         self._take(answer, batch)
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -9,7 +10,7 @@ import secrets
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from workcast.broker.errors import RootError, WorkcellIdError
 from workcast.broker.json_value import as_object
@@ -33,6 +34,25 @@ def check_workcell_id(workcell: str) -> str:
             f"got {workcell[:140]!r}"
         )
     return workcell
+
+
+class Noted(NamedTuple):
+    """How far a log was shown, and which file it was then."""
+
+    epoch: int
+    head: int
+    crc: int
+    """CRC-32 of the line before the head."""
+    inode: int
+    base: int
+
+
+def _parse_mark(text: bytes) -> Noted | None:
+    try:
+        epoch, head, crc, inode, *base = map(int, text.split())
+        return Noted(epoch, head, crc, inode, *(base or [0]))
+    except (ValueError, TypeError):
+        return None
 
 
 class Root:
@@ -202,25 +222,32 @@ class Root:
             file.flush()
             os.fsync(file.fileno())
 
-    def mark(self, workcell: str) -> tuple[int, int, int, int] | None:
-        """Epoch, head, CRC-32 of the line before it, and inode, as a relay last noted them; None if none did."""
+    def mark(self, workcell: str) -> Noted | None:
+        """How far a log was shown, as it was last noted; None if nobody did."""
         try:
-            text = self._kept(workcell, "mark").read_text(encoding="ascii")
-            epoch, head, crc, inode = map(int, text.split())
-        except (FileNotFoundError, ValueError):
+            return _parse_mark(self._kept(workcell, "mark").read_bytes())
+        except FileNotFoundError:
             return None
-        return epoch, head, crc, inode
 
-    def write_mark(self, workcell: str, epoch: int, head: int, crc: int, inode: int) -> None:
-        """Note how far a log is about to be published: one write in place, of one width, for it is done each batch."""
+    def note(self, workcell: str, shown: Noted) -> None:
+        """Note how far a log is about to be shown. Within an epoch neither head nor base ever go back.
+
+        One write in place, of one width, for it is done each batch; a lock keeps whoever else notes out meanwhile.
+        """
         path = self._kept(workcell, "mark")
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except FileNotFoundError:  # somebody removed the state directory
             self.state.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            os.pwrite(descriptor, b"%15d %16d %10d %20d\n" % (epoch, head, crc, inode), 0)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            before = _parse_mark(os.pread(descriptor, 256, 0))
+            if before is not None and before.epoch == shown.epoch:
+                head, crc = max((before.head, before.crc), (shown.head, shown.crc), key=lambda place: place[0])
+                inode, base = (before.inode, before.base) if before.base > shown.base else (shown.inode, shown.base)
+                shown = Noted(shown.epoch, head, crc, inode, base)
+            os.pwrite(descriptor, b"%15d %16d %10d %20d %16d\n" % shown, 0)
         finally:
             os.close(descriptor)
 
