@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from support.logs import event_line, write_log
+from support.waiting import DEADLINE
 from workcast.broker.root import Root
 from workcast.broker.watch import InotifyWatcher, PortableWatcher, Watcher
 
@@ -19,7 +20,7 @@ if sys.platform == "linux":
 def changes(watcher: Watcher, wanted: set[str]) -> set[str]:
     """What the watcher tells until all that is wanted was told."""
     seen: set[str] = set()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + DEADLINE
     while not wanted <= seen and time.monotonic() < deadline:
         seen |= watcher.wait(1.0)
     return seen
@@ -57,7 +58,7 @@ def test_a_wait_ends_when_it_is_woken(root: Root, make: Callable[[Root], Watcher
         thread = threading.Thread(target=wait)
         thread.start()
         watcher.wake()
-        assert ended.wait(10)
+        assert ended.wait(DEADLINE)
         thread.join()
     finally:
         watcher.close()

@@ -59,7 +59,7 @@ class Place:
         return done
 
     def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.cell / "telemetry.jsonl").read_bytes().splitlines()]
+        return [json.loads(line) for line in (self.cell / "telemetry.jsonl").read_bytes().split(b"\n")[:-1]]
 
     def ended(self, status: str, exit_code: int) -> list[dict[str, Any]]:
         """The events of the one run there was, after a look at all that a run is to leave behind, and not to."""

@@ -128,7 +128,7 @@ def test_the_agents_alone_play_for_the_up_of_their_root_and_end_quickly_and_clea
             wait_until(lambda: fleet(up.url).get(ENDLESS.workcell, {}).get("head", 0) > 3)
             assert fleet(up.url)[ENDLESS.workcell]["status"] == "running"
             agents.process.terminate()
-            assert agents.wait(10) == 0
+            assert agents.wait() == 0
             assert agents.err == ""
         wait_until(lambda: fleet(up.url)[ENDLESS.workcell]["status"] == "cancelled")
 
@@ -137,7 +137,7 @@ def test_the_demo_keeps_a_root_that_it_is_given(tmp_path: Path) -> None:
     with Up(tmp_path, "--root", str(tmp_path), verb="demo") as demo:
         wait_until(lambda: fleet(demo.url).get(ENDLESS.workcell, {}).get("head", 0) > 3)
         demo.interrupt()
-        assert demo.wait(8) == 0
+        assert demo.wait() == 0
     assert ended(Root(tmp_path), ENDLESS) == "cancelled"
 
 

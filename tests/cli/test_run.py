@@ -30,7 +30,7 @@ def fake_claude(directory: Path, script: str) -> dict[str, str]:
 
 def log_of(root: Path, workcell: str = "*") -> list[dict[str, Any]]:
     (path,) = (root / ".workcells").glob(f"{workcell}/telemetry.jsonl")
-    return [json.loads(line) for line in path.read_bytes().splitlines()]
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
 
 
 @pytest.fixture

@@ -183,3 +183,12 @@ def test_lines_to_ask_for_fit_what_was_seen(channel: Channel) -> None:
     assert channel.lines_for(262_144, 512) == 5
     channel.saw([b""])
     assert channel.lines_for(100, 512) == 101
+
+
+def test_a_ring_keeps_its_bound_when_a_frame_tells_a_longer_head(channel: Channel) -> None:
+    for at in range(7):
+        channel.push(at, [line(1, at)])
+    channel.set_position(1, 0, 10**7)
+    for at in range(7):
+        channel.frame_at(at)
+    assert sum(frame.size for frame in channel._ring) == channel._size <= RING_BYTES

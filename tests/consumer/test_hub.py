@@ -256,6 +256,29 @@ async def test_a_workcell_that_the_feed_names_and_nobody_has_is_none(hub: Hub, r
     assert hub.fleet.ids() == ["here"]
 
 
+async def test_who_asks_for_all_workcells_at_once_shares_a_look_that_began_after_the_question(
+    hub: Hub, root: Root
+) -> None:
+    hub._sweep_seconds = 3600
+    root.workcell("first").mkdir()
+    await wait_until_async(lambda: hub.fleet.ids() == ["first"])
+    ids, looks = hub._archive.ids, list[list[str]]()
+
+    def counted() -> list[str]:
+        looks.append(ids())
+        return looks[-1]
+
+    hub._archive.ids = counted  # type: ignore[method-assign]
+    early = asyncio.create_task(hub.complete_fleet())
+    await wait_until_async(lambda: len(looks) == 1)
+    root.workcell("second").mkdir()
+    await asyncio.gather(*(hub.complete_fleet() for _ in range(20)))
+    await early
+    assert looks[0] == ["first"]
+    assert looks[1:] in ([["first", "second"]] * count for count in (1, 2))
+    assert hub.fleet.ids() == ["first", "second"]
+
+
 async def test_an_error_in_one_task_is_told_until_it_has_passed(
     root: Root, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -366,12 +389,16 @@ async def test_two_who_open_a_new_workcell_at_once_get_one_channel(hub: Hub, roo
 
 async def test_a_channel_that_is_swept_away_while_it_is_opened_is_opened_again(hub: Hub, root: Root) -> None:
     root.workcell("wc").mkdir()
-    opening = asyncio.create_task(hub.open("wc"))
+
+    async def opened() -> tuple[Channel | None, Channel | None]:
+        return await hub.open("wc"), hub._channels.get("wc")  # in one step: the next sweep forgets it again
+
+    opening = asyncio.create_task(opened())
     await asyncio.sleep(0)
     del hub._channels["wc"]
-    channel = await opening
+    channel, kept = await opening
     assert channel is not None
-    assert hub._channels["wc"] is channel
+    assert kept is channel
 
 
 async def test_channels_that_nobody_watches_are_given_up(hub: Hub, root: Root) -> None:

@@ -127,6 +127,8 @@ def test_the_way_to_the_end_covers_no_row(page: Page, root: Root, up: Up) -> Non
 
 def test_the_fleet_is_walked_opened_and_searched_by_keys(page: Page, root: Root, up: Up) -> None:
     fleet(root, "wc-c", "wc-b", "wc-a")
+    for name in ("wc-a", "wc-b", "wc-c"):
+        up.show(name, 1)  # what is new yet stands below the others
     page.goto(up.url)
     expect(page.get_by_test_id("workcell-card")).to_have_count(3)
     for key, name in (

@@ -22,6 +22,7 @@ from workcast.broker.event import (
     build,
     dump,
 )
+from workcast.broker.wire import wire
 from workcast.producer.adapters.base import Command, Exit
 from workcast.producer.adapters.claude import ClaudeAdapter
 from workcast.producer.adapters.fields import as_list, as_object
@@ -136,3 +137,25 @@ def test_pieces_add_up_to_the_whole_whatever_a_line_holds(agent: str, data: st.D
 @given(words=st.lists(st.text(max_size=5) | st.sampled_from(["--", "-m", "-c", "model=", "resume", "--model="])))
 def test_no_command_line_breaks_an_adapter(agent: str, words: list[str]) -> None:
     assert events_from(agent, [], command=Command(tuple(words)))[-1].type == "completed"
+
+
+@pytest.mark.parametrize("depth", [150, 180, 260, 700, 900, 5000])
+@pytest.mark.parametrize("agent", LINES)
+def test_no_line_however_deep_ends_what_is_written_of_a_run(agent: str, depth: int) -> None:
+    call = {
+        "claude": '{"type":"assistant","message":{"content":[{"type":"tool_use","id":"c","name":"t","input":[]}]}}',
+        "codex": '{"type":"item.started","item":{"id":"c","type":"mcp_tool_call","tool":"t","arguments":[]}}',
+        "gemini": '{"type":"tool_use","tool_id":"c","tool_name":"t","parameters":[]}',
+        "opencode": '{"type":"tool_use","part":{"id":"p","callID":"c","tool":"t","state":{"input":[]}}}',
+    }[agent]
+    line = call.replace("[]", "[" * depth + "]" * depth).encode()
+    events = events_from(agent, [line, b'{"type":"new"}'], Exit(0))
+    told = [event.type for event in events]
+    assert told[-1] == "completed"
+    assert ("tool_call" in told) == (depth <= 900)
+    assert told.count("unknown") == (1 if depth <= 900 else 2)
+    for event in events:
+        shown = json.loads(wire(dump(event)))
+        assert shown["type"] == event.type
+        if event.type == "tool_call":
+            assert json.dumps(shown["args"]).replace('"', "") == "[" * depth + "]" * depth

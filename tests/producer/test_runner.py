@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from support.recorded import CLAUDE, of, recorded_events
+from support.waiting import DEADLINE
 from workcast.broker.event import BaseEvent, Completed, ErrorEvent, PromptSent, ResponseComplete, Unknown
 from workcast.producer.errors import AgentNotInstalledError, EmptyPromptError, UnknownAgentError
 from workcast.producer.lines import MAX_LINE_BYTES
@@ -235,14 +236,14 @@ async def test_a_closed_stdout_does_not_disarm_the_timeout(run: Run, fake_claude
 
 async def test_a_grandchild_that_holds_the_pipe_does_not_hold_the_run(run: Run, fake_claude: FakeClaude) -> None:
     env = fake_claude(TOOLS + "say(sleeper(stdout=1))\ndone()")
-    ended = await asyncio.wait_for(run(env), 10)
+    ended = await asyncio.wait_for(run(env), DEADLINE)
     assert ended.status == "success"
     assert not any(map(lives, run.pids()))
 
 
 async def test_a_grandchild_that_hides_from_us_does_not_hold_the_run_either(run: Run, fake_claude: FakeClaude) -> None:
     env = fake_claude(TOOLS + "say(sleeper(stdout=1, env={'PATH': os.environ['PATH']}))\ndone()")
-    assert (await asyncio.wait_for(run(env), 10)).status == "success"
+    assert (await asyncio.wait_for(run(env), DEADLINE)).status == "success"
     assert not any(map(lives, run.pids()))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import uvicorn
 
-from support.waiting import wait_until
+from support.waiting import DEADLINE, wait_until
 from workcast.broker.history import History
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
@@ -66,4 +66,4 @@ class Gateway(uvicorn.Server):
 
 
 def get(gateway: Gateway, path: str, **options: Any) -> httpx.Response:
-    return httpx.get(gateway.url + path, **options)
+    return httpx.get(gateway.url + path, timeout=DEADLINE, **options)

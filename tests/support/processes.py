@@ -18,7 +18,7 @@ from typing import Any, Self
 import httpx
 import psutil
 
-from support.waiting import wait_until
+from support.waiting import DEADLINE, wait_until
 
 PROGRAM = Path(sys.executable).parent / "workcast"
 
@@ -130,7 +130,7 @@ class Program:
         """What Ctrl-C in a terminal sends."""
         self.process.send_signal(signal.SIGINT)
 
-    def wait(self, seconds: float = 20) -> int:
+    def wait(self, seconds: float = DEADLINE) -> int:
         """Its exit code, once it has ended by itself; then all it printed is there."""
         code = self.process.wait(seconds)
         for reader in self._readers:
@@ -163,7 +163,9 @@ class Up(Program):
     def show(self, workcell: str, head: int) -> None:
         """Wait until the gateway's fleet shows that a workcell has come to this head."""
         url = f"{self.url}/api/workcells/{workcell}"
-        wait_until(lambda: (httpx.get(url).json().get("summary") or {"head": -1})["head"] >= head, what=url)
+        wait_until(
+            lambda: (httpx.get(url, timeout=DEADLINE).json().get("summary") or {"head": -1})["head"] >= head, what=url
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -54,7 +54,7 @@ class RealRun:
     def events(self) -> list[dict[str, Any]]:
         """What the log holds."""
         path = self.cell / "telemetry.jsonl"
-        return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+        return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         """The events of one type."""

@@ -8,6 +8,7 @@ Names and fields are those of docs/protocol.md. Fields nobody knows are kept, a 
 # pyright: reportIncompatibleVariableOverride=false
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from operator import add, sub
@@ -21,6 +22,8 @@ from workcast.broker.errors import EventError
 from workcast.broker.json_value import as_object
 
 Status = Literal["success", "failed", "timeout", "cancelled"]
+_MAX_DEPTH: Final = 180
+"""Of a field's value. The serializer writes some 250 levels of an event, and the wire shows 200 of them."""
 P = ParamSpec("P")
 E = TypeVar("E", bound="Frozen")
 
@@ -359,10 +362,11 @@ def dump(event: BaseEvent) -> bytes:
     """One event as the bytes of its line, without the newline: the fields that were set and those with a default.
 
     Values that JSON has no form for are written as ``str(value)``, NaN and infinities as null, lone surrogates and
-    bytes that are no UTF-8 as U+FFFD: an event is never refused for what an agent put in it.
+    bytes that are no UTF-8 as U+FFFD; what lies some hundreds of levels deep is written as a text of its JSON: an event
+    is never refused for what an agent put in it.
 
     Raises:
-        EventError: a value holds itself, is nested some hundreds deep, or cannot say what it is.
+        EventError: a value holds itself, is nested a thousand deep, or cannot say what it is.
     """
     event.__pydantic_fields_set__.update(event.always_written)
     try:
@@ -372,15 +376,36 @@ def dump(event: BaseEvent) -> bytes:
 
 
 def _dump_clean(event: BaseEvent) -> bytes:
-    """Like :func:`dump`, with each text made one that can be written; by the same serializer, so in the same form."""
+    """Like :func:`dump`, of what can be written of each value; by the same serializer, so in the same form."""
     try:
-        fields: dict[str, Any] = _clean(event.model_dump(exclude_unset=True, warnings=False))
+        fields: dict[str, Any] = _clean(_shallow(event.model_dump(exclude_unset=True, warnings=False)))
         clean = type(event).model_construct(set(fields), **fields)
         return clean.__pydantic_serializer__.to_json(
             clean, exclude_unset=True, fallback=lambda value: _clean(str(value)), warnings=False
         )
     except (ValueError, RecursionError) as error:
         raise EventError(f"expected an event that can be written as JSON, got {event.type!r}: {error}") from error
+
+
+def _shallow(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields with a text of its JSON in place of each value that lies too deep: level by level, without calls."""
+    level: list[Any] = [fields]
+    for depth in range(_MAX_DEPTH):
+        below: list[Any] = []
+        for outer in level:
+            keys: Iterable[Any] = range(len(outer)) if as_object(outer) is None else list(outer)
+            for key in keys:
+                inner: Any = outer[key]
+                fields_of = as_object(inner)
+                if fields_of is None and not isinstance(inner, list | tuple | set | frozenset):
+                    continue
+                if depth == _MAX_DEPTH - 1:
+                    outer[key] = json.dumps(inner, ensure_ascii=False, default=str)
+                    continue
+                outer[key] = [*inner] if fields_of is None else {**fields_of}
+                below.append(outer[key])
+        level = below
+    return fields
 
 
 def _clean(value: Any) -> Any:

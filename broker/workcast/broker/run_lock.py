@@ -22,9 +22,9 @@ HEARTBEAT_S: Final = 2.0
 """How often the modification time of a lock that is held is renewed."""
 STALE_S: Final = 10.0
 """How old that time is at least when a run is taken for dead."""
-_TRIES: Final = 5
+_TRIES: Final = 50
 _TRY_AGAIN_S: Final = 0.01
-"""Somebody who only looks holds the lock for some microseconds."""
+"""Somebody who only looks holds the lock for some microseconds, or longer if the machine is busy."""
 
 
 class LockHeldError(Exception):

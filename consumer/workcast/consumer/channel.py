@@ -83,8 +83,7 @@ class Channel:
             self._ring.append(frame)
             self._size += frame.size
             offset = frame.end
-        while self._size > self._ring_bytes and len(self._ring) > 1:
-            self._size -= self._ring.popleft().size
+        self._trim()
         if news:
             self.notify()
 
@@ -103,6 +102,7 @@ class Channel:
                 self._size -= frame.size
                 frame = ring[at] = frame.retold(self.workcell, self.epoch, self.head)
                 self._size += frame.size
+                self._trim()  # a head of more digits is longer
             return frame
         return build_frame(self.workcell, self.epoch, offset, self.head, frame.lines[offset - frame.offset :])
 
@@ -118,6 +118,10 @@ class Channel:
         """Wake every viewer of this workcell."""
         for wake in tuple(self._listeners):
             wake()
+
+    def _trim(self) -> None:
+        while self._size > self._ring_bytes and len(self._ring) > 1:
+            self._size -= self._ring.popleft().size
 
     def _clear(self) -> None:
         self._ring.clear()

@@ -103,7 +103,7 @@ def _add_api(app: FastAPI, hub: Hub, history: History, roots: Roots, limits: Lim
     async def get_workcell(workcell: str) -> Workcell:
         """One workcell."""
         if hub.fleet.get(workcell) is None:
-            await hub.complete_fleet()
+            await hub.complete_fleet(workcell)
         known = hub.fleet.get(workcell) is not None or await asyncio.to_thread(_holding, roots, workcell) is not None
         if not known:
             raise unknown_workcell(workcell)

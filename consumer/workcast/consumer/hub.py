@@ -32,6 +32,7 @@ _FLEET_SECONDS: Final = 0.25
 _COALESCE_SECONDS: Final = 0.02
 _READ_COUNT: Final = 512
 _LIST_SECONDS: Final = 1.0
+"""How long a list of all workcells waits for what the fleet lacks."""
 _ANSWER_SECONDS: Final = 10.0
 """A broker that does not answer for so long, or after a block for so long, is away: TCP alone may never say so."""
 _MAX_BACKOFF_SECONDS: Final = 1.0
@@ -66,8 +67,10 @@ class Hub:
         self._answer_seconds = answer_seconds
         self._channels: dict[str, Channel] = {}
         self._dirty: set[str] = set()
-        self._present: set[str] = set()
-        """Workcells that the last look found."""
+        self._present: frozenset[str] = frozenset()
+        """Workcells that have a directory, or stand in the broker's list, as the last look found them."""
+        self._look: asyncio.Task[frozenset[str]] | None = None
+        """The look that goes on now."""
         self._missed: set[str] = set()
         """Workcells of the fleet that the last sweep found nowhere."""
         self._after: str | None = None
@@ -96,7 +99,8 @@ class Hub:
                 tasks.create_task(self._forever("fleet", self._refresh_fleet))
         finally:
             # Whoever asked may have gone before.
-            questions: list[asyncio.Task[Any]] = [*self._reads.values(), *self._loads.values()]
+            looks = [self._look] if self._look is not None else []
+            questions: list[asyncio.Task[Any]] = [*self._reads.values(), *self._loads.values(), *looks]
             for question in questions:
                 question.cancel()
             await asyncio.gather(*questions, return_exceptions=True)
@@ -227,7 +231,7 @@ class Hub:
 
     async def _fetch_summaries(self, workcells: set[str]) -> None:
         found = await self._ask(self._source.summaries(sorted(workcells)))
-        # Of one that has none there must be a directory at least: what is gone by now is not to come back.
+        # One without a summary must have been there at the last look: what is gone by now is not to come back.
         there = {name for name in workcells if name in found or name in self._present}
         self.fleet.update({name: self._summary(name, found.get(name)) for name in there})
 
@@ -240,21 +244,39 @@ class Hub:
         known = self.fleet.get(workcell)  # the broker has forgotten; the relay will tell it again
         return dict(known) if known is not None else Summary(id=workcell).model_dump(mode="json")
 
-    async def _ids(self) -> set[str]:
+    async def _ids(self) -> frozenset[str]:
+        """Look at all directories and at the broker's list: at what there is now, so not by a look that began before.
+
+        All who ask while one goes on share the next.
+        """
+        if self._look is not None:
+            await asyncio.wait({self._look})
+        if self._look is None:
+            self._look = asyncio.create_task(self._look_at_all())
+            self._look.add_done_callback(self._end_look)
+        return await asyncio.shield(self._look)
+
+    async def _look_at_all(self) -> frozenset[str]:
         here = await asyncio.to_thread(self._archive.ids)
-        self._present = {*here, *await self._ask(self._source.workcells())}
+        self._present = frozenset((*here, *await self._ask(self._source.workcells())))
         return self._present
 
+    def _end_look(self, look: asyncio.Task[frozenset[str]]) -> None:
+        self._look = None
+        if not look.cancelled():
+            look.exception()  # whoever waited has it; nobody may have
+
     # ── what sessions ask ────────────────────────────────────────────────────────────────────────────────────────────
-    async def complete_fleet(self) -> None:
-        """Take workcells into the fleet that it would have a quarter of a second later.
+    async def complete_fleet(self, workcell: str | None = None) -> None:
+        """Take workcells into the fleet, or one of them, that it would have at its next turns.
 
         So whoever was shown events of a workcell finds it in the fleet. A broker that does not answer is left alone.
         """
         if self.broker_error is None:
-            with contextlib.suppress(BrokerError, TimeoutError):
+            with contextlib.suppress(BrokerError, TimeoutError, WorkcellIdError):
                 async with asyncio.timeout(_LIST_SECONDS):
-                    if new := await self._ids() - set(self.fleet.ids()):
+                    asked = await self._ids() if workcell is None else {check_workcell_id(workcell)}
+                    if new := set(asked) - set(self.fleet.ids()):
                         await self._fetch_summaries(new)
                         self._dirty |= new  # the answer may have been overtaken
 

@@ -25,6 +25,11 @@ def size_of(line: bytes) -> int:
     return line.size if isinstance(line, CutLine) else len(line)
 
 
+def line_of(data: bytes, size: int) -> bytes:
+    """The line that begins with ``data`` and really had ``size`` bytes."""
+    return data if len(data) == size else CutLine(data, size)
+
+
 class LineSplitter:
     """Fed with pieces of any size, answers the lines that they complete; holds at most ``cap`` bytes."""
 
@@ -39,7 +44,7 @@ class LineSplitter:
         tail = lines.pop()
         if lines:
             if len(piece) > self._cap:
-                lines = [line if len(line) <= self._cap else CutLine(line[: self._cap], len(line)) for line in lines]
+                lines = [line_of(line[: self._cap], len(line)) for line in lines]
             if self._size:
                 self._hold(lines[0])
                 lines[0] = self._take()
@@ -58,4 +63,4 @@ class LineSplitter:
         data, size = bytes(self._held), self._size
         self._held.clear()
         self._size = 0
-        return data if len(data) == size else CutLine(data, size)
+        return line_of(data, size)

@@ -26,7 +26,10 @@ class Common(NamedTuple):
     decode: Callable[[bytes], Any]
     """Raises one of ``NO_JSON`` for a line that is of another kind, or has a field of another type."""
     rule: Callable[[Any, Any, datetime], Told]
-    """Does what the rule of its ``type`` does: that one reads the line if ``decode`` raises."""
+    """Does what the rule of its ``type`` does: that one reads the line if ``decode`` raises.
+
+    But ``decode`` does not look at what it skips: no UTF-8 there, or no number, leaves the line one that is known.
+    """
 
 
 class JsonLines:

@@ -7,7 +7,7 @@ from collections import deque
 from pathlib import Path
 from typing import IO, Final
 
-from workcast.producer.lines import MAX_LINE_BYTES, CutLine, size_of
+from workcast.producer.lines import MAX_LINE_BYTES, CutLine, line_of, size_of
 from workcast.producer.transcripts.checkpoint import TailState
 
 CHUNK_BYTES: Final = 1 << 20
@@ -114,7 +114,7 @@ class Tail:
         while piece := file.readline(CHUNK_BYTES):
             size += len(piece)
             if piece.endswith(b"\n"):
-                self._lines.append(CutLine(block[:MAX_LINE_BYTES], size - 1))
+                self._lines.append(line_of(block[:MAX_LINE_BYTES], size - 1))
                 self._read += size
                 self._last_read = b""
                 return
