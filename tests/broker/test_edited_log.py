@@ -243,6 +243,16 @@ class Dies(Publisher):
         raise KeyboardInterrupt(workcell, epoch, origin, head, base, summary)
 
 
+def shown_and_pruned(root: Root, publisher: Publisher, count: int) -> tuple[Path, int]:
+    """A log of which all was published before its first ten lines were pruned, and its epoch."""
+    path = write_log(root, WORKCELL, numbered(count))
+    pump(LogRelay(root, WORKCELL, publisher))
+    epoch = disk_epoch(root)
+    keep(path)
+    prune(path, epoch, 10)
+    return path, epoch
+
+
 def keep(path: Path) -> None:
     """No later file of this directory gets this one's inode."""
     path.with_name(f"{path.stat().st_ino}").hardlink_to(path)
@@ -275,11 +285,7 @@ def test_an_edited_copy_of_a_pruned_log_is_another_log(
 def test_a_relay_that_is_killed_before_it_tells_of_a_prune_has_noted_it(
     root: Root, redis_url: str, publisher: Publisher, edited: bool
 ) -> None:
-    path = write_log(root, WORKCELL, numbered(40))
-    pump(LogRelay(root, WORKCELL, publisher))
-    epoch = disk_epoch(root)
-    keep(path)
-    prune(path, epoch, 10)
+    path, epoch = shown_and_pruned(root, publisher, 40)
     dying = Dies(redis_url)
     with pytest.raises(KeyboardInterrupt):
         pump(LogRelay(root, WORKCELL, dying))
@@ -296,11 +302,7 @@ def test_a_relay_that_is_killed_before_it_tells_of_a_prune_has_noted_it(
 def test_a_relay_that_is_killed_while_it_publishes_a_pruned_log_anew_leaves_it_its_epoch(
     root: Root, publisher: Publisher, redis_client: Any
 ) -> None:
-    path = write_log(root, WORKCELL, numbered(2000))
-    pump(LogRelay(root, WORKCELL, publisher))
-    epoch = disk_epoch(root)
-    keep(path)
-    prune(path, epoch, 10)
+    _, epoch = shown_and_pruned(root, publisher, 2000)
     redis_client.flushall()
     killed = LogRelay(root, WORKCELL, publisher)
     while not publisher.positions([WORKCELL])[0].head:
@@ -330,11 +332,7 @@ def test_two_relays_notice_the_same_prunes(root: Root, publisher: Publisher) -> 
 def test_a_gateway_without_a_broker_vouches_for_no_edited_copy(
     root: Root, publisher: Publisher, redis_client: Any
 ) -> None:
-    path = write_log(root, WORKCELL, numbered(40))
-    pump(LogRelay(root, WORKCELL, publisher))
-    epoch = disk_epoch(root)
-    keep(path)
-    prune(path, epoch, 10)
+    path, epoch = shown_and_pruned(root, publisher, 40)
     assert History(Roots(root)).synced_extent(WORKCELL) == Extent(epoch, 10, 40)
     keep(path)
     edit_a_copy(path, 5, event_line(999))

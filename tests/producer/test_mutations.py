@@ -72,7 +72,7 @@ def damaged_lines(draw: st.DrawFn, agent: str) -> bytes:
 
 
 def assert_fits_its_model(event: BaseEvent) -> None:
-    """Adapters make events unchecked: checked, each has to be the very same."""
+    """Adapters make events by a short way: checked by the strict one, each has to be the very same."""
     told = {name: getattr(event, name) for name in event.model_fields_set}
     checked = type(event).model_validate(told, strict=True)
     assert (checked, checked.model_fields_set) == (event, event.model_fields_set)

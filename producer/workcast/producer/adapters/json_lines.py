@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
@@ -32,7 +33,7 @@ class Common(NamedTuple):
     """
 
 
-class JsonLines:
+class JsonLines(ABC):
     """Reads lines by the rule of their ``type``; what no rule knows becomes ``unknown``, and nothing raises."""
 
     name: ClassVar[str]
@@ -77,9 +78,9 @@ class JsonLines:
         self._ended = True
         return self.ending(exit, at)
 
+    @abstractmethod
     def ending(self, exit: Exit, at: datetime) -> list[BaseEvent]:  # noqa: A002
         """What :meth:`end` answers the first time."""
-        raise NotImplementedError
 
     def _feed_odd(self, line: bytes, at: datetime) -> list[BaseEvent]:
         """A line that a strict decoder refuses, or that no rule knows."""
