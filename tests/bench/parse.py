@@ -15,7 +15,7 @@ import orjson
 import psutil
 
 from support.recorded import RECORDED
-from workcast.broker.event import ResponseChunk
+from workcast.events.models import ResponseChunk
 from workcast.producer.adapters import adapter_for
 from workcast.producer.adapters.base import Adapter
 from workcast.producer.adapters.claude import ClaudeAdapter

@@ -8,7 +8,7 @@ from workcast.broker.history import Extent, History
 from workcast.broker.log import natural_epoch
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
-from workcast.broker.wire import wire
+from workcast.events.wire import wire
 
 
 def test_a_workcell_without_a_line_has_epoch_zero_and_one_that_is_not_there_none(root: Root) -> None:

@@ -27,7 +27,7 @@ from workcast.broker.log import Appender, LogReader
 from workcast.broker.log_relay import LogRelay
 from workcast.broker.root import Root
 from workcast.broker.stream import Budgets, Publisher, feed_key, stream_key
-from workcast.broker.wire import wire
+from workcast.events.wire import wire
 
 WRITERS = Writers()
 SERVER = ReplicatedServer(Path(tempfile.mkdtemp(prefix="workcast-machine-")))

@@ -17,7 +17,7 @@ import pytest
 from support.processes import PROGRAM, Program, environment, refusal, workcast, working_in
 from support.recorded import CLAUDE, CODEX, recorded_events
 from support.waiting import wait_until
-from workcast.broker.event import Usage
+from workcast.events.usage import Usage
 
 AGENTS = ("claude", "codex")
 TWENTY_MB = 20_000_000

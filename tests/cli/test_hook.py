@@ -13,8 +13,8 @@ import pytest
 
 from support.processes import workcast
 from support.transcripts import FOLDER, lines_of, logged
-from workcast.broker.event import build
 from workcast.broker.root import Root
+from workcast.events.codec import build
 
 PAYLOADS = [
     json.loads(line) for line in lines_of(FOLDER / "claude-2.1.330-basic-hooks.hooks.jsonl") if line.strip()

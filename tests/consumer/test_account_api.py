@@ -14,15 +14,15 @@ from support.gateway import Gateway, get
 from support.logs import event_line, write_log
 from support.viewers import running_relay
 from support.waiting import wait_until
-from workcast.broker.account import Account
-from workcast.broker.account_rows import Totals
 from workcast.broker.accounts import Accounts
 from workcast.broker.embedded import EmbeddedBroker
 from workcast.broker.history import History
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
-from workcast.broker.wire import inspect
 from workcast.consumer.protocol import AccountPage
+from workcast.events.wire import inspect
+from workcast.ledger.account import Account
+from workcast.ledger.rows import Totals
 
 
 def line(**event: Any) -> bytes:

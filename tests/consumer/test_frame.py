@@ -6,8 +6,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workcast.broker.wire import wire
 from workcast.consumer.frame import ENVELOPE_BYTES, build_frame, split
+from workcast.events.wire import wire
 
 SIZES = st.integers(ENVELOPE_BYTES + 1, ENVELOPE_BYTES + 150)
 LINES = st.lists(st.binary(max_size=300).map(lambda line: wire(line.replace(b"\n", b""))), min_size=1, max_size=20)

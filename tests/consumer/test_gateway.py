@@ -22,10 +22,10 @@ from workcast.broker.embedded import EmbeddedBroker
 from workcast.broker.log import natural_epoch
 from workcast.broker.root import Root
 from workcast.broker.stream import feed_key, summary_key
-from workcast.broker.wire import wire
 from workcast.consumer import gateway as gateway_module
 from workcast.consumer.guard import CONTENT_SECURITY_POLICY
 from workcast.consumer.settings import GatewaySettings
+from workcast.events.wire import wire
 
 LINES = [event_line(n) for n in range(20)]
 EPOCH = natural_epoch(LINES[0])

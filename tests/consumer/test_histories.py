@@ -36,7 +36,7 @@ from workcast.broker.history import epoch_of
 from workcast.broker.log import LogReader
 from workcast.broker.root import Root
 from workcast.broker.stream import Budgets, feed_key, stream_key
-from workcast.broker.wire import wire
+from workcast.events.wire import wire
 
 T = TypeVar("T")
 WORKCELL = "wc"

@@ -26,8 +26,8 @@ from support.node import TOOLS, node
 from support.raw_socket import HANDSHAKE, client_frame
 from support.waiting import DEADLINE, wait_until
 from workcast.broker.root import Root
-from workcast.broker.wire import wire
 from workcast.consumer.frame import build_frame
+from workcast.events.wire import wire
 
 LINES = [event_line(number, "words and words " * (number % 40)) for number in range(2000)]
 

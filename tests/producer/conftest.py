@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from workcast.broker.event import BaseEvent
+from workcast.events.models import BaseEvent
 
 
 class Sink:

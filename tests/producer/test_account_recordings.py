@@ -15,10 +15,12 @@ import pytest
 from pydantic import TypeAdapter
 
 from support.recorded import CLAUDE, CODEX, RECORDED, of, recorded_events
-from workcast.broker.account import Account, Rows
-from workcast.broker.account_rows import Totals
-from workcast.broker.event import BaseEvent, Completed, Usage, dump
-from workcast.broker.summary import Fold
+from workcast.events.codec import dump
+from workcast.events.models import BaseEvent, Completed
+from workcast.events.usage import Usage
+from workcast.ledger.account import Account, Rows
+from workcast.ledger.rows import Totals
+from workcast.ledger.summary import Fold
 
 GOLDEN = Path(__file__).parent / "golden"
 TOTALS = TypeAdapter(Totals)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workcast.broker.event import BaseEvent, Completed, ToolCall, ToolResult, Unknown
+from workcast.events.models import BaseEvent, Completed, ToolCall, ToolResult, Unknown
 from workcast.producer import TelemetryWriter, adapters, read_telemetry_events
 from workcast.producer.adapters import adapter_for
 from workcast.producer.adapters.base import Adapter, Exit

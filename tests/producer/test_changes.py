@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from workcast.broker.event import Completed, FileWrite
+from workcast.events.models import Completed, FileWrite
 from workcast.producer.changes import Changes
 from workcast.producer.proof import ProofKeeper
 from workcast.producer.runner import run_agent

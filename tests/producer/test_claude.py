@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from support.recorded import START, claude_events, events_from, of
-from workcast.broker.event import (
+from workcast.events.models import (
     BashOutput,
     Completed,
     ErrorEvent,
@@ -21,9 +21,9 @@ from workcast.broker.event import (
     ToolCall,
     ToolResult,
     Unknown,
-    Usage,
     UsageEvent,
 )
+from workcast.events.usage import Usage
 from workcast.producer.adapters.base import MAX_ARGUMENT_BYTES, NO_RESULT, Command, Exit
 from workcast.producer.adapters.claude import ClaudeAdapter
 

@@ -12,7 +12,7 @@ from support.agents import claude_env, install_claude
 from support.processes import working_in
 from support.recorded import of
 from support.scripted_model import ScriptedModel
-from workcast.broker.event import (
+from workcast.events.models import (
     BaseEvent,
     Completed,
     ErrorEvent,
@@ -22,9 +22,9 @@ from workcast.broker.event import (
     ToolCall,
     ToolResult,
     Unknown,
-    Usage,
     UsageEvent,
 )
+from workcast.events.usage import Usage
 from workcast.producer.runner import RunResult, run_agent
 
 from .conftest import Sink

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from support.recorded import CLAUDE, of, recorded_events
-from workcast.broker.event import (
+from workcast.events.models import (
     BaseEvent,
     Completed,
     ErrorEvent,
@@ -17,9 +17,9 @@ from workcast.broker.event import (
     ResponseComplete,
     Thinking,
     ToolCall,
-    Usage,
     UsageEvent,
 )
+from workcast.events.usage import Usage
 
 UNSTREAMED = {"basic-nopartial": "nothing was streamed", "streamerror": "the answer came without a stream"}
 BROKEN = {"drop": "the result also counts how two messages began whose end nobody knows"}

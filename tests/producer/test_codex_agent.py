@@ -14,7 +14,7 @@ from support.agents import codex_env, install_codex
 from support.processes import working_in
 from support.recorded import of
 from support.scripted_model import ScriptedModel
-from workcast.broker.event import (
+from workcast.events.models import (
     BashOutput,
     Completed,
     ErrorEvent,

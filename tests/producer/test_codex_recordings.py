@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.recorded import CODEX, of, recorded_events
-from workcast.broker.event import (
+from workcast.events.models import (
     BaseEvent,
     BashCommand,
     BashOutput,
@@ -15,9 +15,9 @@ from workcast.broker.event import (
     ResponseComplete,
     Started,
     ToolResult,
-    Usage,
     UsageEvent,
 )
+from workcast.events.usage import Usage
 
 scenarios = pytest.mark.parametrize("scenario", CODEX)
 

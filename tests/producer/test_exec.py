@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.recorded import START, events_from, of
-from workcast.broker.event import BaseEvent, BashCommand, BashOutput, Completed, ErrorEvent, Started
+from workcast.events.models import BaseEvent, BashCommand, BashOutput, Completed, ErrorEvent, Started
 from workcast.producer.adapters.base import Command, Exit
 from workcast.producer.adapters.exec import HOLD, MAX_CHARS, ExecAdapter
 from workcast.producer.adapters.output import STREAMS, Stream

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from support.recorded import START, events_from, of
-from workcast.broker.event import (
+from workcast.events.models import (
     BaseEvent,
     BashOutput,
     Completed,

@@ -13,7 +13,7 @@ from support.agents import gemini_env, install_gemini
 from support.recorded import of
 from support.scripted_model import ScriptedModel
 from support.waiting import wait_until_async
-from workcast.broker.event import (
+from workcast.events.models import (
     BashOutput,
     Completed,
     ErrorEvent,

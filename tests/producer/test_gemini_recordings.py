@@ -7,7 +7,7 @@ import json
 import pytest
 
 from support.recorded import RECORDED, of, recorded_events
-from workcast.broker.event import (
+from workcast.events.models import (
     BaseEvent,
     BashOutput,
     Completed,
@@ -18,9 +18,9 @@ from workcast.broker.event import (
     ResponseChunk,
     ResponseComplete,
     ToolResult,
-    Usage,
     UsageEvent,
 )
+from workcast.events.usage import Usage
 
 GEMINI = {name.removeprefix("gemini-0.61.0-"): r for name, r in RECORDED.items() if r.agent == "gemini"}
 HOME = "/home/dev/workcells"

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from support.processes import refusal, workcast
-from workcast.broker.event import Completed, ErrorEvent, Started, Usage, UsageEvent
+from workcast.events.models import Completed, ErrorEvent, Started, UsageEvent
+from workcast.events.usage import Usage
 from workcast.producer.errors import LimitError
 from workcast.producer.limits import UNLIMITED, Limits, Meter
 from workcast.producer.runner import RunResult, run_agent

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workcast.broker.event import Unknown
+from workcast.events.models import Unknown
 from workcast.producer.adapters import ADAPTERS
 from workcast.producer.lines import CutLine, LineSplitter, size_of
 

@@ -10,19 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.recorded import RECORDED, events_from, of, recorded_events
-from workcast.broker.event import (
+from workcast.events.codec import build, dump
+from workcast.events.models import (
     BaseEvent,
     Completed,
     ResponseChunk,
     ResponseComplete,
     ToolCall,
     ToolResult,
-    Usage,
     UsageEvent,
-    build,
-    dump,
 )
-from workcast.broker.wire import wire
+from workcast.events.usage import Usage
+from workcast.events.wire import wire
 from workcast.producer.adapters.base import Command, Exit
 from workcast.producer.adapters.claude import ClaudeAdapter
 from workcast.producer.adapters.fields import as_list, as_object

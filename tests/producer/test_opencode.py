@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from support.recorded import START, events_from, of
-from workcast.broker.event import (
+from workcast.events.models import (
     BaseEvent,
     BashCommand,
     BashOutput,
@@ -21,9 +21,9 @@ from workcast.broker.event import (
     ToolCall,
     ToolResult,
     Unknown,
-    Usage,
     UsageEvent,
 )
+from workcast.events.usage import Usage
 from workcast.producer.adapters.base import NO_RESULT, Command, Exit
 from workcast.producer.adapters.opencode import OpencodeAdapter
 

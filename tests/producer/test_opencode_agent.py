@@ -11,7 +11,7 @@ import pytest
 from support.agents import install_opencode, opencode_env
 from support.recorded import of
 from support.scripted_model import ScriptedModel
-from workcast.broker.event import (
+from workcast.events.models import (
     BashOutput,
     Completed,
     ErrorEvent,
@@ -24,9 +24,9 @@ from workcast.broker.event import (
     ToolCall,
     ToolResult,
     Unknown,
-    Usage,
     UsageEvent,
 )
+from workcast.events.usage import Usage
 from workcast.producer.runner import RunResult, run_agent
 
 from .conftest import Sink

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.recorded import RECORDED, of, recorded_events
-from workcast.broker.event import (
+from workcast.events.models import (
     BaseEvent,
     BashOutput,
     Completed,
@@ -15,9 +15,9 @@ from workcast.broker.event import (
     ResponseComplete,
     Thinking,
     ToolResult,
-    Usage,
     UsageEvent,
 )
+from workcast.events.usage import Usage
 
 OPENCODE = {name.removeprefix("opencode-1.18.33-"): r for name, r in RECORDED.items() if r.agent == "opencode"}
 HOME = "/home/dev/workcells"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.recorded import of
-from workcast.broker.event import ResponseComplete
+from workcast.events.models import ResponseComplete
 from workcast.producer.runner import run_agent
 
 from .conftest import Sink

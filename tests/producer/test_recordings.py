@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from support.recorded import RECORDED, events_from, of, recorded_events
-from workcast.broker.event import Completed, Started, ToolCall, ToolResult, Unknown, dump
+from workcast.events.codec import dump
+from workcast.events.models import Completed, Started, ToolCall, ToolResult, Unknown
 from workcast.producer.adapters.base import Exit
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from support.recorded import CLAUDE, CODEX, RECORDED, START, of, recorded_events
-from workcast.broker.event import (
+from workcast.events.codec import dump
+from workcast.events.models import (
     Completed,
     PromptSent,
     ResponseComplete,
@@ -16,7 +17,6 @@ from workcast.broker.event import (
     ToolResult,
     Unknown,
     UsageEvent,
-    dump,
 )
 from workcast.producer.errors import RecordingError
 from workcast.producer.lines import CutLine, size_of

@@ -13,7 +13,7 @@ import pytest
 
 from support.recorded import CLAUDE, of, recorded_events
 from support.waiting import DEADLINE
-from workcast.broker.event import BaseEvent, Completed, ErrorEvent, PromptSent, ResponseComplete, Unknown
+from workcast.events.models import BaseEvent, Completed, ErrorEvent, PromptSent, ResponseComplete, Unknown
 from workcast.producer.errors import AgentNotInstalledError, EmptyPromptError, UnknownAgentError
 from workcast.producer.lines import MAX_LINE_BYTES
 from workcast.producer.runner import RunResult, run_agent

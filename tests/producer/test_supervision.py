@@ -22,8 +22,8 @@ from support import keeper_elsewhere
 from support.processes import gone
 from support.supervised import is_keeper, keepers_of, told, zombies_of
 from support.waiting import wait_until_async
-from workcast.broker.event import BashOutput, Completed, ErrorEvent, ToolResult
 from workcast.broker.run_lock import HEARTBEAT_S, LOCK_NAME, STALE_S, LockHeldError, hold_lock, is_over
+from workcast.events.models import BashOutput, Completed, ErrorEvent, ToolResult
 from workcast.producer import keeper
 from workcast.producer.runner import RunResult, run_agent
 

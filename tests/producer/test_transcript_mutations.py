@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.transcripts import SESSIONS, as_logged, lines_of, reader_of
-from workcast.broker.event import build
+from workcast.events.codec import build
 from workcast.producer.adapters.fields import as_list, as_object, parse_object
 from workcast.producer.lines import CutLine
 from workcast.producer.transcripts.base import Links, Telling

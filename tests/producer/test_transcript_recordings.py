@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from support.transcripts import LONG_AFTER, SESSIONS, bring_in, lines_of
-from workcast.broker.event import build
 from workcast.broker.root import Root
+from workcast.events.codec import build
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -16,7 +16,7 @@ import pytest
 
 from support.transcripts import LONG_AFTER, SESSIONS, bring_in, found, lines_of, logged
 from workcast.broker.root import Root
-from workcast.broker.wire import inspect
+from workcast.events.wire import inspect
 from workcast.producer.errors import WorkcellBusyError
 from workcast.producer.transcripts.session_lock import hold_session
 from workcast.producer.transcripts.session_log import SILENCE, SessionLog

@@ -16,8 +16,8 @@ import pytest
 from support.processes import Program, refusal, workcast
 from support.recorded import CLAUDE, CODEX
 from support.waiting import wait_until
-from workcast.broker.event import BaseEvent, Completed
 from workcast.broker.run_lock import LOCK_NAME
+from workcast.events.models import BaseEvent, Completed
 from workcast.producer.errors import WorkcellBusyError, WorktreeError
 from workcast.producer.runner import run_agent
 from workcast.producer.workcell import OUR_FILES, add_worktree

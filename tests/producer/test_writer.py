@@ -14,10 +14,11 @@ import pytest
 from support.broker_checker import completeness_problems
 from support.waiting import wait_until
 from workcast.broker.connection import connect
-from workcast.broker.errors import BrokerError, EventError
-from workcast.broker.event import ResponseChunk
+from workcast.broker.errors import BrokerError
 from workcast.broker.log import natural_epoch
 from workcast.broker.root import Root
+from workcast.events.errors import EventError
+from workcast.events.models import ResponseChunk
 from workcast.producer import TelemetryWriter, read_telemetry_events
 
 

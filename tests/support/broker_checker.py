@@ -8,8 +8,8 @@ from zlib import crc32
 from pydantic_core import from_json
 
 from workcast.broker.stream import partition, stream_key, summary_key, workcells_key
-from workcast.broker.summary import Fold, to_json
-from workcast.broker.wire import inspect, wire
+from workcast.events.wire import inspect, wire
+from workcast.ledger.summary import Fold, to_json
 
 
 def stream_problems(client: Any, workcell: str, epoch: int, lines: list[bytes], base: int = 0) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from support.history_checker import Log
 from workcast.broker.log import Appender, parse_header
 from workcast.broker.root import Root
-from workcast.broker.wire import wire
+from workcast.events.wire import wire
 
 
 class Logbook:

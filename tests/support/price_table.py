@@ -19,7 +19,7 @@ from genai_prices.data_snapshot import get_snapshot
 
 PROVIDERS: Final = ("anthropic", "openai", "google", "deepseek", "mistral", "moonshotai", "x-ai", "zai")
 """Those that sell models of their own; names such as ``openrouter/…`` have prices of their own and stay unpriced."""
-TARGET: Final = Path(__file__).parents[2] / "broker/workcast/broker/prices.json"
+TARGET: Final = Path(__file__).parents[2] / "core/workcast/ledger/prices.json"
 _KINDS: Final = {
     "input": "input_mtok",
     "output": "output_mtok",

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeVar
 
-from workcast.broker.event import BaseEvent
+from workcast.events.models import BaseEvent
 from workcast.producer.adapters import adapter_for
 from workcast.producer.adapters.base import Command, Exit
 from workcast.producer.replay import Recording, recordings

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from workcast.broker.event import dump
 from workcast.broker.root import Root
+from workcast.events.codec import dump
 from workcast.producer.transcripts.base import Links, Telling, TranscriptReader
 from workcast.producer.transcripts.claude_transcript import ClaudeTranscript
 from workcast.producer.transcripts.codex_rollout import CodexRollout

@@ -7,9 +7,9 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 
-from workcast.broker.event import KnownEvent, Malformed
-from workcast.broker.summary import Summary
 from workcast.consumer import protocol
+from workcast.events.models import KnownEvent, Malformed
+from workcast.ledger.summary import Summary
 
 REF = "#/definitions/{model}"
 

@@ -149,6 +149,7 @@ export interface ToolResult {
   parent_call_id?: string | null;
   duration_ms?: number | null;
   exit_code?: number | null;
+  unanswered?: boolean | null;
   [k: string]: unknown;
 }
 export interface BashCommand {
@@ -253,7 +254,7 @@ export interface Unknown {
   [k: string]: unknown;
 }
 /**
- * What the wire carries in place of a line that is no event (see :func:`workcast.broker.wire.wire`).
+ * What the wire carries in place of a line that is no event (see :func:`workcast.events.wire.wire`).
  */
 export interface Malformed {
   type: 'malformed';

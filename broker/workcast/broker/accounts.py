@@ -6,9 +6,9 @@ import time
 from collections import OrderedDict
 from typing import Final
 
-from workcast.broker.account import Account
 from workcast.broker.history import History
-from workcast.broker.wire import inspect
+from workcast.events.wire import inspect
+from workcast.ledger.account import Account
 
 _MAX_KEPT: Final = 8
 """Accounts kept; the least recently used one is made anew when it is needed again. Each takes some megabytes."""

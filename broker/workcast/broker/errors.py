@@ -1,22 +1,8 @@
-"""The one tree of exceptions that workcast raises on purpose."""
+"""What can go wrong with roots, logs and Redis."""
 
 from __future__ import annotations
 
-
-class WorkcastError(Exception):
-    """Root of all errors of workcast: says what was expected, what came, and what to do."""
-
-
-class EventError(WorkcastError):
-    """A value does not fit its event's model; the cause holds pydantic's details."""
-
-
-class LineError(WorkcastError):
-    """A line of a log is no event. ``raw`` keeps the line, without its newline."""
-
-    def __init__(self, message: str, raw: bytes) -> None:
-        super().__init__(message)
-        self.raw = raw
+from workcast.events.errors import WorkcastError
 
 
 class WorkcellIdError(WorkcastError, ValueError):

@@ -13,7 +13,7 @@ from workcast.broker.errors import EpochError
 from workcast.broker.log import LogReader
 from workcast.broker.root import Noted, Root
 from workcast.broker.roots import Roots
-from workcast.broker.wire import wire
+from workcast.events.wire import wire
 
 _MAX_READERS: Final = 256
 """Indexes kept; the least recently used one is made anew when it is needed again."""

@@ -22,7 +22,7 @@ from typing import Any, Final
 from pydantic_core import from_json
 
 from workcast.broker.appender import Appender as Appender  # noqa: PLC0414 - found here as well
-from workcast.broker.json_value import as_object
+from workcast.events.json_value import as_object
 
 _SCAN_BYTES: Final = 1 << 20
 _INDEX_BYTES: Final = 1 << 16

@@ -23,8 +23,8 @@ from workcast.broker.log import LogReader
 from workcast.broker.lost import UNENDED, as_lost, writer_is_gone
 from workcast.broker.root import Noted, Root
 from workcast.broker.stream import Answer, Batch, Budgets, Position
-from workcast.broker.summary import Fold, to_json
-from workcast.broker.wire import inspect
+from workcast.events.wire import inspect
+from workcast.ledger.summary import Fold, to_json
 
 BATCH_LINES: Final = 512
 BATCH_BYTES: Final = 1 << 20

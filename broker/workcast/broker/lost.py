@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from workcast.broker.run_lock import is_over
-from workcast.broker.summary import Summary, WorkcellStatus
+from workcast.ledger.summary import Summary, WorkcellStatus
 
 UNENDED: Final[frozenset[WorkcellStatus]] = frozenset({"new", "running"})
 """What a log's summary says of a run that goes on, or has lost its writer."""

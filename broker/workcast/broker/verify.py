@@ -14,7 +14,7 @@ from workcast.broker.history import epoch_of
 from workcast.broker.log import LogReader
 from workcast.broker.root import Root
 from workcast.broker.stream import Position, Publisher, StreamEntry
-from workcast.broker.wire import wire
+from workcast.events.wire import wire
 
 _MAX_TOLD: Final = 20
 """Offsets listed of a kind; how many there are is told in full."""

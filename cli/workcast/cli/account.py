@@ -13,13 +13,9 @@ from pydantic_core import to_json
 from rich.console import Console
 from rich.text import Text
 
-from workcast.broker.account import Rows
-from workcast.broker.account_rows import CallRow, MessageRow, RunRow, SubagentRow, Totals
 from workcast.broker.accounts import Accounts
 from workcast.broker.errors import RootError
-from workcast.broker.event import Usage
 from workcast.broker.history import History
-from workcast.broker.prices import current_prices
 from workcast.broker.root import Root, check_workcell_id
 from workcast.broker.roots import Roots
 from workcast.cli.gateway_client import GatewayError, gateway_url
@@ -28,6 +24,10 @@ from workcast.cli.listing import Row as ListedRow
 from workcast.cli.printable import harmless_json, printable
 from workcast.consumer.account_api import MAX_ROWS, account_page
 from workcast.consumer.protocol import AccountPage
+from workcast.events.usage import Usage
+from workcast.ledger.account import Rows
+from workcast.ledger.prices import current_prices
+from workcast.ledger.rows import CallRow, MessageRow, RunRow, SubagentRow, Totals
 
 Row = RunRow | MessageRow | CallRow | SubagentRow
 

@@ -14,13 +14,13 @@ from typing import Final
 
 import typer
 
-from workcast.broker.errors import WorkcastError
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
 from workcast.cli.serving import wait_for_redis
 from workcast.cli.up import serve_roots
 from workcast.consumer.settings import GatewaySettings
+from workcast.events.errors import WorkcastError
 from workcast.producer.replay import RECORDINGS, Recording, converse, replay
 from workcast.producer.workcell import hold_workcell
 from workcast.producer.writer import TelemetryWriter

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit, urlunsplit
 
-from workcast.broker.errors import WorkcastError
 from workcast.broker.root import Root
 from workcast.broker.running import find_up
+from workcast.events.errors import WorkcastError
 
 
 class GatewayError(WorkcastError):

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from workcast.broker.appender import Appender
-from workcast.broker.json_value import as_object
 from workcast.cli.hook_events import SOURCE, events_of
+from workcast.events.json_value import as_object
 
 MARK: Final = "WORKCAST_RUN"
 """Set in what a run starts: the run tells of that session."""

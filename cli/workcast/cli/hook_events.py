@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
-from workcast.broker.json_value import as_array, as_object
+from workcast.events.json_value import as_array, as_object
 
 Event = dict[str, Any]
 Payload = Mapping[str, Any]

@@ -10,9 +10,9 @@ from typing import Final, TypeVar
 import tenacity
 import typer
 
-from workcast.broker.errors import WorkcastError
 from workcast.broker.root import Root
 from workcast.broker.running import find_up, served
+from workcast.events.errors import WorkcastError
 from workcast.producer.errors import WorkcellBusyError
 from workcast.producer.transcripts.checkpoint import load
 from workcast.producer.transcripts.discovery import Transcript, files_of, identify

@@ -12,14 +12,14 @@ from workcast.broker.errors import RootError
 from workcast.broker.history import epoch_of
 from workcast.broker.log import LogReader
 from workcast.broker.lost import UNENDED, as_lost, writer_is_gone
-from workcast.broker.prices import current_prices
 from workcast.broker.root import Root
-from workcast.broker.summary import Fold, Summary
-from workcast.broker.wire import inspect
 from workcast.cli.gateway_client import GatewayError, gateway_url
 from workcast.cli.listing import Column, Row, print_listing
 from workcast.cli.printable import harmless_json
 from workcast.consumer.protocol import Workcells
+from workcast.events.wire import inspect
+from workcast.ledger.prices import current_prices
+from workcast.ledger.summary import Fold, Summary
 
 _COLUMNS: Final = (
     Column("WORKCELL"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workcast.broker.errors import WorkcastError, WorkcellIdError
+from workcast.broker.errors import WorkcellIdError
 from workcast.broker.root import Root
 from workcast.cli.log_lines import log_to_stderr
 from workcast.cli.options import (
@@ -44,6 +44,7 @@ from workcast.cli.options import (
 )
 from workcast.cli.printable import printable
 from workcast.cli.usage import OneSentence, WrongUsageError
+from workcast.events.errors import WorkcastError
 
 if TYPE_CHECKING:
     from workcast.consumer.settings import GatewaySettings
@@ -288,8 +289,8 @@ def _settings(**given: object) -> GatewaySettings:
     """Settings from the command line, else from the environment, else their defaults."""
     from pydantic import ValidationError
 
-    from workcast.broker.prices import current_prices
     from workcast.consumer.settings import GatewaySettings
+    from workcast.ledger.prices import current_prices
 
     current_prices()  # what is wrong with a table is said now, not once tokens are counted
     try:

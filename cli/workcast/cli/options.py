@@ -8,9 +8,9 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from workcast.broker.errors import WorkcastError
 from workcast.broker.root import check_workcell_id
 from workcast.cli.duration import parse_duration
+from workcast.events.errors import WorkcastError
 
 
 def _checked(check: Callable[[str], object]) -> Callable[[typer.Context, typer.CallbackParam, str | None], str | None]:

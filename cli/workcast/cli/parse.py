@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from io import FileIO
 from pathlib import Path
 
-from workcast.broker.errors import WorkcastError
-from workcast.broker.event import BaseEvent, dump, now
+from workcast.events.codec import dump
+from workcast.events.errors import WorkcastError
+from workcast.events.models import BaseEvent
+from workcast.events.timestamp import now
 from workcast.producer.adapters import adapter_for
 from workcast.producer.adapters.base import Exit
 from workcast.producer.lines import LineSplitter

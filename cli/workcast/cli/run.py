@@ -13,11 +13,12 @@ from datetime import UTC, datetime
 from typing import Final
 
 from workcast.broker.connection import check_url
-from workcast.broker.errors import BrokerError, WorkcastError
-from workcast.broker.event import BaseEvent, ErrorEvent
+from workcast.broker.errors import BrokerError
 from workcast.broker.root import Root
 from workcast.broker.running import find_up, served
 from workcast.cli.printable import printable
+from workcast.events.errors import WorkcastError
+from workcast.events.models import BaseEvent, ErrorEvent
 from workcast.producer.adapters import adapter_for
 from workcast.producer.limits import UNLIMITED, Limits
 from workcast.producer.runner import run_agent

@@ -18,7 +18,7 @@ import tenacity
 import uvicorn
 
 from workcast.broker.connection import mask_url
-from workcast.broker.errors import BrokerError, WorkcastError
+from workcast.broker.errors import BrokerError
 from workcast.broker.history import History
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
@@ -27,6 +27,7 @@ from workcast.consumer.gateway import create_app
 from workcast.consumer.hub import Hub
 from workcast.consumer.settings import GatewaySettings
 from workcast.consumer.stream_protocol import server_config
+from workcast.events.errors import WorkcastError
 
 _OPEN_FILES: Final = 65_536
 _QUIET_SECONDS: Final = 1.0

@@ -16,12 +16,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
-from workcast.broker.errors import WorkcastError
 from workcast.broker.root import Root
 from workcast.broker.running import served
 from workcast.cli.gateway_client import GatewayError, gateway_url, socket_url
 from workcast.cli.printable import harmless_json, printable
 from workcast.consumer.protocol import SUBPROTOCOL
+from workcast.events.errors import WorkcastError
 
 _FIRST_PAUSE_SECONDS: Final = 1.0
 _LONGEST_PAUSE_SECONDS: Final = 8.0

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 import typer
 from typer.core import TyperGroup
 
-from workcast.broker.errors import WorkcastError
+from workcast.events.errors import WorkcastError
 
 _AFTER_DASHES: Final = "; options for the agent go after --, before the prompt"
 _BRACES: Final = str.maketrans("", "", "{}")

@@ -9,14 +9,14 @@ from typing import Annotated, Final
 from fastapi import FastAPI, HTTPException, Query, Response
 from pydantic import TypeAdapter
 
-from workcast.broker.account import Account, Rows
-from workcast.broker.account_rows import Totals
 from workcast.broker.accounts import Accounts
 from workcast.broker.history import History
-from workcast.broker.prices import usable_prices
 from workcast.consumer.http_errors import http_errors, open_channel
 from workcast.consumer.hub import Hub
 from workcast.consumer.protocol import AccountPage, PriceSource
+from workcast.ledger.account import Account, Rows
+from workcast.ledger.prices import usable_prices
+from workcast.ledger.rows import Totals
 
 MAX_ROWS: Final = 1000
 _TURN_SECONDS: Final = 0.1

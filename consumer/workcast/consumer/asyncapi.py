@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from workcast.broker.event import KnownEvent, Malformed
 from workcast.consumer.protocol import SUBPROTOCOL, VERSION, ClientMessage, ServerMessage
+from workcast.events.models import KnownEvent, Malformed
 
 _SCHEMAS: Final = "#/components/schemas/{model}"
 _CLOSE_CODES: Final = (

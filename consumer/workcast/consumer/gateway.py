@@ -19,12 +19,9 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocketDisconnect
 
 from workcast.broker.errors import WorkcellIdError
-from workcast.broker.event import Timestamp, format_timestamp
 from workcast.broker.history import History
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
-from workcast.broker.summary import Summary
-from workcast.broker.wire import inspect
 from workcast.consumer.account_api import add_account
 from workcast.consumer.asyncapi import document
 from workcast.consumer.frame import Frame
@@ -35,6 +32,9 @@ from workcast.consumer.protocol import SUBPROTOCOL, EventPage, Limits, Workcell,
 from workcast.consumer.session import CLOSE_TOO_MUCH, Session
 from workcast.consumer.settings import GatewaySettings
 from workcast.consumer.stream_protocol import FRAME_KEY
+from workcast.events.timestamp import Timestamp, format_timestamp
+from workcast.events.wire import inspect
+from workcast.ledger.summary import Summary
 
 MAX_PAGE: Final = 1000
 _SILENCE_SECONDS: Final = 5.0

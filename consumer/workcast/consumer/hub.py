@@ -18,12 +18,12 @@ from pydantic import ValidationError
 from workcast.broker.errors import BrokerError, EpochError, WorkcellIdError
 from workcast.broker.root import check_workcell_id
 from workcast.broker.stream import FeedEntry, Position
-from workcast.broker.summary import Summary
 from workcast.consumer.channel import Channel
 from workcast.consumer.fleet import Fleet
 from workcast.consumer.frame import Frame, build_frame, split
 from workcast.consumer.metrics import Metrics
 from workcast.consumer.source import Archive, Missing, Source
+from workcast.ledger.summary import Summary
 
 _FEED_COUNT: Final = 2000
 _BLOCK_MS: Final = 2000

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from workcast.broker.json_value import as_object
+from workcast.events.json_value import as_object
 
 _MAX_WORKCELLS: Final = 1000
 """Workcells told of one by one, the most recently active first; a time series each."""

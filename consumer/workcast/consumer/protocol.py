@@ -17,10 +17,10 @@ from pydantic import (
     TypeAdapter,
 )
 
-from workcast.broker.account import Rows
-from workcast.broker.account_rows import CallRow, MessageRow, RunRow, SubagentRow, Totals
-from workcast.broker.json_value import as_object
-from workcast.broker.summary import Summary
+from workcast.events.json_value import as_object
+from workcast.ledger.account import Rows
+from workcast.ledger.rows import CallRow, MessageRow, RunRow, SubagentRow, Totals
+from workcast.ledger.summary import Summary
 
 VERSION: Final = 1
 SUBPROTOCOL: Final = "workcast.v1"

@@ -11,7 +11,6 @@ from typing import Any, Final, Protocol
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
 
-from workcast.broker.json_value import as_object
 from workcast.consumer.channel import Channel
 from workcast.consumer.frame import Frame
 from workcast.consumer.hub import Hub, origin_conflict
@@ -39,6 +38,7 @@ from workcast.consumer.protocol import (
     client_messages,
 )
 from workcast.consumer.source import Missing
+from workcast.events.json_value import as_object
 
 CLOSE_MALFORMED: Final = 4400
 CLOSE_TOO_MUCH: Final = 4429

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workcast.broker.errors import WorkcastError
+from workcast.events.errors import WorkcastError
 
 
 class UnknownAgentError(WorkcastError, LookupError):

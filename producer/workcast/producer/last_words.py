@@ -7,7 +7,7 @@ import re
 import signal
 from typing import IO, Final
 
-from workcast.broker.event import Unknown
+from workcast.events.models import Unknown
 from workcast.producer.lines import MAX_LINE_BYTES
 
 STDERR_TAIL_BYTES: Final = 4096

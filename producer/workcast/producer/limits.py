@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
-from workcast.broker.event import BaseEvent, Completed, Started, Usage, UsageEvent
-from workcast.broker.prices import current_prices, dollars
+from workcast.events.models import BaseEvent, Completed, Started, UsageEvent
+from workcast.events.usage import Usage
+from workcast.ledger.prices import current_prices, dollars
 from workcast.producer.adapters.base import Adapter
 from workcast.producer.errors import LimitError
 

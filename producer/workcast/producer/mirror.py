@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
-from workcast.broker.json_value import as_array, as_object
 from workcast.broker.log import Appender
+from workcast.events.json_value import as_array, as_object
 
 _ENVELOPE: Final = ("type", "timestamp", "issue_id", "workcell_id")
 

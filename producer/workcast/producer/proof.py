@@ -9,7 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from workcast.broker.event import BaseEvent, Completed, FileWrite, Frozen, PromptSent, Started, Status, Timestamp, Usage
+from workcast.events.frozen import Frozen
+from workcast.events.models import BaseEvent, Completed, FileWrite, PromptSent, Started, Status
+from workcast.events.timestamp import Timestamp
+from workcast.events.usage import Usage
 from workcast.producer.changes import Changed
 
 PROOF_NAME: Final = "proof.json"

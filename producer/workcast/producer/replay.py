@@ -14,7 +14,8 @@ from itertools import accumulate, count
 from pathlib import Path
 from typing import Final
 
-from workcast.broker.event import BaseEvent, Completed, now
+from workcast.events.models import BaseEvent, Completed
+from workcast.events.timestamp import now
 from workcast.producer.adapters import adapter_for
 from workcast.producer.adapters.base import Command, Exit, milliseconds_between
 from workcast.producer.adapters.fields import as_list, as_object, get_list, get_number, get_text

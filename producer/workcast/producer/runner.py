@@ -15,7 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
-from workcast.broker.event import BaseEvent, Completed, ErrorEvent, Status, Unknown, now
+from workcast.events.models import BaseEvent, Completed, ErrorEvent, Status, Unknown
+from workcast.events.timestamp import now
 from workcast.producer.adapters import adapter_for
 from workcast.producer.adapters.base import Adapter, Exit, HowEnded
 from workcast.producer.adapters.output import STREAMS, OutputReader, Stream, reader_of

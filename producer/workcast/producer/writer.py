@@ -12,14 +12,16 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from workcast.broker.connection import check_url
-from workcast.broker.errors import BrokerError, EventError, WorkcastError
-from workcast.broker.event import MODELS, BaseEvent, Status, build, dump
+from workcast.broker.errors import BrokerError
 from workcast.broker.log import Appender, LogReader
 from workcast.broker.relay import Relay
 from workcast.broker.root import LoneLog, Root, root_of
 from workcast.broker.running import find_up, served
 from workcast.broker.standby import Standby
-from workcast.broker.wire import inspect
+from workcast.events.codec import build, dump
+from workcast.events.errors import EventError, WorkcastError
+from workcast.events.models import MODELS, BaseEvent, Status
+from workcast.events.wire import inspect
 from workcast.producer.mirror import Mirror
 
 _CONTEXT: Final = ("workcell_id", "issue_id", "toolchain", "model")

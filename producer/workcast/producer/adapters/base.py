@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final, Literal, NamedTuple, Protocol
 
-from workcast.broker.event import BaseEvent, ToolResult, Unknown
+from workcast.events.models import BaseEvent, ToolResult, Unknown
 from workcast.producer.lines import CutLine
 
 HowEnded = Literal["exited", "timeout", "cancelled"]

@@ -9,15 +9,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import ClassVar, Final
 
-from workcast.broker.event import (
-    BaseEvent,
-    ErrorEvent,
-    PromptSent,
-    ResponseComplete,
-    Started,
-    Thinking,
-    make,
-)
+from workcast.events.frozen import make
+from workcast.events.models import BaseEvent, ErrorEvent, PromptSent, ResponseComplete, Started, Thinking
 from workcast.producer.adapters.base import Command, Exit, OpenCall, close_calls, fits_argument, optional
 from workcast.producer.adapters.claude_message import Message
 from workcast.producer.adapters.claude_outcome import Outcome

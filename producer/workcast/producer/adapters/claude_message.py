@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from workcast.broker.event import BaseEvent, Usage, UsageEvent, make
+from workcast.events.frozen import make
+from workcast.events.models import BaseEvent, UsageEvent
+from workcast.events.usage import Usage
 from workcast.producer.adapters.fields import JsonObject, get_count, get_counts, get_object, get_text
 
 MESSAGE_COUNTS: Final = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")

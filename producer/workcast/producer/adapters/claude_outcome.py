@@ -11,7 +11,9 @@ from datetime import datetime
 from operator import add
 from typing import Any, Final
 
-from workcast.broker.event import BaseEvent, Completed, ErrorEvent, ModelUsage, Status, Usage, make
+from workcast.events.frozen import make
+from workcast.events.models import BaseEvent, Completed, ErrorEvent, Status
+from workcast.events.usage import ModelUsage, Usage
 from workcast.producer.adapters.base import STOPPED_EXIT_CODES, Exit, optional
 from workcast.producer.adapters.fields import (
     JsonObject,

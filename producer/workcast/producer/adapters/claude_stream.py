@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Struct
 from msgspec.json import Decoder
 
-from workcast.broker.event import BaseEvent, ErrorEvent, ResponseChunk, Thinking, make, validator
+from workcast.events.frozen import make, validator
+from workcast.events.models import BaseEvent, ErrorEvent, ResponseChunk, Thinking
 from workcast.producer.adapters.base import optional
 from workcast.producer.adapters.claude_message import Message
 from workcast.producer.adapters.fields import MAX_INTEGER, JsonObject, get_count, get_object, get_text

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import ClassVar, Final
 
-from workcast.broker.event import (
+from workcast.events.frozen import make
+from workcast.events.models import (
     BaseEvent,
     ErrorEvent,
     PromptSent,
@@ -19,7 +20,6 @@ from workcast.broker.event import (
     Thinking,
     ToolCall,
     ToolResult,
-    make,
 )
 from workcast.producer.adapters.base import (
     Command,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from workcast.broker.event import BaseEvent, BashCommand, BashOutput, FileWrite, ToolCall, ToolResult, make
+from workcast.events.frozen import make
+from workcast.events.models import BaseEvent, BashCommand, BashOutput, FileWrite, ToolCall, ToolResult
 from workcast.producer.adapters.base import OpenCall, milliseconds_between, optional
 from workcast.producer.adapters.fields import (
     JsonObject,

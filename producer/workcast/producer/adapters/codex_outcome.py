@@ -12,7 +12,9 @@ import re
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from workcast.broker.event import BaseEvent, Completed, ErrorEvent, Status, Usage, UsageEvent, make
+from workcast.events.frozen import make
+from workcast.events.models import BaseEvent, Completed, ErrorEvent, Status, UsageEvent
+from workcast.events.usage import Usage
 from workcast.producer.adapters.base import STOPPED_EXIT_CODES, Exit
 from workcast.producer.adapters.fields import JsonObject, get_counts, get_object, get_text
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import ClassVar, Final
 
-from workcast.broker.event import BaseEvent, BashCommand, BashOutput, Completed, Started, Status
+from workcast.events.models import BaseEvent, BashCommand, BashOutput, Completed, Started, Status
 from workcast.producer.adapters.base import STOPPED_EXIT_CODES, Command, Exit, run_key, unknown_line
 from workcast.producer.adapters.output import STREAMS, Stream
 from workcast.producer.lines import CutLine

@@ -14,16 +14,8 @@ from typing import Any, ClassVar, Final, Literal
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from workcast.broker.event import (
-    BaseEvent,
-    ErrorEvent,
-    PromptSent,
-    ResponseChunk,
-    ResponseComplete,
-    Started,
-    make,
-    validator,
-)
+from workcast.events.frozen import make, validator
+from workcast.events.models import BaseEvent, ErrorEvent, PromptSent, ResponseChunk, ResponseComplete, Started
 from workcast.producer.adapters.base import (
     Command,
     Exit,

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from workcast.broker.event import BaseEvent, Completed, ErrorEvent, ModelUsage, Status, Usage, UsageEvent, make
+from workcast.events.frozen import make
+from workcast.events.models import BaseEvent, Completed, ErrorEvent, Status, UsageEvent
+from workcast.events.usage import ModelUsage, Usage
 from workcast.producer.adapters.base import STOPPED_EXIT_CODES, Exit, optional
 from workcast.producer.adapters.fields import JsonObject, as_object, get_counts, get_object, get_text
 

@@ -7,16 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from workcast.broker.event import (
-    BaseEvent,
-    BashCommand,
-    BashOutput,
-    FileRead,
-    FileWrite,
-    ToolCall,
-    ToolResult,
-    make,
-)
+from workcast.events.frozen import make
+from workcast.events.models import BaseEvent, BashCommand, BashOutput, FileRead, FileWrite, ToolCall, ToolResult
 from workcast.producer.adapters.base import OpenCall, milliseconds_between
 from workcast.producer.adapters.fields import JsonObject, as_object, get_object, get_text
 

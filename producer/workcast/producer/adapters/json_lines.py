@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
 
-from workcast.broker.event import BaseEvent
+from workcast.events.models import BaseEvent
 from workcast.producer.adapters.base import Exit, run_key, unknown_line, unread
 from workcast.producer.adapters.fields import NO_JSON, JsonObject, decode_json, parse_object
 from workcast.producer.lines import CutLine

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import ClassVar, Final
 
-from workcast.broker.event import BaseEvent, ErrorEvent, PromptSent, ResponseComplete, Started, Thinking, make
+from workcast.events.frozen import make
+from workcast.events.models import BaseEvent, ErrorEvent, PromptSent, ResponseComplete, Started, Thinking
 from workcast.producer.adapters.base import Command, Exit, OpenCall, close_calls
 from workcast.producer.adapters.fields import JsonObject, get_object, get_text
 from workcast.producer.adapters.json_lines import JsonLines, Rule, Told

@@ -9,7 +9,9 @@ from datetime import datetime
 from operator import add
 from typing import Any, Final
 
-from workcast.broker.event import BaseEvent, Completed, ErrorEvent, Status, Usage, UsageEvent, make
+from workcast.events.frozen import make
+from workcast.events.models import BaseEvent, Completed, ErrorEvent, Status, UsageEvent
+from workcast.events.usage import Usage
 from workcast.producer.adapters.base import STOPPED_EXIT_CODES, Exit, optional
 from workcast.producer.adapters.fields import JsonObject, get_counts, get_number, get_object, get_text
 from workcast.producer.adapters.marks import Marks

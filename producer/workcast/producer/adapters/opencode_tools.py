@@ -6,16 +6,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
-from workcast.broker.event import (
-    BaseEvent,
-    BashCommand,
-    BashOutput,
-    FileRead,
-    FileWrite,
-    ToolCall,
-    ToolResult,
-    make,
-)
+from workcast.events.frozen import make
+from workcast.events.models import BaseEvent, BashCommand, BashOutput, FileRead, FileWrite, ToolCall, ToolResult
 from workcast.producer.adapters.base import OpenCall, optional
 from workcast.producer.adapters.fields import JsonObject, as_object, get_count, get_list, get_object, get_text
 

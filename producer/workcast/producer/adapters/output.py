@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal, Protocol, runtime_checkable
 
-from workcast.broker.event import BaseEvent
+from workcast.events.models import BaseEvent
 from workcast.producer.adapters.base import Adapter
 from workcast.producer.lines import LineSplitter
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Literal, NamedTuple
 
-from workcast.broker.event import BaseEvent, Completed, Started, Status
+from workcast.events.models import BaseEvent, Completed, Started, Status
 from workcast.producer.adapters.base import (
     OpenCall,
     close_calls,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import ClassVar, Final
 
-from workcast.broker.event import BaseEvent, ErrorEvent, PromptSent, ResponseComplete, Thinking, UsageEvent
+from workcast.events.models import BaseEvent, ErrorEvent, PromptSent, ResponseComplete, Thinking, UsageEvent
 from workcast.producer.adapters.base import OpenCall, optional, unknown_line
 from workcast.producer.adapters.claude_message import message_usage
 from workcast.producer.adapters.claude_tools import call_events, path_of, result_events

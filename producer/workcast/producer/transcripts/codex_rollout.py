@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import ClassVar, Final
 
-from workcast.broker.event import (
+from workcast.events.models import (
     BaseEvent,
     ErrorEvent,
     PromptSent,
@@ -19,9 +19,9 @@ from workcast.broker.event import (
     Thinking,
     ToolCall,
     ToolResult,
-    Usage,
     UsageEvent,
 )
+from workcast.events.usage import Usage
 from workcast.producer.adapters.base import optional
 from workcast.producer.adapters.fields import JsonObject, as_object, get_count, get_list, get_object, get_text
 from workcast.producer.transcripts.base import Links, TranscriptLine, TranscriptReader

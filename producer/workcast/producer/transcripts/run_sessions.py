@@ -11,9 +11,9 @@ from typing import Final, Literal
 
 from pydantic_core import from_json
 
-from workcast.broker.json_value import as_object
 from workcast.broker.root import LOG_NAME, Root
 from workcast.broker.run_lock import LOCK_NAME
+from workcast.events.json_value import as_object
 from workcast.producer.transcripts.discovery import SESSION
 
 _MARKS: Final = re.compile(rb'"type":\s*"(?:started|prompt_sent|completed)"')

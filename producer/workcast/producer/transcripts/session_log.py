@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from workcast.broker.event import dump
 from workcast.broker.log import Appender, parse_header
 from workcast.broker.root import Root
+from workcast.events.codec import dump
 from workcast.producer.lines import size_of
 from workcast.producer.transcripts.base import Links, Telling
 from workcast.producer.transcripts.checkpoint import Checkpoint, load, save

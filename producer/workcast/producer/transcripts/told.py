@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from pydantic_core import from_json
 
-from workcast.broker.event import BaseEvent
-from workcast.broker.json_value import as_object
+from workcast.events.json_value import as_object
+from workcast.events.models import BaseEvent
 from workcast.producer.transcripts.base import Telling
 
 HOOK: Final = "hook"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workcast.broker.wire import MAX_BYTES, wire
+from workcast.events.wire import MAX_BYTES, wire
 
 
 def make(**fields: object) -> bytes:

@@ -18,8 +18,8 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from workcast.broker.errors import WorkcastError
-from workcast.broker.event import Usage
+from workcast.events.errors import WorkcastError
+from workcast.events.usage import Usage
 
 VARIABLE: Final = "WORKCAST_PRICES"
 PICO: Final = 10**12
@@ -192,7 +192,7 @@ def load_prices(path: Path | None) -> PriceTable:
         PricesError: it cannot be read, or is malformed.
     """
     if path is None:
-        return parse_table(files("workcast.broker").joinpath("prices.json").read_bytes(), "prices.json")
+        return parse_table(files("workcast.ledger").joinpath("prices.json").read_bytes(), "prices.json")
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
-from workcast.broker.json_value import as_array, as_object
+from workcast.events.json_value import as_array, as_object
 
 MAX_BYTES: Final = 64 * 1024
 """A line on the wire has at most this many bytes; a longer one is cut and says so."""

@@ -8,9 +8,9 @@ from typing import Any, Final, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from workcast.broker.account_tally import Tally
-from workcast.broker.event import Usage
-from workcast.broker.prices import usable_prices
+from workcast.events.usage import Usage
+from workcast.ledger.prices import usable_prices
+from workcast.ledger.tally import Tally
 
 WorkcellStatus = Literal["new", "running", "success", "failed", "timeout", "cancelled", "lost"]
 

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from workcast.broker.account_rows import RunRow, RunStatus, UsageSource
-from workcast.broker.event import Usage
-from workcast.broker.prices import dollars, usable_prices
+from workcast.events.usage import Usage
+from workcast.ledger.prices import dollars, usable_prices
+from workcast.ledger.rows import RunRow, RunStatus, UsageSource
 
 _MAX_MODELS: Final = 32
 _MAX_OPEN: Final = 256

@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeVar
 
 from pydantic import TypeAdapter
 
-from workcast.broker.account_rows import CallRow, MessageRow, RunRow, SubagentRow
+from workcast.ledger.rows import CallRow, MessageRow, RunRow, SubagentRow
 
 _CACHE_KIB: Final = 1024
 _MAX_FRESH: Final = 1024

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from workcast.broker.errors import EventError
-from workcast.broker.event import (
+from workcast.events.codec import build, dump, json_schema
+from workcast.events.errors import EventError
+from workcast.events.frozen import make
+from workcast.events.models import (
     MODELS,
     BaseEvent,
     Completed,
@@ -20,15 +22,11 @@ from workcast.broker.event import (
     KnownEvent,
     OtherEvent,
     ResponseChunk,
-    Timestamp,
     ToolCall,
     ToolResult,
-    Usage,
-    build,
-    dump,
-    json_schema,
-    make,
 )
+from workcast.events.timestamp import Timestamp
+from workcast.events.usage import Usage
 
 json_values = st.recursive(
     st.none()

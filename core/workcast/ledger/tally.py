@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from workcast.broker.account_rows import RunRow, RunStatus, Totals
-from workcast.broker.account_run import Counted, Run
-from workcast.broker.event import Usage
-from workcast.broker.json_value import as_array, as_object
-from workcast.broker.prices import picodollars, usable_prices
+from workcast.events.json_value import as_array, as_object
+from workcast.events.usage import Usage
+from workcast.ledger.prices import picodollars, usable_prices
+from workcast.ledger.rows import RunRow, RunStatus, Totals
+from workcast.ledger.run import Counted, Run
 
 OUTPUT: Final = frozenset({"response_chunk", "response_complete", "thinking", "tool_call"})
 """What a model says."""

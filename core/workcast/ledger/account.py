@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from workcast.broker.account_rows import CallRow, MessageRow, RunRow, SubagentRow, Totals
-from workcast.broker.account_run import CallClock, Counted
-from workcast.broker.account_store import RowStore
-from workcast.broker.account_tally import OUTPUT, Tally, moment, text
-from workcast.broker.event import Usage
-from workcast.broker.prices import dollars, picodollars
+from workcast.events.usage import Usage
+from workcast.ledger.prices import dollars, picodollars
+from workcast.ledger.row_store import RowStore
+from workcast.ledger.rows import CallRow, MessageRow, RunRow, SubagentRow, Totals
+from workcast.ledger.run import CallClock, Counted
+from workcast.ledger.tally import OUTPUT, Tally, moment, text
 
 Rows = Literal["runs", "messages", "calls", "subagents"]
 

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from workcast.broker.account import Account, Rows
-from workcast.broker.account_rows import RunRow
-from workcast.broker.account_store import RowStore
-from workcast.broker.event import MODELS, Usage
+from workcast.events.models import MODELS
+from workcast.events.usage import Usage
+from workcast.ledger.account import Account, Rows
+from workcast.ledger.row_store import RowStore
+from workcast.ledger.rows import RunRow
 
 Event = dict[str, Any]
 KINDS: tuple[Rows, ...] = get_args(Rows)

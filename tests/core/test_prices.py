@@ -12,9 +12,9 @@ from genai_prices.data_snapshot import get_snapshot
 from pydantic import ValidationError
 
 from support.price_table import prices_of, table
-from workcast.broker.event import Usage
-from workcast.broker.prices import VARIABLE, PricesError, current_prices, dollars, parse_table, usable_prices
-from workcast.broker.summary import Fold
+from workcast.events.usage import Usage
+from workcast.ledger.prices import VARIABLE, PricesError, current_prices, dollars, parse_table, usable_prices
+from workcast.ledger.summary import Fold
 
 MILLION = Usage(input_tokens=10**6)
 

@@ -6,8 +6,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workcast.broker.event import MODELS, Usage
-from workcast.broker.summary import MAX_BYTES, EventMark, Fold, Summary, to_json
+from workcast.events.models import MODELS
+from workcast.events.usage import Usage
+from workcast.ledger.summary import MAX_BYTES, EventMark, Fold, Summary, to_json
 
 TIME = "2026-01-01T00:00:00.000Z"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from workcast.broker.event import Usage
+from workcast.events.usage import Usage
 
 RunStatus = Literal["running", "success", "failed", "timeout", "cancelled", "lost"]
 """``lost``: the next run began, and nothing had told the end of this one."""

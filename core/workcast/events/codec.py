@@ -1,0 +1,104 @@
+"""Events from mappings, and events as the bytes of a line of a log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
+from typing import Any, Final, cast
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
+
+from workcast.events.errors import EventError
+from workcast.events.json_value import as_object
+from workcast.events.models import MODELS, BaseEvent, KnownEvent, OtherEvent
+
+_MAX_DEPTH: Final = 180
+"""Of a field's value. The serializer writes some 250 levels of an event, and the wire shows 200 of them."""
+
+
+def build(fields: Mapping[str, Any]) -> BaseEvent:
+    """Validate one event given as a mapping with a string ``type``.
+
+    Raises:
+        EventError: ``type`` is missing or a field does not fit the model of its type.
+    """
+    kind = fields.get("type")
+    if not isinstance(kind, str):
+        raise EventError(f"expected an event with a string 'type', got type={kind!r}")
+    try:
+        return MODELS.get(kind, OtherEvent).model_validate(fields)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+        raise EventError(f"expected a valid {kind!r} event; {problems}") from error
+
+
+def dump(event: BaseEvent) -> bytes:
+    """One event as the bytes of its line, without the newline: the fields that were set and those with a default.
+
+    Values that JSON has no form for are written as ``str(value)``, NaN and infinities as null, lone surrogates and
+    bytes that are no UTF-8 as U+FFFD; what lies some hundreds of levels deep is written as a text of its JSON: an event
+    is never refused for what an agent put in it.
+
+    Raises:
+        EventError: a value holds itself, is nested a thousand deep, or cannot say what it is.
+    """
+    event.__pydantic_fields_set__.update(event.always_written)
+    try:
+        return event.__pydantic_serializer__.to_json(event, exclude_unset=True, fallback=str)
+    except PydanticSerializationError:
+        return _dump_clean(event)
+
+
+def _dump_clean(event: BaseEvent) -> bytes:
+    """Like :func:`dump`, of what can be written of each value; by the same serializer, so in the same form."""
+    try:
+        fields: dict[str, Any] = _clean(_shallow(event.model_dump(exclude_unset=True, warnings=False)))
+        clean = type(event).model_construct(set(fields), **fields)
+        return clean.__pydantic_serializer__.to_json(
+            clean, exclude_unset=True, fallback=lambda value: _clean(str(value)), warnings=False
+        )
+    except (ValueError, RecursionError) as error:
+        raise EventError(f"expected an event that can be written as JSON, got {event.type!r}: {error}") from error
+
+
+def _shallow(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields with a text of its JSON in place of each value that lies too deep: level by level, without calls."""
+    level: list[Any] = [fields]
+    for depth in range(_MAX_DEPTH):
+        below: list[Any] = []
+        for outer in level:
+            keys: Iterable[Any] = range(len(outer)) if as_object(outer) is None else list(outer)
+            for key in keys:
+                inner: Any = outer[key]
+                fields_of = as_object(inner)
+                if fields_of is None and not isinstance(inner, list | tuple | set | frozenset):
+                    continue
+                if depth == _MAX_DEPTH - 1:
+                    outer[key] = json.dumps(inner, ensure_ascii=False, default=str)
+                    continue
+                outer[key] = [*inner] if fields_of is None else {**fields_of}
+                below.append(outer[key])
+        level = below
+    return fields
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, bytes | bytearray):
+        return value.decode(errors="replace")
+    if isinstance(value, PurePath):
+        return _clean(str(value))
+    if (fields := as_object(value)) is not None:
+        return {_clean(key): _clean(item) for key, item in fields.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean(item) for item in cast("Iterable[Any]", value)]
+    return value
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the union of all known event types."""
+    schema: dict[str, Any] = TypeAdapter(KnownEvent).json_schema()
+    return schema
