@@ -1,20 +1,34 @@
-"""What can go wrong with roots, logs and Redis."""
+"""The errors of roots, logs and Redis."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from workcast.events.errors import WorkcastError
 
 
 class WorkcellIdError(WorkcastError, ValueError):
-    """A workcell id has a form that could not name one directory, or nobody knows the workcell."""
+    """A workcell id is malformed, so it cannot name one directory, or there is no such workcell."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class SettingError(WorkcastError, ValueError):
+    """An environment variable has a value that cannot be understood."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class RootError(WorkcastError):
-    """A root is missing, not a directory, or cannot be written."""
+    """A root is missing, is not a directory, or cannot be written."""
+
+
+class LogLockedError(WorkcastError, TimeoutError):
+    """Another process held the log's lock for too long; nothing was written. An ``OSError``, as a full disk is."""
 
 
 class BrokerError(WorkcastError):
-    """Redis cannot be reached, refuses us, or holds another layout."""
+    """Redis cannot be reached, refuses the connection, or holds an incompatible layout."""
 
 
 class OriginConflictError(BrokerError):
@@ -22,4 +36,4 @@ class OriginConflictError(BrokerError):
 
 
 class EpochError(WorkcastError):
-    """An offset was asked for in an epoch that the log no longer has."""
+    """An offset was given in an epoch that the log no longer has."""

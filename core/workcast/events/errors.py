@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class WorkcastError(Exception):
-    """Root of all errors of workcast: says what was expected, what came, and what to do."""
+    """Root of all errors of workcast; the message says what was expected, what came, and what to do."""
+
+    exit_code: ClassVar[int] = 1
+    """Of the command line program: 2 for wrong usage, 127 for an agent that is not installed."""
 
 
 class EventError(WorkcastError):

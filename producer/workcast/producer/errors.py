@@ -1,6 +1,8 @@
-"""What the producer raises on purpose, under the one root :class:`workcast.broker.errors.WorkcastError`."""
+"""The errors of runs, agents and recordings."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from workcast.events.errors import WorkcastError
 
@@ -8,25 +10,35 @@ from workcast.events.errors import WorkcastError
 class UnknownAgentError(WorkcastError, LookupError):
     """No adapter has this name."""
 
+    exit_code: ClassVar[int] = 2
+
 
 class AgentNotInstalledError(WorkcastError):
     """The agent's program is not on PATH; the message says how to install it."""
 
+    exit_code: ClassVar[int] = 127
+
 
 class EmptyPromptError(WorkcastError, ValueError):
-    """There is nothing for the agent to do."""
+    """The prompt is empty."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class WorkcellBusyError(WorkcastError):
-    """Another run writes this workcell's log."""
+    """Another process writes this workcell's log."""
 
 
 class OptionError(WorkcastError, ValueError):
-    """An option for the agent says otherwise than one that workcast gives to it."""
+    """An option for the agent contradicts one that workcast passes itself."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class LimitError(WorkcastError, ValueError):
-    """A limit of a run makes no sense, or nobody could tell whether it is kept."""
+    """A limit of a run is malformed, or this agent does not report what the limit needs."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class WorktreeError(WorkcastError):

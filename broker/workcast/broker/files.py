@@ -1,0 +1,165 @@
+"""Locking, replacing and creating files, safely beside other processes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+_FIRST_PAUSE_S: Final = 0.000_1
+_LONGEST_PAUSE_S: Final = 0.005
+"""Between two attempts to take a lock; the pause doubles from the first to the longest."""
+
+
+class LockedError(BlockingIOError):
+    """The lock is held through another open file, for longer than the caller wanted to wait."""
+
+
+def lock_descriptor(descriptor: int, *, shared: bool = False, wait: float = 0.0) -> None:
+    """Lock an open file with ``flock``, until it is unlocked or its last descriptor is closed.
+
+    Args:
+        descriptor: of the open file.
+        shared: let others hold a shared lock at the same time.
+        wait: seconds; 0: try once.
+
+    Raises:
+        LockedError: the lock was not free within ``wait`` seconds.
+        OSError: the file system cannot lock files.
+    """
+    operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
+    try:
+        fcntl.flock(descriptor, operation)
+    except BlockingIOError as error:
+        if not _lock_later(descriptor, operation, wait):
+            raise LockedError(error.errno, "the lock is held elsewhere") from None
+
+
+def _lock_later(descriptor: int, operation: int, wait: float) -> bool:
+    # flock has no timeout, and a timer's signal would reach the main thread alone: so try again and again.
+    deadline = time.monotonic() + wait
+    pause = _FIRST_PAUSE_S
+    while (left := deadline - time.monotonic()) > 0:
+        time.sleep(min(pause, left))
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, operation)
+            return True
+        pause = min(2 * pause, _LONGEST_PAUSE_S)
+    return False
+
+
+def unlock_descriptor(descriptor: int) -> None:
+    """Release the lock of an open file."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+@contextmanager
+def lock_file(path: Path, *, shared: bool = False, wait: float = 0.0, mode: int = 0o644) -> Generator[int]:
+    """Hold a lock on a file, which is created if missing; yields its descriptor, open for reading and writing.
+
+    The file stays afterwards: a file that is removed and created again could be locked twice.
+
+    Args:
+        path: the file.
+        shared: let others hold a shared lock at the same time.
+        wait: seconds; 0: try once.
+        mode: permissions of a file that is created.
+
+    Raises:
+        LockedError: the lock was not free within ``wait`` seconds.
+        OSError: the file cannot be opened or locked.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+    try:
+        lock_descriptor(descriptor, shared=shared, wait=wait)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def is_locked(path: Path, *, shared_too: bool = False) -> bool:
+    """Whether another open file holds the exclusive lock of a file; with ``shared_too``, any lock.
+
+    False if the file is missing or cannot be read. Without ``shared_too``, checks do not get in each other's way.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        lock_descriptor(descriptor, shared=not shared_too)
+    except LockedError:
+        return True
+    except OSError:
+        return False
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = False) -> None:
+    """Write a whole file: a reader sees the old content or the new one.
+
+    Args:
+        path: the file; its directory must exist.
+        data: the new content.
+        mode: permissions of the file.
+        durable: return only once the content and the name are on disk.
+
+    Raises:
+        OSError: the file cannot be written; the old one is then as it was.
+    """
+    temporary = _temporary_path(path)
+    try:
+        _write_new(temporary, data, mode, durable=durable)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_directory(path.parent)
+
+
+def create_file_once(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
+    """Create a file with all its content; False, and nothing changed, if the path exists already.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    temporary = _temporary_path(path)
+    try:
+        _write_new(temporary, data, mode, durable=False)
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    else:
+        return True
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable: new, renamed and removed files."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _temporary_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+
+
+def _write_new(path: Path, data: bytes, mode: int, *, durable: bool) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(descriptor)

@@ -1,0 +1,85 @@
+"""The names of workcast's files and environment variables."""
+
+from typing import Final
+
+# ── a root ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+WORKCELLS_DIRECTORY: Final = ".workcells"
+STATE_DIRECTORY: Final = ".workcast"
+"""In the workcells' directory, or beside a log that is in no root."""
+GITIGNORE_FILE: Final = ".gitignore"
+
+# ── a workcell ───────────────────────────────────────────────────────────────────────────────────────────────────────
+LOG_FILE: Final = "telemetry.jsonl"
+PROMPT_FILE: Final = "prompt.md"
+PROOF_FILE: Final = "proof.json"
+RUN_LOCK_FILE: Final = "run.lock"
+OUTPUT_DIRECTORY: Final = "logs"
+"""Holds what agents printed."""
+IGNORED_FILE: Final = "ignored-by-git"
+"""In the output directory: the ``core.excludesFile`` of the agent's git."""
+DEMO_FILE: Final = "played-by-demo"
+"""Marks a workcell of the demo."""
+
+# ── the state directory ──────────────────────────────────────────────────────────────────────────────────────────────
+ORIGIN_FILE: Final = "origin"
+UP_STATE_FILE: Final = "up.json"
+UP_LOCK_FILE: Final = "up.lock"
+BROKER_STATE_FILE: Final = "broker.json"
+
+INDEX_SUFFIX: Final = "index"
+EPOCH_SUFFIX: Final = "epoch"
+RETIRED_SUFFIX: Final = "retired"
+WATERMARK_SUFFIX: Final = "mark"
+CHECKPOINT_SUFFIX: Final = "checkpoint"
+TRANSCRIPT_SUFFIX: Final = "transcript"
+"""How far the transcripts of a session have been imported."""
+SESSION_LOCK_SUFFIX: Final = "telling"
+
+
+def state_file(workcell: str, suffix: str) -> str:
+    """Return the state file of a workcell, given its directory's name and one of the suffixes."""
+    return f"{workcell}.{suffix}"
+
+
+def watch_lock_file(agent: str) -> str:
+    """Return the lock that ``workcast watch`` holds while it follows the sessions of an agent."""
+    return f"watch-{agent}.lock"
+
+
+# ── environment variables ────────────────────────────────────────────────────────────────────────────────────────────
+PREFIX: Final = "WORKCAST_"
+
+# read by the library and by hooks, see workcast.broker.environment
+ROOT_VARIABLE: Final = "WORKCAST_ROOT"
+REDIS_URL_VARIABLE: Final = "WORKCAST_REDIS_URL"
+PRICES_VARIABLE: Final = "WORKCAST_PRICES"
+LOCK_TIMEOUT_VARIABLE: Final = "WORKCAST_LOCK_TIMEOUT"
+RUN_VARIABLE: Final = "WORKCAST_RUN"
+"""Set by a run in the environment of its agent: the run's random id."""
+
+# read by the gateway alone: WORKCAST_ and the name of the setting
+GATEWAY_SETTINGS: Final = (
+    "host", "port", "redis_url", "redis_patience", "max_message_bytes", "max_subscriptions", "max_viewers",
+    "max_frame_bytes", "ring_bytes",
+)  # fmt: skip
+
+# options of the command line
+BUDGET_VARIABLE: Final = "WORKCAST_BUDGET"
+DEMO_ROOT_VARIABLE: Final = "WORKCAST_DEMO_ROOT"
+EXIT_CODE_VARIABLE: Final = "WORKCAST_EXIT_CODE"
+FROM_VARIABLE: Final = "WORKCAST_FROM"
+HOST_VARIABLE: Final = "WORKCAST_HOST"
+ISSUE_VARIABLE: Final = "WORKCAST_ISSUE"
+MAX_TOKENS_VARIABLE: Final = "WORKCAST_MAX_TOKENS"
+MODEL_VARIABLE: Final = "WORKCAST_MODEL"
+ONLY_AGENTS_VARIABLE: Final = "WORKCAST_ONLY_AGENTS"
+PORT_VARIABLE: Final = "WORKCAST_PORT"
+ROWS_VARIABLE: Final = "WORKCAST_ROWS"
+SINCE_VARIABLE: Final = "WORKCAST_SINCE"
+STRICT_VARIABLE: Final = "WORKCAST_STRICT"
+TIMEOUT_VARIABLE: Final = "WORKCAST_TIMEOUT"
+URL_VARIABLE: Final = "WORKCAST_URL"
+VERBOSE_VARIABLE: Final = "WORKCAST_VERBOSE"
+WATCH_VARIABLE: Final = "WORKCAST_WATCH"
+WORKCELL_VARIABLE: Final = "WORKCAST_WORKCELL"
+WORKTREE_VARIABLE: Final = "WORKCAST_WORKTREE"
