@@ -14,9 +14,10 @@ from support.logs import event_line, write_log
 from workcast.broker.history import Extent, History, epoch_of
 from workcast.broker.log import LogReader
 from workcast.broker.log_relay import LogRelay
-from workcast.broker.root import Noted, Root
+from workcast.broker.root import Root
 from workcast.broker.roots import Roots
 from workcast.broker.stream import Publisher, stream_key
+from workcast.broker.watermark import Watermark
 
 WORKCELL = "wc"
 
@@ -204,7 +205,7 @@ def test_a_log_that_is_pruned_keeps_its_epoch_also_for_the_next_relay(
     write_log(root, WORKCELL, numbered(5, 40))
     pump(relay)
     assert disk_epoch(root) == epoch
-    position = publisher.positions([WORKCELL])[0]
+    position = publisher.watermarks([WORKCELL])[0]
     assert (position.epoch, position.base, position.head) == (epoch, sum(drops), 45)
 
 
@@ -295,7 +296,7 @@ def test_a_relay_that_is_killed_before_it_tells_of_a_prune_has_noted_it(
         edit_a_copy(path, 5, event_line(999))
     pump(LogRelay(root, WORKCELL, publisher))
     assert (disk_epoch(root) != epoch) == edited
-    position = publisher.positions([WORKCELL])[0]
+    position = publisher.watermarks([WORKCELL])[0]
     assert (position.epoch, position.base, position.head) == (disk_epoch(root), 10, 40)
 
 
@@ -305,9 +306,9 @@ def test_a_relay_that_is_killed_while_it_publishes_a_pruned_log_anew_leaves_it_i
     _, epoch = shown_and_pruned(root, publisher, 2000)
     redis_client.flushall()
     killed = LogRelay(root, WORKCELL, publisher)
-    while not publisher.positions([WORKCELL])[0].head:
+    while not publisher.watermarks([WORKCELL])[0].head:
         assert killed.pump()
-    assert publisher.positions([WORKCELL])[0].head < 2000
+    assert publisher.watermarks([WORKCELL])[0].head < 2000
     pump(LogRelay(root, WORKCELL, publisher))
     assert disk_epoch(root) == epoch
     assert problems(root, redis_client) == []
@@ -325,7 +326,7 @@ def test_two_relays_notice_the_same_prunes(root: Root, publisher: Publisher) -> 
         for relay in (*relays, relays[0], LogRelay(root, WORKCELL, publisher)):
             pump(relay)
     assert disk_epoch(root) == epoch
-    position = publisher.positions([WORKCELL])[0]
+    position = publisher.watermarks([WORKCELL])[0]
     assert (position.epoch, position.base, position.head) == (epoch, 15, 40)
 
 
@@ -344,11 +345,11 @@ def test_a_gateway_without_a_broker_vouches_for_no_edited_copy(
 
 
 def test_what_was_noted_never_goes_back_within_an_epoch(root: Root) -> None:
-    root.note(WORKCELL, Noted(7, 47, 1, 100, 10))
-    root.note(WORKCELL, Noted(7, 40, 2, 90, 0))
-    assert root.mark(WORKCELL) == Noted(7, 47, 1, 100, 10)
-    root.note(WORKCELL, Noted(7, 50, 3, 90, 0))
-    root.note(WORKCELL, Noted(7, 48, 4, 110, 20))
-    assert root.mark(WORKCELL) == Noted(7, 50, 3, 110, 20)
-    root.note(WORKCELL, Noted(8, 1, 5, 120, 0))
-    assert root.mark(WORKCELL) == Noted(8, 1, 5, 120, 0)
+    root.note(WORKCELL, Watermark(7, 47, 1, 10, 100))
+    root.note(WORKCELL, Watermark(7, 40, 2, 0, 90))
+    assert root.mark(WORKCELL) == Watermark(7, 47, 1, 10, 100)
+    root.note(WORKCELL, Watermark(7, 50, 3, 0, 90))
+    root.note(WORKCELL, Watermark(7, 48, 4, 20, 110))
+    assert root.mark(WORKCELL) == Watermark(7, 50, 3, 20, 110)
+    root.note(WORKCELL, Watermark(8, 1, 5, 0, 120))
+    assert root.mark(WORKCELL) == Watermark(8, 1, 5, 0, 120)

@@ -126,7 +126,7 @@ def test_what_the_broker_forgot_is_published_again_under_the_same_ids(
     else:
         keys = {"the stream": stream_key(WORKCELL), "the summary": summary_key(WORKCELL), "the feed": feed_key(0)}
         redis_client.delete(keys[forgotten])
-    relay.reconcile(publisher.positions([WORKCELL])[0])
+    relay.reconcile(publisher.watermarks([WORKCELL])[0])
     pump(relay)
     write_log(root, WORKCELL, numbered(1, 1200))
     pump(relay)
@@ -145,7 +145,7 @@ def test_acknowledged_writes_that_a_failover_lost_are_published_again(
     pump(relay)
     for key, value in copies.items():  # a replica that had not heard of the second half yet
         redis_client.restore(key, 0, value, replace=True)
-    assert not relay.reconcile(publisher.positions([WORKCELL])[0])
+    assert not relay.reconcile(publisher.watermarks([WORKCELL])[0])
     pump(relay)
     assert problems(root, redis_client, numbered(200)) == []
 
@@ -269,7 +269,7 @@ def test_a_pruned_log_keeps_its_epoch_and_its_offsets(root: Root, publisher: Pub
     write_log(root, WORKCELL, numbered(10, 50))
     pump(relay)
     assert stream_problems(redis_client, WORKCELL, epoch, numbered(60)) == []
-    position = publisher.positions([WORKCELL])[0]
+    position = publisher.watermarks([WORKCELL])[0]
     assert (position.epoch, position.base, position.head) == (epoch, 20, 60)
 
 
@@ -282,7 +282,7 @@ def test_a_log_that_is_pruned_and_written_no_further_tells_its_base_all_the_same
     pump(other)
     prune(path, disk_epoch(root), 20)
     pump(relay)
-    position = publisher.positions([WORKCELL])[0]
+    position = publisher.watermarks([WORKCELL])[0]
     assert (position.base, position.head) == (20, 50)
     assert json.loads(redis_client.hget(summary_key(WORKCELL), "json"))["base"] == 20
     told = redis_client.xlen(feed_key(0))
@@ -292,9 +292,9 @@ def test_a_log_that_is_pruned_and_written_no_further_tells_its_base_all_the_same
     # One that has not seen it takes nothing back; should it have done so by a batch, the next sweep puts it right.
     assert not publisher.amend(WORKCELL, disk_epoch(root), root.origin(), 50, 0, b"{}")
     redis_client.hset(summary_key(WORKCELL), "base", 0)
-    relay.reconcile(publisher.positions([WORKCELL])[0])
+    relay.reconcile(publisher.watermarks([WORKCELL])[0])
     pump(relay)
-    assert publisher.positions([WORKCELL])[0].base == 20
+    assert publisher.watermarks([WORKCELL])[0].base == 20
 
 
 def test_a_log_with_a_header_gets_a_new_epoch_too_when_its_bytes_differ(
@@ -324,7 +324,7 @@ def test_what_the_broker_forgot_is_published_by_a_relay_that_has_published_nothi
     relay = LogRelay(root, WORKCELL, publisher)  # started anew: the stream is complete, there is nothing to do
     pump(relay)
     redis_client.flushall()
-    assert not relay.reconcile(publisher.positions([WORKCELL])[0])
+    assert not relay.reconcile(publisher.watermarks([WORKCELL])[0])
     pump(relay)
     assert problems(root, redis_client, numbered(30)) == []
 
@@ -335,12 +335,12 @@ class Overtaken(Publisher):
     other: LogRelay | None = None
     more: Any = None
 
-    def positions(self, workcells: Any) -> Any:
+    def watermarks(self, workcells: Any) -> Any:
         if self.other is not None:
             other, self.other = self.other, None
             self.more()
             pump(other)
-        return super().positions(workcells)
+        return super().watermarks(workcells)
 
 
 def test_a_relay_that_is_overtaken_while_it_finds_its_place_takes_no_new_epoch(

@@ -157,8 +157,7 @@ def test_a_relay_that_lags_does_not_tell_what_is_no_longer_so(
     root: Root, relay: LogRelay, publisher: Publisher, redis_client: Any
 ) -> None:
     """The script compares the head: another relay has published more since this one looked."""
-    epoch = publisher.positions([WORKCELL])[0].epoch
-    assert epoch is not None
+    epoch = publisher.watermarks([WORKCELL])[0].epoch
     assert not publisher.amend(WORKCELL, epoch, root.origin(), 1, 0, b'{"status":"lost"}')
     assert not publisher.amend(WORKCELL, epoch + 1, root.origin(), 2, 0, b'{"status":"lost"}')
     assert not publisher.amend(WORKCELL, epoch, "another root", 2, 0, b'{"status":"lost"}')

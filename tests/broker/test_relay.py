@@ -158,7 +158,7 @@ def test_a_server_that_becomes_full_still_takes_what_the_budgets_allow(
         caught_up(root, client, "wc", numbered(5))
         client.config_set("maxmemory-policy", "noeviction")
         client.config_set("maxmemory", 1)
-        wait_until(lambda: "is full" in caplog.text)  # a beacon was refused
+        wait_until(lambda: "is full" in caplog.text)  # a heartbeat was refused
         for start in (5, 10, 15):
             write_log(root, "wc", numbered(5, start))
             caught_up(root, client, "wc", numbered(start + 5))
@@ -266,12 +266,12 @@ def test_the_feed_tells_of_each_event_once(root: Root, redis_url: str, redis_cli
 
 
 def test_a_relay_tells_through_the_feed_that_it_lives(root: Root, redis_url: str, redis_client: Any) -> None:
-    def beacons() -> list[bytes]:
+    def heartbeats() -> list[bytes]:
         return [fields[b"d"] for _, fields in redis_client.xrange(feed_key(0)) if fields[b"w"] == b""]
 
     with relaying(root, redis_url):
-        wait_until(lambda: len(beacons()) >= 2)
-    assert set(beacons()) == {root.origin().encode()}
+        wait_until(lambda: len(heartbeats()) >= 2)
+    assert set(heartbeats()) == {root.origin().encode()}
 
 
 def test_what_becomes_a_link_out_of_the_root_is_not_published(

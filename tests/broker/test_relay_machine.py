@@ -86,7 +86,7 @@ class RelayMachine(RuleBasedStateMachine):
             self.restart()
         relay = self.relays[0]
         for _ in range(2):  # what a sweep does, every few seconds
-            relay.reconcile(self.observer.positions(["wc"])[0])
+            relay.reconcile(self.observer.watermarks(["wc"])[0])
             for _ in range(200):
                 if not self.pump_once(0):
                     break
@@ -250,9 +250,9 @@ class RelayMachine(RuleBasedStateMachine):
         mark = self.root.mark("wc")
         header, lines = read_log(self.path)
         base = header.base if header else 0
-        if mark is None or mark[0] != self.epoch() or mark[1] > base + len(lines):
+        if mark is None or mark.epoch != self.epoch() or mark.head > base + len(lines):
             return 0
-        return max(mark[1] - base, 0)
+        return max(mark.head - base, 0)
 
     def edit(self, change: Callable[[Path, int, bytes], None], index: int, *, longer: bool) -> None:
         line = self.lines()[index]
@@ -288,7 +288,7 @@ class RelayMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1))
     def compare_heads(self, which: int) -> None:
         if not self.down:
-            self.relays[which].reconcile(self.observer.positions(["wc"])[0])
+            self.relays[which].reconcile(self.observer.watermarks(["wc"])[0])
 
     @rule(which=st.integers(0, 1), kept=st.booleans())
     def restart_a_relay(self, which: int, *, kept: bool) -> None:
@@ -343,8 +343,8 @@ class RelayMachine(RuleBasedStateMachine):
         for epoch, offset, data in shown(self.client):
             assert self.shown.setdefault((epoch, offset), data) == data
             assert data in self.wires.get(offset, ())
-        stored = self.observer.positions(["wc"])[0].epoch
-        if stored is not None:
+        stored = self.observer.watermarks(["wc"])[0].epoch
+        if stored:
             problems = stream_problems(self.client, "wc", stored, [])
             assert [problem for problem in problems if "is in no line" not in problem] == []
 

@@ -62,8 +62,8 @@ def test_a_log_shown_without_a_broker_and_then_changed_gets_another_epoch(
     relay = LogRelay(root, "wc", publisher)
     while relay.pump():
         pass
-    assert publisher.positions(["wc"])[0].epoch not in (None, EPOCH)
-    assert publisher.positions(["wc"])[0].epoch == disk_epoch(root)
+    assert publisher.watermarks(["wc"])[0].epoch not in (0, EPOCH)
+    assert publisher.watermarks(["wc"])[0].epoch == disk_epoch(root)
     publisher.close()
 
 
@@ -89,14 +89,14 @@ def test_an_epoch_that_stood_for_another_log_before_does_not_come_back(
     write_log(root, "wc", [])
     publisher = Publisher(redis_url)
     relay = LogRelay(root, "wc", publisher)
-    epochs: list[int | None] = []
+    epochs: list[int] = []
     for lines in logs:
         replace(root.log("wc"), lines)
         if restarted:
             relay = LogRelay(root, "wc", publisher)
         while relay.pump():
             pass
-        epochs.append(publisher.positions(["wc"])[0].epoch)
+        epochs.append(publisher.watermarks(["wc"])[0].epoch)
     assert len(set(epochs)) == len(epochs)
     assert epochs[-1] == disk_epoch(root)
     publisher.close()
@@ -126,7 +126,7 @@ def test_a_log_that_grows_is_shown_and_marked_as_far_as_it_goes(root: Root) -> N
     assert history.synced_extent("wc") == Extent(EPOCH, 0, 30)
     noted = root.mark("wc")
     assert noted is not None
-    assert noted[:2] == (EPOCH, 30)
+    assert (noted.epoch, noted.head) == (EPOCH, 30)
     assert history.synced_extent("nobody") is None
 
 

@@ -99,7 +99,7 @@ async def test_a_log_that_has_grown_is_begun_anew_and_gets_another_epoch(
     seen: dict[int, int] = {}
 
     def three_epochs() -> bool:
-        (position,) = publisher.positions([act.workcell])
+        (position,) = publisher.watermarks([act.workcell])
         if position.epoch:
             seen[position.epoch] = max(seen.get(position.epoch, 0), position.head)
         return len(seen) >= 3
@@ -110,8 +110,8 @@ async def test_a_log_that_has_grown_is_begun_anew_and_gets_another_epoch(
         assert runs(root, act)[0] == "prompt_sent"
         extent = history.extent(act.workcell)
         assert extent is not None
-        wait_until(lambda: publisher.positions([act.workcell])[0].head == extent.end)
-        assert publisher.positions([act.workcell])[0].epoch == extent.epoch
+        wait_until(lambda: publisher.watermarks([act.workcell])[0].head == extent.end)
+        assert publisher.watermarks([act.workcell])[0].epoch == extent.epoch
     finally:
         relay.close()
         publisher.close()

@@ -47,7 +47,7 @@ def test_the_metrics_count_what_passes_through(gateway: Gateway, root: Root) -> 
     wait_until(lambda: numbers(gateway)["workcast_viewers"] == 0)
 
 
-def test_health_is_red_until_a_relays_beacon_came_through_the_feed(root: Root, redis_url: str) -> None:
+def test_health_is_red_until_a_relays_heartbeat_came_through_the_feed(root: Root, redis_url: str) -> None:
     with Gateway(root, redis_url).running() as gateway:
         wait_until(lambda: get(gateway, "/healthz").json()["status"] == "relay")
         assert get(gateway, "/healthz").status_code == 503

@@ -11,8 +11,9 @@ from zlib import crc32
 
 from workcast.broker.errors import EpochError
 from workcast.broker.log import LogReader
-from workcast.broker.root import Noted, Root
+from workcast.broker.root import Root
 from workcast.broker.roots import Roots
+from workcast.broker.watermark import Watermark
 from workcast.events.wire import wire
 
 _MAX_READERS: Final = 256
@@ -40,7 +41,7 @@ def epoch_of(root: Root, workcell: str, reader: LogReader) -> int:
     return told if written is None else written
 
 
-def is_file_of(noted: Noted, reader: LogReader) -> bool:
+def is_file_of(noted: Watermark, reader: LogReader) -> bool:
     """Whether a log is the file that was noted in its epoch, or what a prune has put in that one's place.
 
     A prune is renamed into place, and its base lies higher: then the header vouches for its lines. Any other file is a
@@ -90,7 +91,7 @@ class History:
                 last = reader.read(end - 1, 1, 1).lines
                 if not last:  # replaced meanwhile
                     return Extent(epoch, reader.base, reader.base)
-                root.note(workcell, Noted(epoch, end, crc32(last[0]), reader.inode, reader.base))
+                root.note(workcell, Watermark(epoch, end, crc32(last[0]), reader.base, reader.inode))
             return Extent(epoch, reader.base, end)
 
     def read(self, workcell: str, epoch: int, offset: int, limit: int, max_bytes: int = 1 << 20) -> list[bytes]:
@@ -135,7 +136,7 @@ class History:
         return reader
 
 
-def _differs_from(noted: Noted | None, epoch: int, reader: LogReader) -> bool:
+def _differs_from(noted: Watermark | None, epoch: int, reader: LogReader) -> bool:
     """Whether a log took the place of the one that was noted in its epoch, and no relay has noticed yet."""
     if noted is None or noted.epoch != epoch:
         return False

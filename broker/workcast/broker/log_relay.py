@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Final, Protocol
 from zlib import crc32
 
@@ -21,8 +21,9 @@ from workcast.broker.errors import OriginConflictError
 from workcast.broker.history import epoch_of, is_file_of
 from workcast.broker.log import LogReader
 from workcast.broker.lost import UNENDED, as_lost, writer_is_gone
-from workcast.broker.root import Noted, Root
-from workcast.broker.stream import Answer, Batch, Budgets, Position
+from workcast.broker.root import Root
+from workcast.broker.stream import Answer, Batch, Budgets
+from workcast.broker.watermark import Watermark
 from workcast.events.wire import inspect
 from workcast.ledger.summary import Fold, to_json
 
@@ -38,20 +39,11 @@ class Broker(Protocol):
     @property
     def budgets(self) -> Budgets: ...
 
-    def positions(self, workcells: list[str], /) -> list[Position]: ...
+    def watermarks(self, workcells: list[str], /) -> list[Watermark]: ...
 
     def publish(self, batch: Batch, now_ms: int, /) -> Answer: ...
 
     def amend(self, workcell: str, epoch: int, origin: str, head: int, base: int, summary: bytes, /) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A place in a log that was published: ``crc`` is that of the line before ``head``."""
-
-    epoch: int
-    head: int
-    crc: int | None
 
 
 class LogRelay:
@@ -71,10 +63,10 @@ class LogRelay:
         self._begins_window = False
         self._synced = -1
         self._fold = Fold()
-        self._mark: Mark | None = None
+        self._mark: Watermark | None = None
         self._file = (-1, 0)
         """Inode and base of the log when its place was found last."""
-        self._checkpointed: Mark | None = None
+        self._checkpointed: Watermark | None = None
         self._lost_at: tuple[int, int] | None = None
         """Epoch and end of the log when it was found without a writer."""
         self._told_lost_at: tuple[int, int] | None = None
@@ -82,7 +74,7 @@ class LogRelay:
         """The base that the broker has, as far as this relay knows."""
 
     @property
-    def mark(self) -> Mark | None:
+    def mark(self) -> Watermark | None:
         """How far this relay has published, if it has."""
         return self._mark
 
@@ -90,7 +82,7 @@ class LogRelay:
         """Find the place in the broker anew before the next batch: the broker may have forgotten everything."""
         self._attached = False
 
-    def reconcile(self, position: Position) -> bool:
+    def reconcile(self, position: Watermark) -> bool:
         """Compare with what the broker says it has; False if the broker has lost something."""
         if not self._attached or self._begins_window:
             return True
@@ -100,7 +92,7 @@ class LogRelay:
         self.detach()
         return False
 
-    def follow(self, position: Position) -> bool:
+    def follow(self, position: Watermark) -> bool:
         """Go on from where another relay has come to; True if it has published all there is."""
         self._reader.refresh()
         if not self._attached or self._generation != self._reader.generation or position.epoch != self._epoch:
@@ -181,7 +173,7 @@ class LogRelay:
         self._attached = False
         if self._is_empty():  # as workcells begin: no reason to ask the broker, at each sweep, for each of them
             return False
-        stored = self._broker.positions([self.workcell])[0]
+        stored = self._broker.watermarks([self.workcell])[0]
         checkpoint, fold = self._read_checkpoint()
         noted = self._root.mark(self.workcell)
         gone = writer_is_gone(self._root.log(self.workcell))
@@ -190,7 +182,7 @@ class LogRelay:
         if self._is_empty():
             return False
         epoch = epoch_of(self._root, self.workcell, reader)
-        known = (self._mark, checkpoint, _mark_of(stored), Mark(*noted[:3]) if noted else None)
+        known = (self._mark, checkpoint, stored if stored.epoch else None, noted)
         marks = [mark for mark in known if mark is not None and mark.epoch == epoch]
         # A copy that was edited in its middle has the same first and last lines. What this relay saw before says
         # something only about the epoch that it saw it in.
@@ -206,7 +198,7 @@ class LogRelay:
             self._mark = None
         self._epoch = epoch
         self._lost_at = (epoch, reader.end) if gone else None
-        self._replaces = stored.epoch if stored.epoch not in (None, epoch) else None
+        self._replaces = stored.epoch if stored.epoch not in (0, epoch) else None
         if stored.epoch == epoch and reader.base <= stored.head:
             self._next, self._begins_window = stored.head, False
         else:
@@ -217,7 +209,7 @@ class LogRelay:
         self._file = (reader.inode, reader.base)
         if noted is not None and noted.epoch == epoch and noted.inode != reader.inode:
             # It was pruned: from here on this is the file. Once the broker has the new base, nothing else says so.
-            self._root.note(self.workcell, noted._replace(inode=reader.inode, base=reader.base))
+            self._root.note(self.workcell, replace(noted, inode=reader.inode, base=reader.base))
         self._attached, self._replaced = True, False
         return True
 
@@ -234,7 +226,7 @@ class LogRelay:
             self._root.retire_epochs(self.workcell, gone)
         return epoch in retired
 
-    def _is_pruned(self, epoch: int, stored: Position, noted: Noted | None) -> bool:
+    def _is_pruned(self, epoch: int, stored: Watermark, noted: Watermark | None) -> bool:
         """Whether a log that is another file is so because it was pruned: see :func:`is_file_of`."""
         header = self._reader.header
         if header is None or self._reader.inode == self._file[0]:
@@ -245,7 +237,7 @@ class LogRelay:
             return header.base > self._file[1]
         return stored.epoch != epoch or header.base > stored.base
 
-    def _contradicts(self, mark: Mark) -> bool:
+    def _contradicts(self, mark: Watermark) -> bool:
         """Whether the log is not the one that ``mark``, of the same epoch, was taken of."""
         reader = self._reader
         if mark.head > reader.end:
@@ -263,7 +255,7 @@ class LogRelay:
         self._root.write_epoch(self.workcell, epoch, header.epoch if header else None)
         return epoch
 
-    def _read_checkpoint(self) -> tuple[Mark | None, Fold | None]:
+    def _read_checkpoint(self) -> tuple[Watermark | None, Fold | None]:
         state = self._root.checkpoint(self.workcell)
         if state is None:
             return None, None
@@ -271,9 +263,9 @@ class LogRelay:
         if not isinstance(epoch, int) or not isinstance(head, int) or not isinstance(crc, int):
             return None, None
         try:
-            return Mark(epoch, head, crc), Fold.from_state(state.get("fold"))
+            return Watermark(epoch, head, crc), Fold.from_state(state.get("fold"))
         except ValidationError:
-            return Mark(epoch, head, crc), None
+            return Watermark(epoch, head, crc), None
 
     def _window_start(self) -> int:
         """The first offset that the budgets leave in the stream."""
@@ -294,12 +286,11 @@ class LogRelay:
     def _publish(self) -> bool:
         reader = self._reader
         noted = self._root.mark(self.workcell)
-        furthest = Mark(*noted[:3]) if noted else None
         span = reader.read(self._next, BATCH_LINES, BATCH_BYTES)
         # Without lines, the file was replaced since it was looked at. The lines published last are looked at each time:
         # this relay's, and those of whichever relay came furthest, which a lagging one has never seen.
         # And a directory that became a link out of the root may have been read through it.
-        differs = any(self._differs_from(mark) for mark in {self._mark, furthest})
+        differs = any(self._differs_from(mark) for mark in {self._mark, noted})
         if not span.lines or differs or self._root.leads_out(self.workcell):
             self.detach()
             return True
@@ -314,13 +305,13 @@ class LogRelay:
         )  # fmt: skip
         # Noted before it is published: should this relay and the broker both forget what was shown, and the log be
         # replaced, whoever relays it next must not give the new lines the old ones' places. Never taken back.
-        shown = Noted(self._epoch, batch.end, batch.entries[-1][0], reader.inode, reader.base)
+        shown = Watermark(self._epoch, batch.end, batch.entries[-1][0], reader.base, reader.inode)
         self._root.note(self.workcell, shown)
         answer = self._broker.publish(batch, time.time_ns() // 1_000_000)
         self._take(answer, batch)
         return True
 
-    def _differs_from(self, mark: Mark | None) -> bool:
+    def _differs_from(self, mark: Watermark | None) -> bool:
         return mark is not None and mark.epoch == self._epoch and self._contradicts(mark)
 
     def _entries(self, offset: int, lines: list[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -340,7 +331,7 @@ class LogRelay:
     def _take(self, answer: Answer, batch: Batch) -> None:
         match answer.kind:
             case "ok":
-                self._mark = Mark(self._epoch, batch.end, batch.entries[-1][0])
+                self._mark = Watermark(self._epoch, batch.end, batch.entries[-1][0])
                 self._next, self._begins_window, self._replaces = batch.end, False, None
                 self._told_base = batch.base
             case "empty":
@@ -358,7 +349,3 @@ class LogRelay:
                     f"workcell {self.workcell!r} of {self._root.directory} is already published from another root "
                     f"(origin {answer.value}); rename the workcell, or give the roots names"
                 )
-
-
-def _mark_of(position: Position) -> Mark | None:
-    return None if position.epoch is None else Mark(position.epoch, position.head, position.crc)

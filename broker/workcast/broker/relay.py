@@ -16,7 +16,7 @@ from workcast.broker.watch import Alarm, Watcher, watch
 
 _SWEEP_SECONDS: Final = 5.0
 """How often every log and every head is looked at, whatever the events said."""
-_BEACON_SECONDS: Final = 1.0
+_HEARTBEAT_SECONDS: Final = 1.0
 """How often a gateway hears through the feed that this relay lives."""
 _CLOSE_SECONDS: Final = 1.0
 """How long a relay that was told to end may take, beside the time to drain."""
@@ -46,7 +46,7 @@ class Relay:
         self._run_id = ""
         self._backoff = 0.0
         self._next_sweep = 0.0
-        self._next_beacon = 0.0
+        self._next_heartbeat = 0.0
         self._drain_until = 0.0
         self._closed = False
         self._left = False
@@ -133,21 +133,21 @@ class Relay:
         if now >= self._next_sweep:
             self._sweep()
             self._next_sweep = now + _SWEEP_SECONDS
-        due = min(self._next_sweep, self._next_beacon)
+        due = min(self._next_sweep, self._next_heartbeat)
         self._changed |= self._watcher.wait(0 if self._changed else due - now)
         self._give_each_a_batch()
-        if now >= self._next_beacon:
-            self._next_beacon = now + _BEACON_SECONDS
-            self._send_beacon()
+        if now >= self._next_heartbeat:
+            self._next_heartbeat = now + _HEARTBEAT_SECONDS
+            self._send_heartbeat()
 
-    def _send_beacon(self) -> None:
-        """Last in a turn, and no reason to end one: a server that is full takes no beacon, but a trimmed batch."""
+    def _send_heartbeat(self) -> None:
+        """Last in a turn, and no reason to end one: a server that is full takes no heartbeat, but a trimmed batch."""
         try:
-            self._publisher.send_beacon(self._root.origin())
+            self._publisher.send_heartbeat(self._root.origin())
         except BrokerError as error:
-            self._complain("beacon", str(error))
+            self._complain("heartbeat", str(error))
         else:
-            self._complained.pop("beacon", None)
+            self._complained.pop("heartbeat", None)
 
     def _drain(self) -> None:
         """Publish what is left, for as long as :meth:`close` said."""
@@ -184,7 +184,7 @@ class Relay:
         for gone in self._relays.keys() - set(present):
             del self._relays[gone]
         known = list(self._relays)
-        for workcell, position in zip(known, self._publisher.positions(known), strict=True):
+        for workcell, position in zip(known, self._publisher.watermarks(known), strict=True):
             if not self._relays[workcell].reconcile(position):
                 logger.warning("the broker lost events of %s; publishing them again", workcell)
         self._judge()

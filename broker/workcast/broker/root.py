@@ -9,10 +9,12 @@ import re
 import secrets
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from workcast.broker.errors import RootError, WorkcellIdError
+from workcast.broker.watermark import Watermark
 from workcast.events.json_value import as_object
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -36,23 +38,12 @@ def check_workcell_id(workcell: str) -> str:
     return workcell
 
 
-class Noted(NamedTuple):
-    """How far a log was shown, and which file it was then."""
-
-    epoch: int
-    head: int
-    crc: int
-    """CRC-32 of the line before the head."""
-    inode: int
-    base: int
-
-
-def _parse_mark(text: bytes) -> Noted | None:
+def _parse_mark(text: bytes) -> Watermark | None:
     try:
         epoch, head, crc, inode, *base = map(int, text.split())
-        return Noted(epoch, head, crc, inode, *(base or [0]))
-    except (ValueError, TypeError):
+    except ValueError:
         return None
+    return Watermark(epoch, head, crc, base[0] if base else 0, inode)
 
 
 class Root:
@@ -222,14 +213,14 @@ class Root:
             file.flush()
             os.fsync(file.fileno())
 
-    def mark(self, workcell: str) -> Noted | None:
+    def mark(self, workcell: str) -> Watermark | None:
         """How far a log was shown, as it was last noted; None if nobody did."""
         try:
             return _parse_mark(self._kept(workcell, "mark").read_bytes())
         except FileNotFoundError:
             return None
 
-    def note(self, workcell: str, shown: Noted) -> None:
+    def note(self, workcell: str, shown: Watermark) -> None:
         """Note how far a log is about to be shown. Within an epoch neither head nor base ever go back.
 
         One write in place, of one width, for it is done each batch; a lock keeps whoever else notes out meanwhile.
@@ -244,10 +235,11 @@ class Root:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             before = _parse_mark(os.pread(descriptor, 256, 0))
             if before is not None and before.epoch == shown.epoch:
-                head, crc = max((before.head, before.crc), (shown.head, shown.crc), key=lambda place: place[0])
-                inode, base = (before.inode, before.base) if before.base > shown.base else (shown.inode, shown.base)
-                shown = Noted(shown.epoch, head, crc, inode, base)
-            os.pwrite(descriptor, b"%15d %16d %10d %20d %16d\n" % shown, 0)
+                furthest = before if before.head >= shown.head else shown
+                newest = before if before.base > shown.base else shown
+                shown = replace(furthest, inode=newest.inode, base=newest.base)
+            fields = (shown.epoch, shown.head, shown.crc or 0, shown.inode or 0, shown.base)
+            os.pwrite(descriptor, b"%15d %16d %10d %20d %16d\n" % fields, 0)
         finally:
             os.close(descriptor)
 

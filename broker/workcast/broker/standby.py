@@ -84,7 +84,7 @@ class Standby:
             self._publisher.prepare()
         relay = self._relay = self._relay or LogRelay(self._root, self._workcell, self._publisher)
         while not self._stop.is_set():
-            if relay.follow(self._publisher.positions([self._workcell])[0]) or not relay.pump():
+            if relay.follow(self._publisher.watermarks([self._workcell])[0]) or not relay.pump():
                 return
 
     def _forget(self) -> None:

@@ -11,6 +11,7 @@ from zlib import crc32
 
 from workcast.broker.connection import broker_errors, connect, connect_async, mask_url
 from workcast.broker.errors import BrokerError
+from workcast.broker.watermark import Watermark
 
 LAYOUT_KEY: Final = "workcast:layout"
 LAYOUT_VERSION: Final = 1
@@ -37,6 +38,11 @@ def summary_key(workcell: str) -> str:
 
 def workcells_key(number: int) -> str:
     return f"workcast:{{{number}}}:workcells"
+
+
+def wanted_key(number: int) -> str:
+    """The set of workcells whose windows gateways have requested from relays."""
+    return f"workcast:{{{number}}}:wanted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,29 +92,15 @@ class Answer:
     value: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
-    """What the broker knows of a workcell."""
-
-    epoch: int | None
-    head: int
-    """The greater of the stream's last entry and the summary's head; 0 if it knows neither."""
-    crc: int | None
-    """CRC-32 of the line at ``head - 1``, if its entry is there."""
-    base: int = 0
-    origin: str = ""
-    """The root that published it."""
-
-
-def _position(summary: Sequence[bytes | None], last: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> Position:
-    epoch = int(summary[0]) if summary[0] is not None else None
-    head, crc = int(summary[1] or 0), None
+def _watermark(summary: Sequence[bytes | None], last: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> Watermark:
+    """The later of the summary's head and the stream's last entry."""
+    epoch, head, crc = int(summary[0] or 0), int(summary[1] or 0), None
     if last:
         entry_epoch, _, sequence = last[0][0].partition(b"-")
-        epoch = int(entry_epoch) if epoch is None else epoch
+        epoch = epoch or int(entry_epoch)
         if int(entry_epoch) == epoch and int(sequence) >= head:
             head, crc = int(sequence), int(last[0][1][b"c"])
-    return Position(epoch, head, crc, int(summary[2] or 0), (summary[3] or b"").decode())
+    return Watermark(epoch, head, crc, int(summary[2] or 0), origin=(summary[3] or b"").decode())
 
 
 class Publisher:
@@ -147,8 +139,8 @@ class Publisher:
             found: list[list[bytes]] = [self._client.zrange(workcells_key(n), 0, -1) for n in range(PARTITIONS)]
         return [name.decode() for names in found for name in names]
 
-    def positions(self, workcells: Sequence[str]) -> list[Position]:
-        """What the broker knows of each workcell, in one round trip.
+    def watermarks(self, workcells: Sequence[str]) -> list[Watermark]:
+        """Return how far each workcell is published, in one round trip.
 
         Raises:
             BrokerError: not reachable.
@@ -158,7 +150,7 @@ class Publisher:
                 pipe.hmget(summary_key(workcell), ["epoch", "head", "base", "origin"])
                 pipe.xrevrange(stream_key(workcell), count=1)
             replies = pipe.execute()
-        return [_position(replies[i], replies[i + 1]) for i in range(0, len(replies), 2)]
+        return [_watermark(replies[i], replies[i + 1]) for i in range(0, len(replies), 2)]
 
     def publish(self, batch: Batch, now_ms: int) -> Answer:
         """Run the script on one batch. Safe to repeat, and to run from two relays at once.
@@ -193,8 +185,8 @@ class Publisher:
         with broker_errors(self.url):
             return bool(self._amend_script(keys=keys, args=arguments))
 
-    def send_beacon(self, name: str) -> None:
-        """Say in every feed that a relay lives: what a gateway hears of, it could have heard an event by as well.
+    def send_heartbeat(self, name: str) -> None:
+        """Write a relay's heartbeat to every feed. A gateway that receives it would have received events as well.
 
         Raises:
             BrokerError: not reachable.
@@ -259,7 +251,7 @@ def check_layout(url: str, stored: bytes | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """One event as a gateway hears of it; or, without a workcell, a relay's beacon, whose name is in ``data``."""
+    """One event as a gateway hears of it; or, without a workcell, a relay's heartbeat, whose name is in ``data``."""
 
     workcell: str
     epoch: int
@@ -313,15 +305,15 @@ class Subscriber:
         first = int(entries[0][0].partition(b"-")[2]) - 1
         return first, [fields[b"d"] for _, fields in entries]
 
-    async def positions(self, workcells: Sequence[str]) -> list[Position]:
-        """What the broker knows of each workcell, in one round trip."""
+    async def watermarks(self, workcells: Sequence[str]) -> list[Watermark]:
+        """Return how far each workcell is published, in one round trip."""
         with broker_errors(self.url):
             async with self._client.pipeline(transaction=False) as pipe:
                 for workcell in workcells:
                     pipe.hmget(summary_key(workcell), ["epoch", "head", "base", "origin"])
                     pipe.xrevrange(stream_key(workcell), count=1)
                 replies = await pipe.execute()
-        return [_position(replies[i], replies[i + 1]) for i in range(0, len(replies), 2)]
+        return [_watermark(replies[i], replies[i + 1]) for i in range(0, len(replies), 2)]
 
     async def workcells(self) -> list[str]:
         """Every workcell that has ever been published, the most recently active one first."""
@@ -347,6 +339,6 @@ class Subscriber:
 
 
 __all__ = [
-    "Answer", "Batch", "BrokerError", "Budgets", "FeedEntry", "Position", "Publisher", "Subscriber",
-    "check_layout", "feed_key", "partition", "stream_key", "summary_key", "workcells_key",
+    "Answer", "Batch", "BrokerError", "Budgets", "FeedEntry", "Publisher", "Subscriber", "check_layout", "feed_key",
+    "partition", "stream_key", "summary_key", "wanted_key", "workcells_key",
 ]  # fmt: skip

@@ -13,7 +13,8 @@ from workcast.broker.errors import WorkcellIdError
 from workcast.broker.history import epoch_of
 from workcast.broker.log import LogReader
 from workcast.broker.root import Root
-from workcast.broker.stream import Position, Publisher, StreamEntry
+from workcast.broker.stream import Publisher, StreamEntry
+from workcast.broker.watermark import Watermark
 from workcast.events.wire import wire
 
 _MAX_TOLD: Final = 20
@@ -48,7 +49,7 @@ def verifiable(root: Root, publisher: Publisher) -> list[str]:
     """
     here, origin = root.ids(), _origin(root)
     others = [workcell for workcell in set(publisher.workcells()).difference(here) if root.owns(workcell)]
-    positions = zip(others, publisher.positions(others), strict=True)
+    positions = zip(others, publisher.watermarks(others), strict=True)
     gone = [workcell for workcell, position in positions if position.crc is not None and position.origin == origin]
     return sorted([*here, *gone])
 
@@ -88,9 +89,9 @@ def verify(root: Root, workcell: str, publisher: Publisher, until: int | None = 
         BrokerError: Redis cannot be reached.
         WorkcellIdError: neither the root nor its broker knows the workcell.
     """
-    position = publisher.positions([workcell])[0]
+    position = publisher.watermarks([workcell])[0]
     entries = publisher.entries(workcell)
-    is_foreign = position.epoch is not None and position.origin not in ("", _origin(root))
+    is_foreign = position.epoch != 0 and position.origin not in ("", _origin(root))
     if not root.holds(workcell):
         return _verify_gone(root, workcell, None if is_foreign else position)
     reader = LogReader(root.log(workcell))
@@ -120,17 +121,17 @@ def verify(root: Root, workcell: str, publisher: Publisher, until: int | None = 
     return verdict
 
 
-def _verify_gone(root: Root, workcell: str, position: Position | None) -> Verdict:
+def _verify_gone(root: Root, workcell: str, position: Watermark | None) -> Verdict:
     if root.leads_out(workcell):
         problem = "it is a symbolic link out of its root, and is not published"
-    elif position is None or position.epoch is None:
+    elif position is None or not position.epoch:
         raise WorkcellIdError(f"expected a workcell that {root.directory} or its broker knows, got {workcell!r}")
     else:
         problem = _tell_gone(position)
     return Verdict(workcell=workcell, epoch=0, base=0, end=0, problems=[problem])
 
 
-def _tell_gone(position: Position) -> str:
+def _tell_gone(position: Watermark) -> str:
     return f"the broker has {position.head - position.base} events of it, the log none"
 
 

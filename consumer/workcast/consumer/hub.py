@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from workcast.broker.errors import BrokerError, EpochError, WorkcellIdError
 from workcast.broker.root import check_workcell_id
-from workcast.broker.stream import FeedEntry, Position
+from workcast.broker.stream import FeedEntry
+from workcast.broker.watermark import Watermark
 from workcast.consumer.channel import Channel
 from workcast.consumer.fleet import Fleet
 from workcast.consumer.frame import Frame, build_frame, split
@@ -57,8 +58,8 @@ class Hub:
     ) -> None:
         self.fleet = Fleet()
         self.metrics = Metrics()
-        self.beacons: dict[str, float] = {}
-        """When each relay's beacon came through the feed last, by the event loop's clock."""
+        self.heartbeats: dict[str, float] = {}
+        """When each relay's heartbeat came through the feed last, by the event loop's clock."""
         self._source = source
         self._archive = archive
         self._ring_bytes = ring_bytes
@@ -82,7 +83,7 @@ class Hub:
 
     def silence(self) -> float | None:
         """Seconds since any relay was heard of; None if none ever was."""
-        return asyncio.get_running_loop().time() - max(self.beacons.values()) if self.beacons else None
+        return asyncio.get_running_loop().time() - max(self.heartbeats.values()) if self.heartbeats else None
 
     @property
     def broker_error(self) -> str | None:
@@ -163,7 +164,7 @@ class Hub:
         runs: dict[str, tuple[int, int, list[bytes]]] = {}
         for entry in entries:
             if not entry.workcell:
-                self.beacons[entry.data.decode(errors="replace")] = asyncio.get_running_loop().time()
+                self.heartbeats[entry.data.decode(errors="replace")] = asyncio.get_running_loop().time()
                 continue
             self._dirty.add(entry.workcell)
             self.metrics.events_in.inc()
@@ -206,15 +207,15 @@ class Hub:
         names = list(self._channels)
         if not names:
             return
-        for name, position in zip(names, await self._ask(self._source.positions(names)), strict=True):
+        for name, watermark in zip(names, await self._ask(self._source.watermarks(names)), strict=True):
             channel = self._channels.get(name)
-            if channel is None or position.epoch is None:
+            if channel is None or not watermark.epoch:
                 continue
-            if channel.loaded and channel.epoch != position.epoch:
+            if channel.loaded and channel.epoch != watermark.epoch:
                 channel.loaded = False  # perhaps an answer that the feed has overtaken: ask anew
                 channel.notify()
             elif channel.loaded:
-                channel.set_position(position.epoch, position.base, position.head)
+                channel.set_position(watermark.epoch, watermark.base, watermark.head)
 
     async def _refresh_fleet(self) -> None:
         """Fetch the summaries of workcells that something happened to, at most four times a second."""
@@ -315,12 +316,12 @@ class Hub:
         channel.heard = None
         away = False
         try:
-            position = (await self._ask(self._source.positions([channel.workcell])))[0]
+            watermark = (await self._ask(self._source.watermarks([channel.workcell])))[0]
         except BrokerError:
-            position, away = Position(None, 0, None), True
-        if position.epoch is not None:
-            channel.foreign = await asyncio.to_thread(self._is_foreign, channel.workcell, position.origin)
-            channel.set_position(position.epoch, position.base, position.head)
+            watermark, away = Watermark(), True
+        if watermark.epoch:
+            channel.foreign = await asyncio.to_thread(self._is_foreign, channel.workcell, watermark.origin)
+            channel.set_position(watermark.epoch, watermark.base, watermark.head)
             return True
         try:
             ask = self._archive.synced_extent if away else self._archive.extent

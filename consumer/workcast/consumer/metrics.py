@@ -40,10 +40,10 @@ class Metrics:
         self.viewers: set[Watched] = set()
 
     def tell_states(
-        self, summaries: Callable[[], Iterable[Mapping[str, Any]]], beacons: Callable[[], Mapping[str, float]]
+        self, summaries: Callable[[], Iterable[Mapping[str, Any]]], heartbeats: Callable[[], Mapping[str, float]]
     ) -> None:
         """Read the fleet's and the relays' state whenever the metrics are asked for."""
-        self.registry.register(_States(self.viewers, summaries, beacons))
+        self.registry.register(_States(self.viewers, summaries, heartbeats))
 
 
 def _last_time(summary: Mapping[str, Any]) -> str:
@@ -56,11 +56,11 @@ class _States(Collector):
         self,
         viewers: set[Watched],
         summaries: Callable[[], Iterable[Mapping[str, Any]]],
-        beacons: Callable[[], Mapping[str, float]],
+        heartbeats: Callable[[], Mapping[str, float]],
     ) -> None:
         self._viewers = viewers
         self._summaries = summaries
-        self._beacons = beacons
+        self._heartbeats = heartbeats
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         lags = [lag for viewer in self._viewers for lag in viewer.lags()]
@@ -89,8 +89,8 @@ class _States(Collector):
             unknown.add_metric([version], count)
         yield unknown
         heard = GaugeMetricFamily(
-            "workcast_relay_heard_seconds", "Seconds since a relay's beacon came through the feed.", labels=["relay"]
+            "workcast_relay_heard_seconds", "Seconds since a relay's heartbeat came through the feed.", labels=["relay"]
         )
-        for relay, seconds in self._beacons().items():
+        for relay, seconds in self._heartbeats().items():
             heard.add_metric([relay], seconds)
         yield heard

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from workcast.broker.history import Extent
-from workcast.broker.stream import FeedEntry, Position
+from workcast.broker.stream import FeedEntry
+from workcast.broker.watermark import Watermark
 
 
 class Source(Protocol):
@@ -20,7 +21,7 @@ class Source(Protocol):
 
     async def read_stream(self, workcell: str, epoch: int, offset: int, count: int, /) -> tuple[int, list[bytes]]: ...
 
-    async def positions(self, workcells: list[str], /) -> list[Position]: ...
+    async def watermarks(self, workcells: list[str], /) -> list[Watermark]: ...
 
     async def workcells(self) -> list[str]: ...
 
