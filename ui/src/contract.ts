@@ -110,7 +110,7 @@ export interface UsageEvent {
   [k: string]: unknown;
 }
 /**
- * Tokens by kind. ``input_tokens`` counts cached input too (the OpenTelemetry GenAI convention).
+ * Token counts by kind; ``input_tokens`` includes cached input (the OpenTelemetry GenAI convention).
  */
 export interface Usage {
   input_tokens?: number;
@@ -223,7 +223,7 @@ export interface Completed {
   [k: string]: unknown;
 }
 /**
- * What a run took of one model, as the agent told it.
+ * What a run used of one model, as the agent reported it.
  */
 export interface ModelUsage {
   model: string;
@@ -254,7 +254,7 @@ export interface Unknown {
   [k: string]: unknown;
 }
 /**
- * What the wire carries in place of a line that is no event (see :func:`workcast.events.wire.wire`).
+ * What the wire carries in place of a line that is not an event (see :func:`workcast.events.wire.wire`).
  */
 export interface Malformed {
   type: 'malformed';

@@ -1,4 +1,4 @@
-"""Events from mappings, and events as the bytes of a line of a log."""
+"""Build events from mappings, and encode them as lines of a log."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from workcast.events.json_value import as_object
 from workcast.events.models import MODELS, BaseEvent, KnownEvent, OtherEvent
 
 _MAX_DEPTH: Final = 180
-"""Of a field's value. The serializer writes some 250 levels of an event, and the wire shows 200 of them."""
+"""Nesting limit of a field's value: the serializer supports about 250 levels, parsers of the wire about 200."""
 
 
 def build(fields: Mapping[str, Any]) -> BaseEvent:
-    """Validate one event given as a mapping with a string ``type``.
+    """Validate an event given as a mapping with a string ``type``.
 
     Raises:
-        EventError: ``type`` is missing or a field does not fit the model of its type.
+        EventError: ``type`` is missing, or a field does not fit the model of its type.
     """
     kind = fields.get("type")
     if not isinstance(kind, str):
@@ -35,14 +35,14 @@ def build(fields: Mapping[str, Any]) -> BaseEvent:
 
 
 def dump(event: BaseEvent) -> bytes:
-    """One event as the bytes of its line, without the newline: the fields that were set and those with a default.
+    """Encode an event as one line, without the newline: the fields that were set, and those with a default.
 
-    Values that JSON has no form for are written as ``str(value)``, NaN and infinities as null, lone surrogates and
-    bytes that are no UTF-8 as U+FFFD; what lies some hundreds of levels deep is written as a text of its JSON: an event
-    is never refused for what an agent put in it.
+    Agents may put anything into an event, so values are converted rather than refused: what JSON cannot represent
+    becomes ``str(value)``, NaN and infinity become null, lone surrogates and bytes that are not UTF-8 become U+FFFD,
+    and values nested more than 180 levels deep become a string of their JSON.
 
     Raises:
-        EventError: a value holds itself, is nested a thousand deep, or cannot say what it is.
+        EventError: a value contains itself, is nested a thousand levels deep, or its ``__str__`` fails.
     """
     event.__pydantic_fields_set__.update(event.always_written)
     try:
@@ -52,7 +52,7 @@ def dump(event: BaseEvent) -> bytes:
 
 
 def _dump_clean(event: BaseEvent) -> bytes:
-    """Like :func:`dump`, of what can be written of each value; by the same serializer, so in the same form."""
+    """Like :func:`dump`, after replacing what the serializer refuses."""
     try:
         fields: dict[str, Any] = _clean(_shallow(event.model_dump(exclude_unset=True, warnings=False)))
         clean = type(event).model_construct(set(fields), **fields)
@@ -64,7 +64,7 @@ def _dump_clean(event: BaseEvent) -> bytes:
 
 
 def _shallow(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields with a text of its JSON in place of each value that lies too deep: level by level, without calls."""
+    """Replace values nested too deep by a string of their JSON; level by level, since recursion could overflow."""
     level: list[Any] = [fields]
     for depth in range(_MAX_DEPTH):
         below: list[Any] = []
@@ -99,6 +99,6 @@ def _clean(value: Any) -> Any:
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of the union of all known event types."""
+    """Return the JSON Schema of the union of all known event types."""
     schema: dict[str, Any] = TypeAdapter(KnownEvent).json_schema()
     return schema

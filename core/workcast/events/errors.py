@@ -1,4 +1,4 @@
-"""The root of all exceptions that workcast raises on purpose, and those about events."""
+"""The base class of all errors that workcast raises on purpose, and the error about events."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import ClassVar
 
 
 class WorkcastError(Exception):
-    """Root of all errors of workcast; the message says what was expected, what came, and what to do."""
+    """Base class of workcast's errors; the message says what was expected, what came, and what to do."""
 
     exit_code: ClassVar[int] = 1
     """Of the command line program: 2 for wrong usage, 127 for an agent that is not installed."""
 
 
 class EventError(WorkcastError):
-    """A value does not fit its event's model; the cause holds pydantic's details."""
+    """A value does not fit the model of its event type; ``__cause__`` has pydantic's details."""

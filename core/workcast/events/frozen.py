@@ -1,4 +1,4 @@
-"""The base of all models of events: immutable, keeps unknown fields, and is built past pydantic's constructor."""
+"""The base class of all event models, and two fast ways to build validated instances."""
 
 from __future__ import annotations
 
@@ -12,40 +12,39 @@ E = TypeVar("E", bound="Frozen")
 
 
 class Frozen(BaseModel):
-    """Immutable, and keeps the fields that it does not know."""
+    """An immutable model that keeps unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
 
-    null_told: ClassVar[frozenset[str]] = frozenset()
-    """The fields whose None says something: :func:`make` keeps it."""
+    meaningful_nulls: ClassVar[frozenset[str]] = frozenset()
+    """Fields for which None is a value, not an absence: :func:`make` keeps it."""
 
 
 def make(model: Callable[P, E], /, *_: P.args, **fields: P.kwargs) -> E:
-    """A validated instance of ``fields``, of which those that are None are left out, but for ``null_told``.
+    """Build a validated instance, leaving out fields that are None, except ``meaningful_nulls``.
 
-    So an event says nothing about what nobody knows. It goes straight to the model's validator, past the constructor:
-    1.0 µs, where ``model(**fields)`` takes 1.2.
+    Calls the model's validator directly, without the constructor: 1.0 µs instead of 1.2.
 
     Raises:
         pydantic.ValidationError: a field does not fit.
     """
     kind: Any = model
     known: dict[str, Any] = fields
-    for value in fields.values():  # mostly none is None; to ask with `in` would compare with each
+    for value in fields.values():  # usually none is None; `None in …` would call each value's __eq__
         if value is None:
-            known, told = {}, kind.null_told
+            known, kept = {}, kind.meaningful_nulls
             for name, given in fields.items():
-                if given is not None or name in told:
+                if given is not None or name in kept:
                     known[name] = given
             break
     made: E = kind.__pydantic_validator__.validate_python(known)
     return made
 
 
-def validator(model: type[E]) -> Callable[[dict[str, Any]], E]:
-    """What makes a validated instance of a dict of fields, none of them None, in one call: 0.3 µs less than ``make``.
+def builder_of(model: type[E]) -> Callable[[dict[str, Any]], E]:
+    """Return a function that builds a validated instance from a dict of fields, none of them None.
 
-    No type checker looks at such fields, so this is for the events that come by the million.
+    Saves another 0.3 µs over :func:`make`, but type checkers do not check the fields: for events that come in millions.
     """
-    validate: Callable[[dict[str, Any]], E] = model.__pydantic_validator__.validate_python
-    return validate
+    build: Callable[[dict[str, Any]], E] = model.__pydantic_validator__.validate_python
+    return build

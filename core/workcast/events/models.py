@@ -1,7 +1,7 @@
-"""Event models: one frozen pydantic model per event type, and their union.
+"""One frozen pydantic model per event type, and their union.
 
-Names and fields are those of docs/protocol.md. Unknown fields are kept, and an event of an unknown type becomes an
-:class:`OtherEvent` with all its fields, so that nothing a newer agent prints is lost.
+docs/events.md describes types and fields. Unknown fields are kept, and an event of an unknown type becomes an
+:class:`OtherEvent` with all its fields, so nothing that a newer agent reports is lost.
 """
 
 # The models are frozen, so a subclass may narrow a field of its base:
@@ -21,7 +21,7 @@ Status = Literal["success", "failed", "timeout", "cancelled"]
 
 
 class BaseEvent(Frozen):
-    """What every event has: its type, its time, and the context it was written in."""
+    """The fields that all events share: type, time, and context."""
 
     type: str
     timestamp: Timestamp = Field(default_factory=now)
@@ -31,7 +31,7 @@ class BaseEvent(Frozen):
     model: str | None = None
 
     always_written: ClassVar[frozenset[str]] = frozenset()
-    """The fields that :func:`dump` writes whether or not they were set: those whose default says something."""
+    """Fields that ``dump`` writes even if they were not set: those whose default is not None."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -49,7 +49,7 @@ class Started(BaseEvent):
     git_commit: str | None = None
     rerun_of: str | None = None
     resumed: bool | None = None
-    """True: the session had runs before this one."""
+    """True if the session had earlier runs."""
 
 
 class PromptSent(BaseEvent):
@@ -82,7 +82,7 @@ class Thinking(BaseEvent):
     message_id: str | None = None
     block: int | None = None
     partial: bool | None = None
-    """True: a piece of a thought whose whole text follows in a later event."""
+    """True for a piece of a thought; a later event has the whole text."""
 
 
 class UsageEvent(BaseEvent):
@@ -91,22 +91,22 @@ class UsageEvent(BaseEvent):
     message_id: str | None = None
     parent_call_id: str | None = None
     partial: bool | None = None
-    """True: what was known when the message began; it took at least so much."""
+    """True for the count at the start of the message: a lower bound."""
 
 
 class ToolCall(BaseEvent):
-    null_told: ClassVar[frozenset[str]] = frozenset({"args"})
+    meaningful_nulls: ClassVar[frozenset[str]] = frozenset({"args"})
     type: Literal["tool_call"] = "tool_call"
     tool: str
     args: Any = None
     call_id: str | None = None
     parent_call_id: str | None = None
     message_id: str | None = None
-    """The message that made the call."""
+    """The message that contains the call."""
 
 
 class ToolResult(BaseEvent):
-    null_told: ClassVar[frozenset[str]] = frozenset({"result"})
+    meaningful_nulls: ClassVar[frozenset[str]] = frozenset({"result"})
     type: Literal["tool_result"] = "tool_result"
     tool: str | None = None
     result: Any = None
@@ -116,7 +116,7 @@ class ToolResult(BaseEvent):
     duration_ms: int | None = None
     exit_code: int | None = None
     unanswered: bool | None = None
-    """True: the agent ended before the call returned; there is no result, and there will be none."""
+    """True if the agent ended before the call returned: there is no result and none will follow."""
 
 
 class BashCommand(BaseEvent):
@@ -155,16 +155,16 @@ class Completed(BaseEvent):
     type: Literal["completed"] = "completed"
     status: Status
     reason: str | None = None
-    """Why it was ended, where the status does not say it: the limit that it passed."""
+    """The limit that the run exceeded, if that is why it was ended."""
     exit_code: int | None = None
     duration_ms: int | None = None
     usage: Usage | None = None
-    """This run's own."""
+    """Of this run alone."""
     cost_usd: float | None = None
     models: list[ModelUsage] | None = None
     """``usage`` and ``cost_usd`` by model."""
     session_usage: Usage | None = None
-    """Of all runs of the session until now, where the agent tells nothing else."""
+    """Of all runs of the session so far, if the agent reports nothing more specific."""
     session_cost_usd: float | None = None
 
 
@@ -178,11 +178,11 @@ class ErrorEvent(BaseEvent):
 class Unknown(BaseEvent):
     type: Literal["unknown"] = "unknown"
     raw: str
-    """A line of the agent that no rule knows, as it was printed."""
+    """A line of the agent's output that the adapter does not recognise, as printed."""
 
 
 class OtherEvent(BaseEvent):
-    """An event of a type that this version does not know, with all its fields."""
+    """An event of a type unknown to this version, with all its fields."""
 
 
 KnownEvent = Annotated[
@@ -218,7 +218,7 @@ MODELS: Final[Mapping[str, type[BaseEvent]]] = {
 
 
 class Malformed(Frozen):
-    """What the wire carries in place of a line that is no event (see :func:`workcast.events.wire.wire`)."""
+    """What the wire carries in place of a line that is not an event (see :func:`workcast.events.wire.wire`)."""
 
     type: Literal["malformed"] = "malformed"
     reason: Literal["utf8", "json", "object", "type"]

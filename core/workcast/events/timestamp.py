@@ -1,4 +1,4 @@
-"""Timestamps of events: always UTC, written with ``Z`` and at least milliseconds."""
+"""Event timestamps: always UTC, written with ``Z`` and at least milliseconds."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pydantic import AfterValidator, PlainSerializer
 
 
 def _to_utc(value: datetime) -> datetime:
-    """Read any offset; the system that came before wrote none at all and meant UTC."""
+    """Convert to UTC; a time without an offset is taken as UTC, as older logs wrote it."""
     if value.tzinfo is UTC:
         return value
     if value.tzinfo is None:
         return value.replace(tzinfo=UTC)
     try:
         return value.astimezone(UTC)
-    except OverflowError as error:  # the first or last hours there are, elsewhere
+    except OverflowError as error:  # within hours of year 1 or 9999, in another time zone
         raise ValueError(f"expected a time within the years 1 to 9999 of UTC, got {value.isoformat()}") from error
 
 
 def format_timestamp(value: datetime) -> str:
-    """ISO 8601 in UTC with ``Z`` and at least milliseconds."""
+    """Format as ISO 8601 in UTC with ``Z`` and at least milliseconds."""
     precision = "microseconds" if value.microsecond % 1000 else "milliseconds"
     return value.astimezone(UTC).isoformat(timespec=precision)[:-6] + "Z"
 
 
 def now() -> datetime:
-    """The current time in UTC, to the microsecond."""
+    """Return the current time in UTC, to the microsecond."""
     return datetime.now(UTC)
 
 

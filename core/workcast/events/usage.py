@@ -9,39 +9,44 @@ from workcast.events.frozen import Frozen, make
 
 
 class Usage(Frozen):
-    """Tokens by kind. ``input_tokens`` counts cached input too (the OpenTelemetry GenAI convention)."""
+    """Token counts by kind; ``input_tokens`` includes cached input (the OpenTelemetry GenAI convention)."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
     cache_write_1h_tokens: int = 0
-    """Those among ``cache_write_tokens`` that are kept for an hour, and cost more."""
+    """The part of ``cache_write_tokens`` that is cached for an hour, at a higher price."""
     reasoning_tokens: int = 0
 
     @classmethod
     def of(cls, counts: Iterable[int]) -> Usage:
-        """From the tokens of each kind, in the order of :meth:`counts`."""
+        """Build from the count of each kind, in the order of :meth:`counts`."""
         return make(cls, **dict(zip(cls.model_fields, counts, strict=True)))
 
     def counts(self) -> Collection[int]:
-        """The tokens of each kind, in the order of the fields."""
+        """Return the count of each kind, in field order."""
         return self.__dict__.values()
+
+    @property
+    def total(self) -> int:
+        """Input and output tokens together."""
+        return self.input_tokens + self.output_tokens
 
     def __add__(self, other: Usage) -> Usage:
         return Usage.of(map(add, self.counts(), other.counts()))
 
     def __sub__(self, other: Usage) -> Usage:
-        """Kind by kind; a kind may come out negative."""
+        """Subtract kind by kind; counts may become negative."""
         return Usage.of(map(sub, self.counts(), other.counts()))
 
     def at_least_zero(self) -> Usage:
-        """With 0 in place of each negative kind."""
+        """Replace negative counts by 0."""
         return Usage.of(max(0, tokens) for tokens in self.counts())
 
 
 class ModelUsage(Frozen):
-    """What a run took of one model, as the agent told it."""
+    """What a run used of one model, as the agent reported it."""
 
     model: str
     usage: Usage

@@ -1,7 +1,7 @@
-"""``wire(line)``: the one function that says what of a log's line goes on the wire.
+"""``wire(line)``: the only function that decides what the wire carries for a line of a log.
 
-Everything behind it (stream, feed, ring, frame) carries its result as opaque bytes, so a line is validated once,
-here, and never encoded again.
+Stream, feed, ring and frames carry its result as opaque bytes, so each line is validated once, here, and never
+re-encoded.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pydantic_core import from_json, to_json
 from workcast.events.json_value import as_array, as_object
 
 MAX_BYTES: Final = 64 * 1024
-"""A line on the wire has at most this many bytes; a longer one is cut and says so."""
+"""Maximum size of a line on the wire; a longer one is cut and marked ``truncated``."""
 MAX_RAW: Final = 4096
-"""A malformed line shows at most this many of its first bytes."""
+"""How many of its first bytes a malformed line shows."""
 
 _LIMITS: Final = (8192, 4096, 2048, 1024, 512, 256, 128, 64)
 _ESSENTIAL: Final = (
@@ -26,16 +26,16 @@ _MAX_ESSENTIAL: Final = 256
 
 
 def wire(line: bytes) -> bytes:
-    """The bytes that stand for ``line`` (a line of a log, without its newline) on the wire.
+    """Return the bytes that represent ``line`` (a line of a log, without its newline) on the wire.
 
-    An event of at most 64 KiB travels as it is, spacing and all. A larger one has its long strings cut and ends with
-    ``"truncated":{"bytes":N}``, N the line's own size. Anything else becomes a ``malformed`` object.
+    An event of at most 64 KiB is passed through byte for byte. A larger one has its long strings cut and ends with
+    ``"truncated":{"bytes":N}``, where N is the line's size. Anything else becomes a ``malformed`` object.
     """
     return inspect(line)[0]
 
 
 def inspect(line: bytes) -> tuple[bytes, dict[str, Any] | None]:
-    """``wire(line)``, and the event's fields as they were parsed for it; None for a malformed line."""
+    """Return ``wire(line)`` and the parsed event, or None if the line is malformed."""
     try:
         value = as_object(from_json(line, allow_inf_nan=False))
     except ValueError:
@@ -72,7 +72,7 @@ def _cut_to_size(value: dict[str, Any], size: int) -> bytes:
 
 
 def _to_json(value: object) -> bytes:
-    return to_json(value, inf_nan_mode="null")  # 1e400 is JSON, but no number that can be written again
+    return to_json(value, inf_nan_mode="null")  # 1e400 is valid JSON, but parses as infinity
 
 
 def _cut(value: Any, limit: int) -> Any:

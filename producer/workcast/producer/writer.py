@@ -227,7 +227,7 @@ class TelemetryWriter:
     def _emit(self, kind: str, fields: Mapping[str, Any]) -> None:
         """Write an event without the fields that say nothing."""
         model = MODELS[kind]
-        known = model.model_fields.keys() - model.null_told
+        known = model.model_fields.keys() - model.meaningful_nulls
         given = {key: value for key, value in fields.items() if value is not None or key not in known}
         self._build({**given, "type": kind})
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Struct
 from msgspec.json import Decoder
 
-from workcast.events.frozen import make, validator
+from workcast.events.frozen import builder_of, make
 from workcast.events.models import BaseEvent, ErrorEvent, ResponseChunk, Thinking
 from workcast.producer.adapters.base import optional
 from workcast.producer.adapters.claude_message import Message
@@ -16,7 +16,7 @@ from workcast.producer.adapters.fields import MAX_INTEGER, JsonObject, get_count
 
 QUIET_DELTAS: Final = ("input_json_delta", "signature_delta")
 
-_chunk: Final = validator(ResponseChunk)
+_chunk: Final = builder_of(ResponseChunk)
 
 
 class Delta(Struct, gc=False):

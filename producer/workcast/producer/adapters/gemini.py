@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, Literal
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from workcast.events.frozen import make, validator
+from workcast.events.frozen import builder_of, make
 from workcast.events.models import BaseEvent, ErrorEvent, PromptSent, ResponseChunk, ResponseComplete, Started
 from workcast.producer.adapters.base import (
     Command,
@@ -52,7 +52,7 @@ class _Text:
     pieces: list[str] = field(default_factory=list[str])
 
 
-_chunk: Final = validator(ResponseChunk)
+_chunk: Final = builder_of(ResponseChunk)
 
 OWN: Final = (OwnOption(("-o", "--output-format"), "stream-json"), OwnOption(("--skip-trust",)))
 
