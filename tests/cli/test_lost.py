@@ -13,7 +13,7 @@ import pytest
 
 from support.logs import event_line, write_log
 from support.processes import Program, Up, gone, workcast
-from support.supervised import all_gone, told
+from support.supervised import all_gone, reported_pids
 from support.waiting import wait_until
 from workcast.broker.root import Root
 from workcast.broker.run_lock import LOCK_NAME
@@ -55,7 +55,7 @@ def events(place: Path) -> list[dict[str, Any]]:
 def await_call(place: Path) -> list[int]:
     """The agent's processes, once it has called its tool."""
     wait_until(lambda: "tool_call" in [event["type"] for event in events(place)], what="the agent's call")
-    return told(place / "pids", 3)
+    return reported_pids(place / "pids", 3)
 
 
 def let_time_pass(place: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from support.processes import PROGRAM, Program
-from support.supervised import all_gone, told
+from support.supervised import all_gone, reported_pids
 from support.waiting import wait_until
 
 DEAF = """
@@ -50,7 +50,7 @@ def test_the_second_signal_kills_at_once_and_the_log_still_ends(tmp_path: Path, 
     last = events(tmp_path)[-1]
     assert (last["type"], last["status"], last["exit_code"]) == ("completed", "cancelled", 137)
     assert json.loads((tmp_path / ".workcells" / "wc" / "proof.json").read_bytes())["status"] == "cancelled"
-    all_gone(told(tmp_path / "pids", 2))
+    all_gone(reported_pids(tmp_path / "pids", 2))
 
 
 def test_a_run_that_was_started_with_nohup_outlives_its_terminal(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from support.history_checker import Asked, Connected, Happening, Log, epochs_shown, problems
+from support.history_checker import Connected, Entry, Log, Requested, epochs_shown, problems
 from support.logs import event_line, write_log
 from support.valkey import Server
 from support.viewers import Viewer, running_hub, running_relay
@@ -174,7 +174,7 @@ class Histories(RuleBasedStateMachine):
     def come(self, place: object) -> Viewer:
         return self._connect(place, None)
 
-    def _connect(self, place: object, history: list[Happening] | None) -> Viewer:
+    def _connect(self, place: object, history: list[Entry] | None) -> Viewer:
         async def connected() -> Viewer:
             viewer = Viewer(self._hub, history=history)
             viewer.subscribe(WORKCELL, place)
@@ -303,7 +303,7 @@ def _is_live_at(viewer: Viewer, end: tuple[int, int]) -> bool:
     cursor, ops = _cursor(viewer), viewer.ops()
     answered = [at for at, op in enumerate(ops) if op in ("subscribed", "reset")]
     last_connected = max(at for at, item in enumerate(viewer.history) if isinstance(item, Connected))
-    asked = sum(isinstance(item, Asked) for item in viewer.history[last_connected:])
+    asked = sum(isinstance(item, Requested) for item in viewer.history[last_connected:])
     if cursor is None or len(answered) < asked or "live" not in ops[answered[-1] :]:
         return False
     return (cursor["epoch"], cursor["offset"]) == end

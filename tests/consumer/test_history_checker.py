@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from support.history_checker import Asked, Connected, Happening, Log, epochs_shown, problems
+from support.history_checker import Connected, Entry, Log, Requested, epochs_shown, problems
 from support.logs import event_line
 
 OLD = Log([event_line(n) for n in range(6)])
@@ -28,38 +28,38 @@ def events(epoch: int, offset: int, until: int, head: int | None = None, lines: 
 
 
 HELLO = '{"op":"hello","version":1}'
-START: list[Happening] = [
+START: list[Entry] = [
     Connected(),
     HELLO,
-    Asked("wc", "start"),
+    Requested("wc", "start"),
     say("subscribed", epoch=1, offset=0, head=6),
 ]
 LIVE = say("live", epoch=1, offset=6)
-WHOLE: list[Happening] = [*START, events(1, 0, 4), events(1, 4, 6), LIVE]
+WHOLE: list[Entry] = [*START, events(1, 0, 4), events(1, 4, 6), LIVE]
 RESET = say("reset", epoch=2, offset=0, head=4)
 
 
-def asked(place: object, *answers: str) -> list[Happening]:
-    return [Connected(), HELLO, Asked("wc", place), *answers]
+def asked(place: object, *answers: str) -> list[Entry]:
+    return [Connected(), HELLO, Requested("wc", place), *answers]
 
 
 @pytest.mark.parametrize(
     "history",
     [
         WHOLE,
-        [*WHOLE, Connected(), HELLO, Asked("wc", {"epoch": 1, "offset": 6}),
+        [*WHOLE, Connected(), HELLO, Requested("wc", {"epoch": 1, "offset": 6}),
          say("subscribed", epoch=1, offset=6, head=6), LIVE],
-        [*WHOLE, Asked("wc", "tail"), say("subscribed", epoch=1, offset=6, head=6), LIVE],
-        [*WHOLE, Asked("wc", {"last": 2}), say("subscribed", epoch=1, offset=4, head=6), events(1, 4, 6), LIVE],
-        [*START, Asked("wc", "start"), events(1, 0, 3), say("subscribed", epoch=1, offset=0, head=6),
+        [*WHOLE, Requested("wc", "tail"), say("subscribed", epoch=1, offset=6, head=6), LIVE],
+        [*WHOLE, Requested("wc", {"last": 2}), say("subscribed", epoch=1, offset=4, head=6), events(1, 4, 6), LIVE],
+        [*START, Requested("wc", "start"), events(1, 0, 3), say("subscribed", epoch=1, offset=0, head=6),
          events(1, 0, 6), LIVE],
         asked({"epoch": 9, "offset": 3}, say("reset", epoch=1, offset=0, head=6), events(1, 0, 6), LIVE),
         asked({"epoch": 1, "offset": 9}, say("subscribed", epoch=1, offset=9, head=6), say("live", epoch=1, offset=9)),
-        [*WHOLE, Asked("wc", "no place"), say("error", code="bad_message", message="why")],
-        [*WHOLE, Asked("other", "start"), '{"op":"events","workcell":"other","epoch":5,"offset":7,"events":[]}'],
+        [*WHOLE, Requested("wc", "no place"), say("error", code="bad_message", message="why")],
+        [*WHOLE, Requested("other", "start"), '{"op":"events","workcell":"other","epoch":5,"offset":7,"events":[]}'],
     ],
 )  # fmt: skip
-def test_sound_histories_pass(history: list[Happening]) -> None:
+def test_sound_histories_pass(history: list[Entry]) -> None:
     assert problems("wc", history, LOGS, complete=1) == []
 
 
@@ -122,16 +122,16 @@ def test_pruned_events_may_be_told_as_a_gap() -> None:
         ([*START, say("head", epoch=1, head=5)], "a head of 5 after one of 6"),
         ([*START, events(1, 0, 4, head=5), events(1, 4, 6), LIVE], "a head of 5 after one of 6"),
         ([*START, say("error", code="bad_message"), say("error", code="bad_message")], "error without having asked"),
-        ([*WHOLE, Asked("wc", "tail")], "not all that was asked was answered"),
+        ([*WHOLE, Requested("wc", "tail")], "not all that was asked was answered"),
         ([*START, say("pong", epoch=1)], "no message about a workcell"),
     ],
 )
-def test_each_broken_rule_is_complained_of(history: list[Happening], complaint: str) -> None:
+def test_each_broken_rule_is_complained_of(history: list[Entry], complaint: str) -> None:
     assert any(complaint in problem for problem in problems("wc", history, LOGS, complete=1))
 
 
 def test_a_gap_of_events_that_cannot_be_had_passes_only_where_that_was_said() -> None:
-    history: list[Happening] = [
+    history: list[Entry] = [
         *START, say("gap", epoch=1, offset=0, until=4, reason="unavailable"), events(1, 4, 6), LIVE,
     ]  # fmt: skip
     assert problems("wc", history, LOGS, complete=1, unavailable={1}) == []
@@ -139,7 +139,7 @@ def test_a_gap_of_events_that_cannot_be_had_passes_only_where_that_was_said() ->
 
 
 AT_OLD = {"epoch": 1, "offset": 6}
-RESUMED: list[Happening] = [*WHOLE, Asked("wc", AT_OLD), RESET, events(2, 0, 2)]
+RESUMED: list[Entry] = [*WHOLE, Requested("wc", AT_OLD), RESET, events(2, 0, 2)]
 
 
 def test_a_reset_may_come_by_itself_just_before_the_one_that_answers() -> None:
@@ -153,7 +153,7 @@ def test_a_reset_may_come_by_itself_just_before_the_one_that_answers() -> None:
 def test_which_log_an_epoch_stands_for_is_seen_by_its_events() -> None:
     edited = Log([*OLD.lines[:3], NEW.lines[0], *OLD.lines[4:]])
     logs = [OLD, NEW, edited]
-    first_three: list[Happening] = [*START, events(1, 0, 3)]
+    first_three: list[Entry] = [*START, events(1, 0, 3)]
     assert epochs_shown("wc", [first_three], logs) == {1: [OLD, edited]}
     assert epochs_shown("wc", [first_three, WHOLE, [RESET]], logs) == {1: [OLD], 2: [OLD, NEW, edited]}
     mixture = events(1, 3, 4, 6, [NEW.lines[0]])

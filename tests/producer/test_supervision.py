@@ -20,7 +20,7 @@ import pytest
 
 from support import keeper_elsewhere
 from support.processes import gone
-from support.supervised import is_keeper, keepers_of, told, zombies_of
+from support.supervised import is_keeper, keepers_of, reported_pids, zombies_of
 from support.waiting import wait_until_async
 from workcast.broker.run_lock import HEARTBEAT_S, LOCK_NAME, STALE_S, LockHeldError, hold_lock, is_over
 from workcast.events.models import BashOutput, Completed, ErrorEvent, ToolResult
@@ -83,8 +83,8 @@ class Place:
         return asyncio.create_task(run)
 
     async def pids(self, count: int) -> list[int]:
-        """The first processes that the agent has told of."""
-        return await asyncio.to_thread(told, self.cwd / "pids", count)
+        """The first processes that the agent has reported."""
+        return await asyncio.to_thread(reported_pids, self.cwd / "pids", count)
 
     @property
     def output(self) -> str:

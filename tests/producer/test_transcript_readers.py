@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from support.transcripts import as_logged, reader_of, told_by
+from support.transcripts import as_logged, reader_of, transcript_events
 from workcast.producer.transcripts.base import Telling, TranscriptReader, parse_time
 
 AT = "2026-11-22T08:00:00.000Z"
@@ -63,31 +63,31 @@ def kinds(events: list[dict[str, Any]]) -> list[str]:
     ],
 )
 def test_what_claude_code_needs_for_itself_says_nothing(line: dict[str, Any]) -> None:
-    assert [event for event in told_by("claude", [line]) if event["type"] != "started"] == []
+    assert [event for event in transcript_events("claude", [line]) if event["type"] != "started"] == []
 
 
 def test_a_line_of_a_new_kind_is_unknown_as_it_was_written() -> None:
-    events = told_by("claude", [b'{"type":"telepathy", "n":1}', b"no json"])
+    events = transcript_events("claude", [b'{"type":"telepathy", "n":1}', b"no json"])
     assert [event["raw"] for event in events] == ['{"type":"telepathy", "n":1}', "no json"]
 
 
 def test_a_count_that_is_not_the_last_one_is_told_once_when_its_message_is_over() -> None:
     growing = [assistant([text("a")], "a1"), assistant([text("b")], "a2")]
     growing[1]["message"]["usage"] = {"input_tokens": 5, "output_tokens": 90}
-    events = told_by("claude", [user("hi", "u"), *growing, assistant([text("c")], "b1", "end_turn")])
+    events = transcript_events("claude", [user("hi", "u"), *growing, assistant([text("c")], "b1", "end_turn")])
     assert [(event["message_id"], event["usage"]["output_tokens"]) for event in events if event["type"] == "usage"] == [
         ("m-a", 90), ("m-b", 2),
     ]  # fmt: skip
 
 
 def test_a_prompt_of_several_blocks_is_one_prompt() -> None:
-    events = told_by("claude", [user([text("look at"), {"type": "image", "source": {}}], "u")])
+    events = transcript_events("claude", [user([text("look at"), {"type": "image", "source": {}}], "u")])
     assert [event.get("prompt") for event in events] == [None, "look at\n[image]"]
 
 
 def test_an_interrupt_ends_the_turn() -> None:
     lines = [user("hi", "u"), user([text("[Request interrupted by user]")], "v")]
-    assert told_by("claude", lines)[-1]["status"] == "cancelled"
+    assert transcript_events("claude", lines)[-1]["status"] == "cancelled"
 
 
 def test_sub_agents_of_older_versions_are_told_from_the_same_file() -> None:
@@ -101,7 +101,7 @@ def test_sub_agents_of_older_versions_are_told_from_the_same_file() -> None:
         user([result("c1")], "w"),
         assistant([text("done")], "x1", "end_turn"),
     ]
-    events = told_by("claude", lines)
+    events = transcript_events("claude", lines)
     parents = [(event["type"], event["parent_call_id"]) for event in events if "parent_call_id" in event]
     assert parents == [
         ("usage", "c1"), ("tool_call", "c1"), ("tool_result", "c1"), ("usage", "c1"), ("response_complete", "c1"),
@@ -116,7 +116,7 @@ def test_a_turns_cost_is_its_share_of_what_the_session_has_cost() -> None:
         user("two", "u2"), assistant([text("2")], "b", "end_turn"),
         user("three", "u3"), assistant([text("3")], "c", "end_turn"), cost[1], cost[2],
     ]  # fmt: skip
-    ends = [event for event in told_by("claude", lines) if event["type"] == "completed"]
+    ends = [event for event in transcript_events("claude", lines) if event["type"] == "completed"]
     assert [(end.get("cost_usd"), end.get("session_cost_usd")) for end in ends] == [
         (0.25, 0.25), (None, None), (0.75, 1.0), (1.25, 1.5),
     ]  # fmt: skip
@@ -155,7 +155,7 @@ def test_what_older_versions_of_codex_wrote_is_told() -> None:
         event("token_count", 8, info={"total_token_usage": {"input_tokens": 9, "output_tokens": 3}}),
         event("task_complete", 9, last_agent_message="done"),
     ]  # fmt: skip
-    events = told_by("codex", lines)
+    events = transcript_events("codex", lines)
     assert kinds(events) == [
         "started", "prompt_sent", "thinking", "tool_call", "bash_command", "tool_result", "bash_output",
         "tool_call", "tool_result", "file_write", "tool_call", "tool_result", "response_complete", "usage", "completed",
@@ -172,7 +172,7 @@ def test_what_older_versions_of_codex_wrote_is_told() -> None:
 def test_a_version_that_writes_a_message_twice_is_told_once() -> None:
     item = {"type": "AgentMessage", "id": "m", "content": [{"type": "Text", "text": "done"}]}
     lines = [meta(), event("item_completed", 1, item=item), event("agent_message", 2, message="done")]
-    assert kinds(told_by("codex", lines)) == ["started", "response_complete"]
+    assert kinds(transcript_events("codex", lines)) == ["started", "response_complete"]
 
 
 def test_usage_is_what_was_added_since_the_last_count() -> None:
@@ -184,21 +184,30 @@ def test_usage_is_what_was_added_since_the_last_count() -> None:
         })
         for n, (i, o) in enumerate(counts)
     ]  # fmt: skip
-    usage = [e["usage"] for e in told_by("codex", [meta(), *lines, event("token_count", 9, info=None)]) if "usage" in e]
+    usage = [
+        e["usage"]
+        for e in transcript_events("codex", [meta(), *lines, event("token_count", 9, info=None)])
+        if "usage" in e
+    ]
     assert [(one["input_tokens"], one["output_tokens"]) for one in usage] == [(10, 1), (15, 3), (6, 2)]
 
 
 def test_what_was_copied_from_the_thread_that_was_forked_is_not_told() -> None:
     item = {"type": "AgentMessage", "id": "m", "content": [{"type": "Text", "text": "old"}]}
     lines = [meta("t2", forked_from_id="t1"), meta("t1"), event("item_completed", 1, thread_id="t1", item=item)]
-    events = told_by("codex", lines)
+    events = transcript_events("codex", lines)
     assert kinds(events) == ["started"]
     assert (events[0]["session_id"], events[0]["forked_from"]) == ("t2", "t1")
 
 
 def test_an_aborted_turn_is_cancelled_and_a_failed_one_says_why() -> None:
-    assert told_by("codex", [meta(), event("task_started"), event("turn_aborted", 1)])[-1]["status"] == "cancelled"
-    failed = told_by("codex", [meta(), event("task_started"), event("task_complete", 1, error={"message": "no key"})])
+    assert (
+        transcript_events("codex", [meta(), event("task_started"), event("turn_aborted", 1)])[-1]["status"]
+        == "cancelled"
+    )
+    failed = transcript_events(
+        "codex", [meta(), event("task_started"), event("task_complete", 1, error={"message": "no key"})]
+    )
     assert [(e["type"], e.get("error"), e.get("status")) for e in failed[1:]] == [
         ("error", "no key", None), ("completed", None, "failed"),
     ]  # fmt: skip
@@ -213,7 +222,7 @@ def test_new_kinds_of_codex_are_unknown_and_its_raw_items_say_nothing() -> None:
         event("item_completed", 2, item={"type": "Telepathy", "id": "i"}),
         {"type": "telepathy", "timestamp": AT},
     ]
-    assert kinds(told_by("codex", lines)) == ["unknown"] * 3
+    assert kinds(transcript_events("codex", lines)) == ["unknown"] * 3
 
 
 @pytest.mark.parametrize("said", [None, "", "yesterday", "9999-12-31T23:59:59-23:00", "2026-13-01T00:00:00Z"])

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from support.transcripts import LONG_AFTER, SESSIONS, bring_in, lines_of
+from support.transcripts import LONG_AFTER, SESSIONS, import_session, lines_of
 from workcast.broker.root import Root
 from workcast.events.codec import build
 
@@ -31,7 +31,7 @@ def of(kind: str, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @sessions
 def test_a_session_becomes_the_events_of_its_golden_file(name: str, root: Root) -> None:
     golden = GOLDEN / f"{name}.session.events.jsonl"
-    workcell = bring_in(root, *SESSIONS[name])[0]["workcell_id"]
+    workcell = import_session(root, *SESSIONS[name])[0]["workcell_id"]
     got = root.log(workcell).read_bytes()
     if os.environ.get("WORKCAST_WRITE_GOLDEN"):
         golden.write_bytes(got)
@@ -40,14 +40,14 @@ def test_a_session_becomes_the_events_of_its_golden_file(name: str, root: Root) 
 
 @sessions
 def test_no_line_is_unknown_and_every_event_fits_its_model(name: str, root: Root) -> None:
-    events = bring_in(root, *SESSIONS[name])
+    events = import_session(root, *SESSIONS[name])
     assert of("unknown", events) == []
     assert [build(event).type for event in events] == [event["type"] for event in events]
 
 
 @sessions
 def test_a_session_starts_once_and_ends_with_its_last_turn(name: str, root: Root) -> None:
-    events = bring_in(root, *SESSIONS[name])
+    events = import_session(root, *SESSIONS[name])
     assert [event["type"] for event in events].count("started") == 1
     assert events[0]["type"] == "started"
     assert events[-1]["type"] == "completed"
@@ -56,7 +56,7 @@ def test_a_session_starts_once_and_ends_with_its_last_turn(name: str, root: Root
 
 @sessions
 def test_every_call_has_one_result_and_a_sub_agents_parent_was_called(name: str, root: Root) -> None:
-    events = bring_in(root, *SESSIONS[name])
+    events = import_session(root, *SESSIONS[name])
     calls = [(event["call_id"], event["tool"], event.get("parent_call_id")) for event in of("tool_call", events)]
     results = [(event["call_id"], event["tool"], event.get("parent_call_id")) for event in of("tool_result", events)]
     assert Counter(calls) == Counter(results)
@@ -68,7 +68,7 @@ def test_every_call_has_one_result_and_a_sub_agents_parent_was_called(name: str,
 
 @sessions
 def test_a_message_tells_its_usage_once(name: str, root: Root) -> None:
-    ids = [event.get("message_id") for event in of("usage", bring_in(root, *SESSIONS[name]))]
+    ids = [event.get("message_id") for event in of("usage", import_session(root, *SESSIONS[name]))]
     told = [message_id for message_id in ids if message_id is not None]
     assert len(told) == len(set(told))
     assert name.startswith("codex") or None not in ids
@@ -76,7 +76,7 @@ def test_a_message_tells_its_usage_once(name: str, root: Root) -> None:
 
 @sessions
 def test_each_event_has_a_source_of_its_own_and_the_time_it_happened(name: str, root: Root) -> None:
-    events = bring_in(root, *SESSIONS[name])
+    events = import_session(root, *SESSIONS[name])
     sources = [event["source"] for event in events]
     assert len(sources) == len(set(sources))
     assert all(event["timestamp"].startswith("2026-11-22T") for event in events)
@@ -92,12 +92,12 @@ def test_a_session_that_grows_line_by_line_tells_the_same_as_one_that_is_there_a
     for number in range(1, len(lines) + 1):
         copy.write_bytes(b"".join(line + b"\n" for line in lines[:number]) + b'{"torn')
         if b'"sessionId"' in copy.read_bytes() or b"session_meta" in copy.read_bytes():
-            bring_in(root, copy, clock=time_of(lines[:number]), final=False)
-    grown = bring_in(root, copy, *rest)
+            import_session(root, copy, clock=time_of(lines[:number]), final=False)
+    grown = import_session(root, copy, *rest)
     once = tmp_path / "once"
     once.mkdir()
     copy.write_bytes(main.read_bytes())
-    whole = bring_in(Root(once), copy, *rest)
+    whole = import_session(Root(once), copy, *rest)
     assert sorted(event["source"] for event in grown) == sorted(event["source"] for event in whole)
 
 
@@ -118,7 +118,7 @@ def test_every_prefix_of_a_transcript_is_told_without_a_mistake(name: str, tmp_p
         directory.mkdir()
         root = Root(directory)
         root.prepare()
-        events = bring_in(root, part)
+        events = import_session(root, part)
         assert of("unknown", events) == []
         calls = [event["call_id"] for event in of("tool_call", events)]
         assert sorted(calls) == sorted(event["call_id"] for event in of("tool_result", events))

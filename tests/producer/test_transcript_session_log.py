@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from support.transcripts import LONG_AFTER, SESSIONS, bring_in, found, lines_of, logged
+from support.transcripts import LONG_AFTER, SESSIONS, import_session, lines_of, logged, transcript_at
 from workcast.broker.root import Root
 from workcast.events.wire import inspect
 from workcast.producer.errors import WorkcellBusyError
@@ -38,7 +38,7 @@ def write(path: Path, lines: list[bytes]) -> Path:
 def test_whoever_is_killed_at_whatever_moment_each_event_is_told_once(name: str, root: Root, tmp_path: Path) -> None:
     other = tmp_path / "undisturbed"
     other.mkdir()
-    whole = bring_in(Root(other), *SESSIONS[name])
+    whole = import_session(Root(other), *SESSIONS[name])
     command: list[str | Path] = [
         sys.executable,
         "-m",
@@ -55,40 +55,40 @@ def test_whoever_is_killed_at_whatever_moment_each_event_is_told_once(name: str,
 
 
 def test_a_log_without_its_checkpoint_is_not_told_again(root: Root) -> None:
-    first = bring_in(root, BASIC)
+    first = import_session(root, BASIC)
     for state in root.state.glob("*.transcript"):
         state.write_text("{")
-    assert bring_in(root, BASIC) == first
+    assert import_session(root, BASIC) == first
 
 
 def test_a_checkpoint_from_before_the_last_events_is_made_up_for(root: Root, tmp_path: Path) -> None:
     lines = lines_of(BASIC)
     path = write(tmp_path / BASIC.name, lines[:8])
-    bring_in(root, path, final=False, clock=datetime(2026, 11, 22, 7, 51, 31, tzinfo=UTC))
+    import_session(root, path, final=False, clock=datetime(2026, 11, 22, 7, 51, 31, tzinfo=UTC))
     state = next(root.state.glob("*.transcript"))
     kept = state.read_bytes()
     write(path, lines)
-    events = bring_in(root, path)
+    events = import_session(root, path)
     state.write_bytes(kept)
-    assert bring_in(root, path) == events
+    assert import_session(root, path) == events
 
 
 def test_a_copy_elsewhere_tells_nothing_new(root: Root, tmp_path: Path) -> None:
-    first = bring_in(root, BASIC)
-    assert bring_in(root, write(tmp_path / "copy.jsonl", lines_of(BASIC))) == first
+    first = import_session(root, BASIC)
+    assert import_session(root, write(tmp_path / "copy.jsonl", lines_of(BASIC))) == first
 
 
 def test_a_copy_with_lines_left_out_tells_nothing_new(root: Root, tmp_path: Path) -> None:
-    first = bring_in(root, BASIC)
+    first = import_session(root, BASIC)
     shorter = [line for line in lines_of(BASIC) if b'"thinking"' not in line]
-    assert bring_in(root, write(tmp_path / "copy.jsonl", shorter)) == first
+    assert import_session(root, write(tmp_path / "copy.jsonl", shorter)) == first
 
 
 def test_a_transcript_that_is_cut_back_and_goes_on_tells_what_is_new(root: Root, tmp_path: Path) -> None:
     lines = lines_of(RESUMED)
     path = write(tmp_path / "session.jsonl", lines[:-6])
-    session = SessionLog(root, found(path).workcell, lambda: LONG_AFTER)
-    session.add(found(path))
+    session = SessionLog(root, transcript_at(path).workcell, lambda: LONG_AFTER)
+    session.add(transcript_at(path))
     session.sync()
     before = logged(root, session.workcell)
     write(path, lines[:-9])
@@ -107,8 +107,8 @@ def test_a_transcript_that_is_cut_back_and_goes_on_tells_what_is_new(root: Root,
 
 def test_a_log_that_was_removed_is_told_anew(root: Root, tmp_path: Path) -> None:
     path = write(tmp_path / "session.jsonl", lines_of(BASIC)[:-1])
-    session = SessionLog(root, found(path).workcell, lambda: LONG_AFTER)
-    session.add(found(path))
+    session = SessionLog(root, transcript_at(path).workcell, lambda: LONG_AFTER)
+    session.add(transcript_at(path))
     session.sync()
     root.log(session.workcell).unlink()
     write(path, lines_of(BASIC))
@@ -118,19 +118,19 @@ def test_a_log_that_was_removed_is_told_anew(root: Root, tmp_path: Path) -> None
 
 def test_a_log_that_workcast_has_pruned_goes_on_behind_what_was_pruned(root: Root, tmp_path: Path) -> None:
     path = write(tmp_path / "session.jsonl", lines_of(BASIC)[:-3])
-    workcell = bring_in(root, path, final=False, clock=datetime(2026, 11, 22, 8, tzinfo=UTC))[0]["workcell_id"]
+    workcell = import_session(root, path, final=False, clock=datetime(2026, 11, 22, 8, tzinfo=UTC))[0]["workcell_id"]
     log = root.log(workcell)
     lines = lines_of(log)
     rest = [b'{"type":"log","epoch":7,"base":%d}' % (len(lines) - 1), lines[-1]]
     write(log.with_suffix(".new"), rest).replace(log)
     write(path, lines_of(BASIC))
-    events = bring_in(root, path)
+    events = import_session(root, path)
     assert [event["type"] for event in events][2:] == ["usage", "response_complete", "completed"]
 
 
 def test_nothing_is_lost_while_somebody_else_holds_the_session(root: Root) -> None:
-    session = SessionLog(root, found(BASIC).workcell, lambda: LONG_AFTER)
-    session.add(found(BASIC))
+    session = SessionLog(root, transcript_at(BASIC).workcell, lambda: LONG_AFTER)
+    session.add(transcript_at(BASIC))
     with hold_session(root, session.workcell), pytest.raises(WorkcellBusyError):
         session.sync()
     assert session.due is not None
@@ -138,15 +138,15 @@ def test_nothing_is_lost_while_somebody_else_holds_the_session(root: Root) -> No
     session.settle(final=True)
     other = root.directory / "other"
     other.mkdir()
-    assert sources(logged(root, session.workcell)) == sources(bring_in(Root(other), BASIC))
+    assert sources(logged(root, session.workcell)) == sources(import_session(Root(other), BASIC))
 
 
 def test_two_who_follow_the_same_session_tell_each_event_once(root: Root, tmp_path: Path) -> None:
     lines = lines_of(BASIC)
     path = write(tmp_path / "session.jsonl", lines[:3])
-    both = [SessionLog(root, found(path).workcell, lambda: LONG_AFTER) for _ in range(2)]
+    both = [SessionLog(root, transcript_at(path).workcell, lambda: LONG_AFTER) for _ in range(2)]
     for session in both:
-        session.add(found(path))
+        session.add(transcript_at(path))
     for number in range(3, len(lines) + 1):
         write(path, lines[:number])
         for session in both if number % 2 else reversed(both):
@@ -156,8 +156,8 @@ def test_two_who_follow_the_same_session_tell_each_event_once(root: Root, tmp_pa
 
 
 def test_a_log_that_cannot_be_written_for_a_while_has_no_hole(root: Root) -> None:
-    session = SessionLog(root, found(BASIC).workcell, lambda: LONG_AFTER)
-    session.add(found(BASIC))
+    session = SessionLog(root, transcript_at(BASIC).workcell, lambda: LONG_AFTER)
+    session.add(transcript_at(BASIC))
     log = root.log(session.workcell)
     log.parent.mkdir(parents=True)
     log.mkdir()  # what cannot be opened cannot be written either
@@ -175,8 +175,8 @@ def test_a_turn_that_falls_silent_is_cancelled_and_revived_by_what_follows(root:
     lines = lines_of(BASIC)
     path = write(tmp_path / "session.jsonl", lines[:9])  # the command has not ended
     now = [datetime(2026, 11, 22, 7, 52, tzinfo=UTC)]
-    session = SessionLog(root, found(path).workcell, lambda: now[0])
-    session.add(found(path))
+    session = SessionLog(root, transcript_at(path).workcell, lambda: now[0])
+    session.add(transcript_at(path))
     session.sync()
     session.settle()
     assert [event["type"] for event in logged(root, session.workcell)][-1] == "bash_command"
@@ -198,8 +198,8 @@ def test_a_turn_is_told_to_be_over_once_nothing_has_followed_for_a_moment(root: 
     path = write(tmp_path / "session.jsonl", lines_of(BASIC)[:-2])
     ended = datetime(2026, 11, 22, 7, 51, 31, 716000, tzinfo=UTC)
     now = [ended]
-    session = SessionLog(root, found(path).workcell, lambda: now[0])
-    session.add(found(path))
+    session = SessionLog(root, transcript_at(path).workcell, lambda: now[0])
+    session.add(transcript_at(path))
     session.sync()
     session.settle()
     assert logged(root, session.workcell)[-1]["type"] == "response_complete"
@@ -212,10 +212,10 @@ def test_a_turn_is_told_to_be_over_once_nothing_has_followed_for_a_moment(root: 
 
 # ── forks and sub-agents ─────────────────────────────────────────────────────────────────────────────────────────────
 def test_a_fork_tells_only_what_is_its_own(root: Root) -> None:
-    events = bring_in(root, SESSIONS["claude-2.1.330-forked"][0])
+    events = import_session(root, SESSIONS["claude-2.1.330-forked"][0])
     assert events[0]["forked_from"] == "332844e8-5d3e-4694-a19c-c11a1fcdf451"
     assert [event["prompt"] for event in events if event["type"] == "prompt_sent"] == ["[[scenario:basic]] Forked"]
-    both = [*events, *bring_in(root, RESUMED)]
+    both = [*events, *import_session(root, RESUMED)]
     assert Counter(event["message_id"] for event in both if event["type"] == "usage").most_common(1)[0][1] == 1
 
 
@@ -223,9 +223,9 @@ def test_a_sub_agents_file_waits_for_the_call_that_started_it(root: Root, tmp_pa
     main, sub = SESSIONS["claude-2.1.330-foreground"]
     path = write(tmp_path / "session.jsonl", lines_of(main)[:6])
     now = [datetime(2026, 11, 22, 12, 54, 46, tzinfo=UTC)]
-    session = SessionLog(root, found(path).workcell, lambda: now[0])
-    session.add(found(path))
-    session.add(found(sub))
+    session = SessionLog(root, transcript_at(path).workcell, lambda: now[0])
+    session.add(transcript_at(path))
+    session.add(transcript_at(sub))
     session.sync()
     assert not any("parent_call_id" in event for event in logged(root, session.workcell))
     assert session.due is not None
@@ -237,16 +237,16 @@ def test_a_sub_agents_file_waits_for_the_call_that_started_it(root: Root, tmp_pa
 
 def test_a_sub_agent_that_nobody_names_is_told_all_the_same(root: Root) -> None:
     sub = SESSIONS["claude-2.1.330-foreground"][1]
-    events = bring_in(root, sub)
+    events = import_session(root, sub)
     assert {event["type"] for event in events} >= {"thinking", "tool_call", "tool_result"}
     assert not any("parent_call_id" in event for event in events)
 
 
 # ── beside hooks ─────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_what_a_hook_told_is_not_told_again(root: Root) -> None:
-    workcell = found(BASIC).workcell
+    workcell = transcript_at(BASIC).workcell
     base = {"toolchain": "claude", "source": "hook", "timestamp": "2026-11-22T07:51:30.600Z"}
-    calls = [event for event in bring_in(root, BASIC) if event["type"] == "tool_call"]
+    calls = [event for event in import_session(root, BASIC) if event["type"] == "tool_call"]
     prompt = {"prompt": "[[scenario:basic]] Give me a tour.", "prompt_id": "8286f782-24c5-4ab2-a26d-f3192b2d91ec"}
     hooked: list[dict[str, Any]] = [
         {"type": "started", **base},
@@ -259,37 +259,37 @@ def test_what_a_hook_told_is_not_told_again(root: Root) -> None:
     ]
     root.log(workcell).write_bytes(b"".join(json.dumps(event).encode() + b"\n" for event in hooked))
     (root.state / f"{workcell}.transcript").unlink()
-    events = bring_in(root, BASIC)
+    events = import_session(root, BASIC)
     assert events[: len(hooked)] == hooked
     rest = [(event["type"], event.get("call_id")) for event in events[len(hooked) :]]
     assert Counter(kind for kind, _ in rest if kind in {"started", "prompt_sent", "completed"}) == Counter()
     assert [call for kind, call in rest if kind == "tool_call"] == [calls[2]["call_id"]]
     assert [call for kind, call in rest if kind == "tool_result"] == [calls[1]["call_id"], calls[2]["call_id"]]
     assert [kind for kind, _ in rest if kind in {"bash_command", "bash_output"}] == []
-    assert bring_in(root, BASIC) == events
+    assert import_session(root, BASIC) == events
 
 
 def test_a_prompt_that_a_hook_told_in_other_words_is_not_told_again(root: Root) -> None:
-    workcell = found(BASIC).workcell
+    workcell = transcript_at(BASIC).workcell
     said = {"prompt": "/tour", "prompt_id": "8286f782-24c5-4ab2-a26d-f3192b2d91ec", "source": "hook"}
     root.workcell(workcell).mkdir(parents=True)
     root.log(workcell).write_text(
         json.dumps({"type": "prompt_sent", "timestamp": "2026-11-22T07:51:30Z", **said}) + "\n"
     )
-    prompts = [event["prompt"] for event in bring_in(root, BASIC) if event["type"] == "prompt_sent"]
+    prompts = [event["prompt"] for event in import_session(root, BASIC) if event["type"] == "prompt_sent"]
     assert prompts == ["/tour"]
 
 
 def test_a_session_is_as_private_as_its_transcript(root: Root) -> None:
-    workcell = bring_in(root, BASIC)[0]["workcell_id"]
+    workcell = import_session(root, BASIC)[0]["workcell_id"]
     assert root.workcell(workcell).stat().st_mode & 0o777 == 0o700
 
 
 def test_a_hook_that_comes_between_is_heard(root: Root, tmp_path: Path) -> None:
     lines = lines_of(BASIC)
     path = write(tmp_path / "session.jsonl", lines[:9])
-    session = SessionLog(root, found(path).workcell, lambda: LONG_AFTER)
-    session.add(found(path))
+    session = SessionLog(root, transcript_at(path).workcell, lambda: LONG_AFTER)
+    session.add(transcript_at(path))
     session.sync()
     call = logged(root, session.workcell)[-1]["call_id"]
     result = {"type": "tool_result", "tool": "Bash", "result": "", "call_id": call, "source": "hook"}

@@ -1,7 +1,7 @@
 """Says whether what a viewer was told of one workcell is its log: dense, in order, byte for byte, nothing twice.
 
 It reads the wire alone and shares no code with the gateway. A history is what happened at a viewer's socket, in
-order: :class:`Connected`, :class:`Asked` for each ``subscribe`` it sent, and the text of each message it got.
+order: :class:`Connected`, :class:`Requested` for each ``subscribe`` it sent, and the text of each message it got.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Connected:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Requested:
     """A ``subscribe``: to what, and its ``from``."""
 
     workcell: str
@@ -37,12 +37,12 @@ class Log:
         return self.base + len(self.lines)
 
 
-Happening = Connected | Asked | str
+Entry = Connected | Requested | str
 
 
 def problems(
     workcell: str,
-    history: Iterable[Happening],
+    history: Iterable[Entry],
     logs: Mapping[int, Log],
     *,
     complete: int | None = None,
@@ -65,7 +65,7 @@ def problems(
     return checker.found
 
 
-def epochs_shown(workcell: str, histories: Iterable[Iterable[Happening]], logs: Sequence[Log]) -> dict[int, list[Log]]:
+def epochs_shown(workcell: str, histories: Iterable[Iterable[Entry]], logs: Sequence[Log]) -> dict[int, list[Log]]:
     """Which of the logs that a workcell has had each epoch may stand for, by all that anybody was told in it.
 
     Which epoch a log that takes the place of another gets is the relay's to decide. But one epoch stands for one log
@@ -118,12 +118,12 @@ class _Checker:
         self._head = 0
         self._live = False
 
-    def take(self, happening: Happening) -> None:
+    def take(self, happening: Entry) -> None:
         match happening:
             case Connected():
                 self._asked, self._answered = [], {0}
                 self._greeted, self._epoch = False, None
-            case Asked(workcell, place):
+            case Requested(workcell, place):
                 if workcell == self._workcell:
                     self._asked.append(place)
             case str(text):

@@ -13,7 +13,7 @@ from typing import Any, Final
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from support.history_checker import Asked, Connected, Happening
+from support.history_checker import Connected, Entry, Requested
 
 _RECEIVE_BUFFER: Final = 4096
 """Of the kernel: whoever stops reading has a full socket soon."""
@@ -26,7 +26,7 @@ class SocketViewer:
     """One client. It connects to any of the gateways, and goes on at its cursors after each loss, until it leaves."""
 
     def __init__(self, ports: Sequence[int], first: dict[str, Place], random: Random) -> None:
-        self.history: list[Happening] = []
+        self.history: list[Entry] = []
         self.cursors: dict[str, dict[str, int]] = {}
         self.live: set[str] = set()
         """Workcells that it was told to be live in, since the last answer."""
@@ -200,7 +200,7 @@ class SocketViewer:
     def _asks(self, workcell: str, place: Place) -> None:
         if self._socket is not None:
             self.live.discard(workcell)
-            self.history.append(Asked(workcell, dict(place) if isinstance(place, dict) else place))
+            self.history.append(Requested(workcell, dict(place) if isinstance(place, dict) else place))
 
     async def _ask(self, workcell: str, place: Place) -> None:
         self._paused.discard(workcell)

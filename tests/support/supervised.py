@@ -11,7 +11,7 @@ from support.processes import gone
 from support.waiting import wait_until
 
 
-def told(file: Path, count: int) -> list[int]:
+def reported_pids(file: Path, count: int) -> list[int]:
     """The process ids that an agent has written into a file, one a line, once there are so many."""
 
     def pids() -> list[int]:

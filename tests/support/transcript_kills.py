@@ -8,18 +8,18 @@ import signal
 import sys
 from pathlib import Path
 
-from support.transcripts import bring_in, found
+from support.transcripts import import_session, transcript_at
 from workcast.broker.root import Root
 from workcast.producer.transcripts.session_log import SessionLog
 
 SLICE_BYTES = 3000
 
 
-def bring_in_slowly(root: Root, paths: list[Path], told: int) -> None:
+def import_slowly(root: Root, paths: list[Path], told: int) -> None:
     """Take one small slice after the other; tell on a pipe that one is done."""
-    session = SessionLog(root, found(paths[0]).workcell)
+    session = SessionLog(root, transcript_at(paths[0]).workcell)
     for path in paths:
-        session.add(found(path))
+        session.add(transcript_at(path))
     while True:
         more = session.sync(SLICE_BYTES)
         os.write(told, b".")
@@ -35,7 +35,7 @@ def kill_one(root: Root, paths: list[Path], after: int) -> None:
     if child == 0:
         os.close(heard)
         try:
-            bring_in_slowly(root, paths, told)
+            import_slowly(root, paths, told)
         finally:
             os._exit(1)
     os.close(told)
@@ -56,7 +56,7 @@ def main() -> None:
     root.prepare()
     for _ in range(kills):
         kill_one(root, paths, random.randrange(4))
-    bring_in(root, *paths)
+    import_session(root, *paths)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,9 @@ def reader_of(agent: str, links: Links | None = None, sub_agent: str | None = No
     return kind(Links() if links is None else links, BEGAN, sub_agent)
 
 
-def told_by(agent: str, lines: Iterable[bytes | dict[str, Any]], *, settle: bool = True) -> list[dict[str, Any]]:
+def transcript_events(
+    agent: str, lines: Iterable[bytes | dict[str, Any]], *, settle: bool = True
+) -> list[dict[str, Any]]:
     """What a reader makes of some lines, as a log holds it."""
     reader = reader_of(agent)
     told: list[Telling] = []
@@ -54,16 +56,16 @@ def lines_of(path: Path) -> list[bytes]:
     return path.read_bytes().split(b"\n")[:-1]
 
 
-def found(path: Path) -> Transcript:
+def transcript_at(path: Path) -> Transcript:
     """The transcript that a file is."""
     transcript = identify(path)
     assert transcript is not None
     return transcript
 
 
-def bring_in(root: Root, *paths: Path, clock: datetime = LONG_AFTER, final: bool = True) -> list[dict[str, Any]]:
+def import_session(root: Root, *paths: Path, clock: datetime = LONG_AFTER, final: bool = True) -> list[dict[str, Any]]:
     """Bring a session's files into a root; the events of its log."""
-    transcripts = [found(path) for path in paths]
+    transcripts = [transcript_at(path) for path in paths]
     session = SessionLog(root, transcripts[0].workcell, lambda: clock)
     for transcript in transcripts:
         session.add(transcript)

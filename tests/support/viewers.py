@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import pytest
 
-from support.history_checker import Asked, Connected, Happening
+from support.history_checker import Connected, Entry, Requested
 from support.waiting import wait_until_async
 from workcast.broker import relay as relay_module
 from workcast.broker.history import History
@@ -100,9 +100,9 @@ class MemoryTransport:
 class Viewer:
     """One session, and the history at its socket. ``history`` goes on over connections, if it is handed on."""
 
-    def __init__(self, hub: Hub, limits: Limits = LIMITS, history: list[Happening] | None = None) -> None:
+    def __init__(self, hub: Hub, limits: Limits = LIMITS, history: list[Entry] | None = None) -> None:
         self.transport = MemoryTransport()
-        self.history: list[Happening] = [] if history is None else history
+        self.history: list[Entry] = [] if history is None else history
         self.history.append(Connected())
         self._told = 0
         self.task = asyncio.create_task(Session(self.transport, hub, limits).run())
@@ -129,13 +129,13 @@ class Viewer:
 
     def subscribe(self, workcell: str, place: object = "start") -> None:
         self.note()
-        self.history.append(Asked(workcell, place))
+        self.history.append(Requested(workcell, place))
         self.say({"op": "subscribe", "workcell": workcell, "from": place})
 
     def follow(self, workcell: str, cursor: object) -> None:
         """Go on from a cursor, after a time of hearing only of heads."""
         self.note()
-        self.history.append(Asked(workcell, cursor))
+        self.history.append(Requested(workcell, cursor))
         self.say({"op": "follow", "workcell": workcell, "follow": True, **_fields(cursor)})
 
     async def reconnect(self, hub: Hub, workcell: str, place: object) -> None:
