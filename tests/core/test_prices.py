@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import genai_prices
@@ -13,7 +12,7 @@ from pydantic import ValidationError
 
 from support.price_table import prices_of, table
 from workcast.events.usage import Usage
-from workcast.ledger.prices import VARIABLE, PricesError, current_prices, dollars, parse_table, usable_prices
+from workcast.ledger.prices import PricesError, dollars, parse_table, shipped_prices
 from workcast.ledger.summary import Fold
 
 MILLION = Usage(input_tokens=10**6)
@@ -67,7 +66,7 @@ def test_a_long_request_costs_more_and_many_short_ones_do_not() -> None:
 
 
 def test_the_table_that_comes_with_workcast_says_where_from_and_of_which_day_it_is() -> None:
-    ours = usable_prices()
+    ours = shipped_prices()
     assert "genai-prices" in ours.source
     assert ours.date == datetime.fromisoformat(ours.date).date().isoformat()
     opus = Usage(input_tokens=30_445, output_tokens=15, cache_read_tokens=15_000, cache_write_tokens=15_420)
@@ -93,27 +92,11 @@ def test_a_malformed_table_is_refused_and_says_where(data: bytes, where: str) ->
         parse_table(data, "mine.json")
 
 
-def test_a_table_of_the_users_own_takes_the_place_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = tmp_path / "mine.json"
-    mine.write_bytes(small())
-    before = Fold()
-    monkeypatch.setenv(VARIABLE, str(mine))
-    assert current_prices().source == "us"
-    assert current_prices().cost("claude-opus-5-5", MILLION, one_request=True) is None
-    with pytest.raises(ValidationError):
-        Fold.from_state(before.to_state())  # was computed by other prices
-    assert Fold.from_state(Fold().to_state()).prices == current_prices().fingerprint
-
-
-def test_a_table_that_cannot_be_read_is_told_at_the_start_and_stood_in_for_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "none.json"))
-    with pytest.raises(PricesError, match=f"none.json.*{VARIABLE}"):
-        current_prices()
-    assert "genai-prices" in usable_prices().source
-    assert usable_prices() is usable_prices()
-    assert len(caplog.records) == 1
+def test_a_fold_whose_costs_were_computed_with_another_table_is_not_restored() -> None:
+    state = Fold().to_state()
+    assert Fold.from_state(state, shipped_prices()).tally.prices is shipped_prices()
+    with pytest.raises(ValidationError, match="expected the fingerprint of the price table"):
+        Fold.from_state(state, parse_table(small(), "t"))
 
 
 def test_the_table_is_made_as_its_source_would_count() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from workcast.events.models import MODELS
 from workcast.events.usage import Usage
+from workcast.ledger.prices import shipped_prices
 from workcast.ledger.summary import MAX_BYTES, EventMark, Fold, Summary, to_json
 
 TIME = "2026-01-01T00:00:00.000Z"
@@ -149,7 +150,7 @@ def test_a_fold_that_was_kept_and_taken_up_again_says_the_same(stream: list[dict
     first = Fold()
     for event in stream[:at]:
         first.add(event)
-    second = Fold.from_state(json.loads(json.dumps(first.to_state())))
+    second = Fold.from_state(json.loads(json.dumps(first.to_state())), shipped_prices())
     for event in stream[at:]:
         second.add(event)
     assert second.summary("wc", 1, 0, "o") == fold(*stream)

@@ -9,6 +9,7 @@ from typing import Final
 from workcast.broker.history import History
 from workcast.events.wire import inspect
 from workcast.ledger.account import Account
+from workcast.ledger.prices import PriceTable, shipped_prices
 
 _MAX_KEPT: Final = 8
 """Accounts kept; the least recently used one is made anew when it is needed again. Each takes some megabytes."""
@@ -18,7 +19,8 @@ _READ_LINES: Final = 4096
 class Accounts:
     """Folds logs up to where they are published; not safe for several threads at once."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, prices: PriceTable | None = None) -> None:
+        self.prices = prices or shipped_prices()
         self._history = history
         self._kept: OrderedDict[str, tuple[int, Account]] = OrderedDict()
 
@@ -41,7 +43,7 @@ class Accounts:
         """
         kept_epoch, account = self._kept.pop(workcell, (None, None))
         if account is None or kept_epoch != epoch or account.offset < base:
-            account = Account(base)
+            account = Account(base, self.prices)
         until = time.monotonic() + seconds
         done = account.offset >= head
         while not done and time.monotonic() < until:

@@ -25,7 +25,9 @@ from workcast.broker.root import Root
 from workcast.broker.stream import Answer, Batch, Budgets
 from workcast.broker.watermark import Watermark
 from workcast.events.wire import inspect
+from workcast.ledger.prices import PriceTable, shipped_prices
 from workcast.ledger.summary import Fold, to_json
+from workcast.ledger.tally import Tally
 
 BATCH_LINES: Final = 512
 BATCH_BYTES: Final = 1 << 20
@@ -49,7 +51,7 @@ class Broker(Protocol):
 class LogRelay:
     """One log's way to its stream. Not safe for several threads; safe beside any other relay of the same log."""
 
-    def __init__(self, root: Root, workcell: str, broker: Broker) -> None:
+    def __init__(self, root: Root, workcell: str, broker: Broker, prices: PriceTable | None = None) -> None:
         self.workcell = workcell
         self._root = root
         self._broker = broker
@@ -62,7 +64,8 @@ class LogRelay:
         self._next = 0
         self._begins_window = False
         self._synced = -1
-        self._fold = Fold()
+        self._prices = prices or shipped_prices()
+        self._fold = self._new_fold()
         self._mark: Watermark | None = None
         self._file = (-1, 0)
         """Inode and base of the log when its place was found last."""
@@ -194,7 +197,7 @@ class LogRelay:
             epoch = self._fresh_epoch(epoch)
         if epoch != self._epoch or self._fold.offset > reader.end:
             valid = checkpoint is not None and checkpoint.epoch == epoch
-            self._fold = fold if fold is not None and valid else Fold(offset=reader.base)
+            self._fold = fold if fold is not None and valid else self._new_fold(reader.base)
             self._mark = None
         self._epoch = epoch
         self._lost_at = (epoch, reader.end) if gone else None
@@ -255,6 +258,9 @@ class LogRelay:
         self._root.write_epoch(self.workcell, epoch, header.epoch if header else None)
         return epoch
 
+    def _new_fold(self, base: int = 0) -> Fold:
+        return Fold(offset=base, tally=Tally(self._prices))
+
     def _read_checkpoint(self) -> tuple[Watermark | None, Fold | None]:
         state = self._root.checkpoint(self.workcell)
         if state is None:
@@ -263,7 +269,7 @@ class LogRelay:
         if not isinstance(epoch, int) or not isinstance(head, int) or not isinstance(crc, int):
             return None, None
         try:
-            return Watermark(epoch, head, crc), Fold.from_state(state.get("fold"))
+            return Watermark(epoch, head, crc), Fold.from_state(state.get("fold"), self._prices)
         except ValidationError:
             return Watermark(epoch, head, crc), None
 

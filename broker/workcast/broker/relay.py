@@ -10,6 +10,7 @@ from typing import Final
 
 from workcast.broker.errors import BrokerError, OriginConflictError
 from workcast.broker.log_relay import LogRelay
+from workcast.broker.price_file import usable_prices
 from workcast.broker.root import Root
 from workcast.broker.stream import Budgets, Publisher
 from workcast.broker.watch import Alarm, Watcher, watch
@@ -198,7 +199,7 @@ class Relay:
                 return False
             relay = self._relays.get(workcell)
             if relay is None:
-                relay = self._relays[workcell] = LogRelay(self._root, workcell, self._publisher)
+                relay = self._relays[workcell] = LogRelay(self._root, workcell, self._publisher, usable_prices())
             more = relay.pump()
         except (OriginConflictError, OSError) as error:
             self._complain(workcell, str(error))

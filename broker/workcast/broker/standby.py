@@ -8,6 +8,7 @@ from typing import Final
 
 from workcast.broker.errors import BrokerError
 from workcast.broker.log_relay import LogRelay
+from workcast.broker.price_file import usable_prices
 from workcast.broker.root import Root
 from workcast.broker.running import find_up
 from workcast.broker.stream import Publisher
@@ -82,10 +83,13 @@ class Standby:
             self._forget()
             self._publisher = Publisher(running.redis_url)
             self._publisher.prepare()
-        relay = self._relay = self._relay or LogRelay(self._root, self._workcell, self._publisher)
+        relay = self._relay = self._relay or self._new_relay(self._publisher)
         while not self._stop.is_set():
             if relay.follow(self._publisher.watermarks([self._workcell])[0]) or not relay.pump():
                 return
+
+    def _new_relay(self, publisher: Publisher) -> LogRelay:
+        return LogRelay(self._root, self._workcell, publisher, usable_prices())
 
     def _forget(self) -> None:
         if self._publisher is not None:

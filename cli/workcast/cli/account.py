@@ -16,6 +16,7 @@ from rich.text import Text
 from workcast.broker.accounts import Accounts
 from workcast.broker.errors import RootError
 from workcast.broker.history import History
+from workcast.broker.price_file import current_prices
 from workcast.broker.root import Root, check_workcell_id
 from workcast.broker.roots import Roots
 from workcast.cli.gateway_client import GatewayError, gateway_url
@@ -26,7 +27,6 @@ from workcast.consumer.account_api import MAX_ROWS, account_page
 from workcast.consumer.protocol import AccountPage
 from workcast.events.usage import Usage
 from workcast.ledger.account import Rows
-from workcast.ledger.prices import current_prices
 from workcast.ledger.rows import CallRow, MessageRow, RunRow, SubagentRow, Totals
 
 Row = RunRow | MessageRow | CallRow | SubagentRow
@@ -107,14 +107,14 @@ def _reason(reply: httpx.Response) -> str:
 
 def _from_files(root: Root, workcell: str, rows: Rows) -> Callable[[int], bytes]:
     root.check()
-    current_prices()
+    prices = current_prices()
     history = History(Roots(root))
     try:
         extent = history.extent(workcell)
         if extent is None:
             raise RootError(f"expected a workcell in {root.directory}, got {workcell!r}; workcast ls lists them")
         account = None
-        accounts = Accounts(history)
+        accounts = Accounts(history, prices)
         while account is None:
             account = accounts.advance(workcell, extent.epoch, extent.base, extent.end, _TIMEOUT_SECONDS)
     except OSError as error:

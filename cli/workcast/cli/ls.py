@@ -12,14 +12,16 @@ from workcast.broker.errors import RootError
 from workcast.broker.history import epoch_of
 from workcast.broker.log import LogReader
 from workcast.broker.lost import UNENDED, as_lost, writer_is_gone
+from workcast.broker.price_file import current_prices
 from workcast.broker.root import Root
 from workcast.cli.gateway_client import GatewayError, gateway_url
 from workcast.cli.listing import Column, Row, print_listing
 from workcast.cli.printable import harmless_json
 from workcast.consumer.protocol import Workcells
 from workcast.events.wire import inspect
-from workcast.ledger.prices import current_prices
+from workcast.ledger.prices import PriceTable
 from workcast.ledger.summary import Fold, Summary
+from workcast.ledger.tally import Tally
 
 _COLUMNS: Final = (
     Column("WORKCELL"),
@@ -78,19 +80,19 @@ def _from_gateway(address: str) -> list[Summary]:
 
 def _from_files(root: Root) -> list[Summary]:
     root.check()
-    current_prices()
+    prices = current_prices()
     try:
-        return [_fold(root, workcell) for workcell in root.ids()]
+        return [_fold(root, workcell, prices) for workcell in root.ids()]
     except OSError as error:
         raise RootError(f"cannot read {error.filename or root.workcells}: {error.strerror}") from error
 
 
-def _fold(root: Root, workcell: str) -> Summary:
+def _fold(root: Root, workcell: str, prices: PriceTable) -> Summary:
     """A workcell's summary straight from its log: as slow as the log is long."""
     reader = LogReader(root.log(workcell))
     gone = writer_is_gone(root.log(workcell))
     reader.refresh()
-    fold = Fold(offset=reader.base)
+    fold = Fold(offset=reader.base, tally=Tally(prices))
     while fold.offset < reader.end:
         lines: list[bytes] = reader.read(fold.offset, 4096, 4 << 20).lines
         if not lines:

@@ -289,8 +289,8 @@ def _settings(**given: object) -> GatewaySettings:
     """Settings from the command line, else from the environment, else their defaults."""
     from pydantic import ValidationError
 
+    from workcast.broker.price_file import current_prices
     from workcast.consumer.settings import GatewaySettings
-    from workcast.ledger.prices import current_prices
 
     current_prices()  # what is wrong with a table is said now, not once tokens are counted
     try:

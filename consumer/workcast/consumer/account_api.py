@@ -11,11 +11,11 @@ from pydantic import TypeAdapter
 
 from workcast.broker.accounts import Accounts
 from workcast.broker.history import History
+from workcast.broker.price_file import usable_prices
 from workcast.consumer.http_errors import http_errors, open_channel
 from workcast.consumer.hub import Hub
 from workcast.consumer.protocol import AccountPage, PriceSource
 from workcast.ledger.account import Account, Rows
-from workcast.ledger.prices import usable_prices
 from workcast.ledger.rows import Totals
 
 MAX_ROWS: Final = 1000
@@ -26,7 +26,7 @@ _TOTALS: Final = TypeAdapter(Totals)
 
 def add_account(app: FastAPI, hub: Hub, history: History) -> None:
     """Add the route. Accounts are made in a thread of their own, one at a time."""
-    accounts = Accounts(history)
+    accounts = Accounts(history, usable_prices())
     thread = ThreadPoolExecutor(1, "workcast-account")
 
     @app.get("/api/workcells/{workcell}/account", response_model=AccountPage)
@@ -60,8 +60,7 @@ def add_account(app: FastAPI, hub: Hub, history: History) -> None:
 def account_page(account: Account, epoch: int, rows: Rows, offset: int, limit: int) -> bytes:
     """A page as JSON: an :class:`AccountPage`, whose rows are copied as the account keeps them."""
     count, items = account.page(rows, offset, limit)
-    table = usable_prices()
-    prices = PriceSource(source=table.source, date=table.date).model_dump_json().encode()
+    prices = PriceSource(source=account.prices.source, date=account.prices.date).model_dump_json().encode()
     head = b'{"epoch":%d,"base":%d,"head":%d,"totals":%s,"prices":%s,"rows":"%s",' % (
         epoch, account.base, account.offset, _TOTALS.dump_json(account.totals()), prices, rows.encode(),
     )  # fmt: skip

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from workcast.events.usage import Usage
-from workcast.ledger.prices import dollars, picodollars
+from workcast.ledger.prices import PriceTable, dollars, picodollars, shipped_prices
 from workcast.ledger.row_store import RowStore
 from workcast.ledger.rows import CallRow, MessageRow, RunRow, SubagentRow, Totals
 from workcast.ledger.run import CallClock, Counted
@@ -49,10 +49,11 @@ class _Agent:
 class Account:
     """The state of the fold; not safe for several threads at once."""
 
-    def __init__(self, base: int = 0) -> None:
+    def __init__(self, base: int = 0, prices: PriceTable | None = None) -> None:
         self.base = self.offset = base
         """The offset after the last event folded; ``base`` is that of the first."""
-        self._tally = Tally()
+        self.prices = prices or shipped_prices()
+        self._tally = Tally(self.prices)
         self._agents: OrderedDict[str | None, _Agent] = OrderedDict()
         self._runs = RowStore(RunRow)
         self._messages = RowStore(MessageRow)
@@ -88,7 +89,7 @@ class Account:
     def page(self, rows: Rows, start: int, limit: int) -> tuple[int, list[bytes]]:
         """How many rows of a kind there are, and some of them as JSON, in the order in which the log begins them."""
         if self._tally.run is not None:
-            self._runs.put(str(self._run), self._tally.run.row())
+            self._runs.put(str(self._run), self._tally.run.row(self.prices))
         match rows:
             case "runs":
                 return self._runs.count, self._runs.page(start, limit)

@@ -1,27 +1,29 @@
-"""What tokens cost: a dated table, shipped as ``prices.json``, that a user can replace by one of their own.
-
-``WORKCAST_PRICES=FILE`` names another table in the same form (docs/operations.md). Money is counted in whole
-picodollars (10⁻¹² US dollars), so that sums are exact and do not depend on their order.
-"""
+"""What tokens cost: a dated table. ``prices.json`` is the built-in one; docs/operations.md describes the format."""
 
 from __future__ import annotations
 
-import logging
-import os
 import re
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from functools import cache
 from hashlib import sha256
 from importlib.resources import files
-from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from workcast.events.errors import WorkcastError
 from workcast.events.usage import Usage
 
-VARIABLE: Final = "WORKCAST_PRICES"
 PICO: Final = 10**12
 _PICO_PER_TOKEN: Final = 10**6
 """Picodollars a token at one dollar a million tokens."""
@@ -167,6 +169,17 @@ class PriceTable:
         return self._found[model]
 
 
+def _same_table(fingerprint: object, info: ValidationInfo) -> PriceTable:
+    table = info.context
+    if isinstance(table, PriceTable) and fingerprint == table.fingerprint:
+        return table
+    raise ValueError(f"expected the fingerprint of the price table in the validation context, got {fingerprint!r}")
+
+
+TableInState = Annotated[PriceTable, PlainValidator(_same_table), PlainSerializer(lambda table: table.fingerprint)]
+"""A table in the state of a fold: saved as its fingerprint, restored as the validation context if that is equal."""
+
+
 def parse_table(data: bytes, name: str) -> PriceTable:
     """Read a table.
 
@@ -178,52 +191,13 @@ def parse_table(data: bytes, name: str) -> PriceTable:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "the top"
-        raise PricesError(
-            f"expected a price table in {name}, got something else at {where}: {first['msg']}; "
-            f"correct it, or unset {VARIABLE} to use the table that comes with workcast"
-        ) from error
+        raise PricesError(f"expected a price table in {name}, got something else at {where}: {first['msg']}") from error
 
 
-@lru_cache(maxsize=8)
-def load_prices(path: Path | None) -> PriceTable:
-    """The table in a file, or that of this package; read once.
-
-    Raises:
-        PricesError: it cannot be read, or is malformed.
-    """
-    if path is None:
-        return parse_table(files("workcast.ledger").joinpath("prices.json").read_bytes(), "prices.json")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise PricesError(
-            f"expected a price table at {path}, which cannot be read: {error.strerror}; check {VARIABLE}"
-        ) from error
-    return parse_table(data, str(path))
-
-
-def current_prices() -> PriceTable:
-    """The table that ``WORKCAST_PRICES`` names, else that of this package.
-
-    Raises:
-        PricesError: it cannot be read, or is malformed.
-    """
-    named = os.environ.get(VARIABLE)
-    return load_prices(Path(named).absolute() if named else None)
-
-
-@lru_cache(maxsize=8)
-def _instead_of(problem: str) -> PriceTable:
-    logging.getLogger("workcast").warning("%s; the table that comes with workcast is used instead", problem)
-    return load_prices(None)
-
-
-def usable_prices() -> PriceTable:
-    """Like :func:`current_prices`, but what cannot be read is told once and stood in for: events must not stop."""
-    try:
-        return current_prices()
-    except PricesError as error:
-        return _instead_of(str(error))
+@cache
+def shipped_prices() -> PriceTable:
+    """Return the table that comes with workcast."""
+    return parse_table(files("workcast.ledger").joinpath("prices.json").read_bytes(), "prices.json")
 
 
 def dollars(picodollars: int) -> float:

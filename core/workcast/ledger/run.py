@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from workcast.events.usage import Usage
-from workcast.ledger.prices import dollars, usable_prices
+from workcast.ledger.prices import PriceTable, dollars
 from workcast.ledger.rows import RunRow, RunStatus, UsageSource
 
 _MAX_MODELS: Final = 32
@@ -158,7 +158,7 @@ class Run:
             return self.session_cost - self.before_cost
         return self.told_by_messages
 
-    def computed_cost(self) -> tuple[int | None, list[str]]:
+    def computed_cost(self, prices: PriceTable) -> tuple[int | None, list[str]]:
         """Picodollars by the price table, and the models that it does not know.
 
         The messages, each priced as one request, and the rest of the run's figure by model. Where the two name their
@@ -177,13 +177,15 @@ class Run:
         elif mine.keys() <= {_plain(model) for model in told}:
             rest = {model: used - mine.get(_plain(model), NOTHING) for model, used in told.items()}
         else:
-            return self._priced(0, told, set())
-        return self._priced(self.computed, rest, unpriced)
+            return self._priced(prices, 0, told, set())
+        return self._priced(prices, self.computed, rest, unpriced)
 
-    def _priced(self, cost: int, models: dict[str, Usage], unpriced: set[str]) -> tuple[int | None, list[str]]:
+    def _priced(
+        self, prices: PriceTable, cost: int, models: dict[str, Usage], unpriced: set[str]
+    ) -> tuple[int | None, list[str]]:
         for model, used in models.items():
             more = used.at_least_zero()
-            price = usable_prices().cost(model, more, self.now_ms, one_request=False)
+            price = prices.cost(model, more, self.now_ms, one_request=False)
             if price is not None:
                 cost += price
             elif more != NOTHING:
@@ -194,11 +196,11 @@ class Run:
         """From the first step to the last."""
         return None if self.started_ms is None or self.now_ms is None else self.now_ms - self.started_ms
 
-    def row(self) -> RunRow:
+    def row(self, prices: PriceTable) -> RunRow:
         """The run as viewers see it."""
         usage, source = self.usage()
         messages = self.messages_usage
-        told, (computed, unpriced) = self.cost(), self.computed_cost()
+        told, (computed, unpriced) = self.cost(), self.computed_cost(prices)
         duration = self.duration_ms()
         tools = self.clock.spent(self.now_ms or 0)
         asked = self.prompt_ms if self.prompt_ms is not None else self.started_ms

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from workcast.events.usage import Usage
-from workcast.ledger.prices import usable_prices
+from workcast.ledger.prices import PriceTable, shipped_prices
 from workcast.ledger.tally import Tally
 
 WorkcellStatus = Literal["new", "running", "success", "failed", "timeout", "cancelled", "lost"]
@@ -108,9 +108,7 @@ class Fold:
     agent_version: str | None = None
     counts: dict[str, int] = field(default_factory=dict[str, int])
     unknown: dict[str, int] = field(default_factory=dict[str, int])
-    tally: Tally = field(default_factory=Tally)
-    prices: str = field(default_factory=lambda: usable_prices().fingerprint)
-    """The table that costs were computed by."""
+    tally: Tally = field(default_factory=lambda: Tally(shipped_prices()))
     errors: int = 0
     open_calls: dict[str, OpenCall] = field(default_factory=dict[str, OpenCall])
     activity: str = ""
@@ -118,14 +116,13 @@ class Fold:
     last: Mark | None = None
 
     @classmethod
-    def from_state(cls, state: object) -> Fold:
-        """Take up what :meth:`to_state` gave.
+    def from_state(cls, state: object, prices: PriceTable) -> Fold:
+        """Restore a fold from its :meth:`to_state`.
 
         Raises:
-            pydantic.ValidationError: it is something else, or was computed by another price table.
+            pydantic.ValidationError: it is not the state of a fold, or its costs were computed with another table.
         """
-        known = isinstance(state, dict) and cast("dict[str, Any]", state).get("prices") == usable_prices().fingerprint
-        return _FOLD.validate_python(state if known else None)
+        return _FOLD.validate_python(state, context=prices)
 
     def to_state(self) -> dict[str, Any]:
         """All there is to keep, as JSON values."""

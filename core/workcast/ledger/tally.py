@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from workcast.events.json_value import as_array, as_object
 from workcast.events.usage import Usage
-from workcast.ledger.prices import picodollars, usable_prices
+from workcast.ledger.prices import TableInState, picodollars
 from workcast.ledger.rows import RunRow, RunStatus, Totals
 from workcast.ledger.run import Counted, Run
 
@@ -47,8 +47,9 @@ class Prompt:
 
 @dataclass(slots=True)
 class Tally:
-    """The state of the fold. It can be kept as JSON and taken up again."""
+    """The state of the fold. It can be saved as JSON and restored."""
 
+    prices: TableInState
     past: Totals = field(default_factory=Totals)
     past_cost: int | None = None
     past_computed: int | None = None
@@ -93,7 +94,7 @@ class Tally:
         model = text(event, "model") or run.model
         # Tokens without a message are those of a turn, which may be of many requests.
         one_request = isinstance(event.get("message_id"), str)
-        cost = usable_prices().cost(model, usage, at, one_request=one_request)
+        cost = self.prices.cost(model, usage, at, one_request=one_request)
         counted = Counted(usage, model, cost, believable_cost(event.get("cost_usd")))
         if before is not None:
             run.count(before, -1)
@@ -113,8 +114,8 @@ class Tally:
         """The sums over all runs until now."""
         if self.run is None:
             return self.past
-        other = Tally(self.past, self.past_cost, self.past_computed, self.past_residual)
-        other.include(self.run, self.run.row())
+        other = Tally(self.prices, self.past, self.past_cost, self.past_computed, self.past_residual)
+        other.include(self.run, self.run.row(self.prices))
         return other.past
 
     # ── where runs begin ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -146,7 +147,7 @@ class Tally:
         if run.end_offset is None:
             run.status = "lost"
             run.clock.stop(run.now_ms or 0)
-        row = run.row()
+        row = run.row(self.prices)
         self.include(run, row)
         if run.session_id:
             self._remember(run.session_id, run)
@@ -154,7 +155,7 @@ class Tally:
 
     def include(self, run: Run, row: RunRow) -> None:
         """Add a run to the past."""
-        past, told, (computed, _) = self.past, run.cost(), run.computed_cost()
+        past, told, (computed, _) = self.past, run.cost(), run.computed_cost(self.prices)
         self.past_cost = _sum(self.past_cost, told)
         self.past_computed = _sum(self.past_computed, computed)
         if told is not None and computed is not None:

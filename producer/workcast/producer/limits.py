@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
+from workcast.broker.price_file import current_prices
 from workcast.events.models import BaseEvent, Completed, Started, UsageEvent
 from workcast.events.usage import Usage
-from workcast.ledger.prices import current_prices, dollars
+from workcast.ledger.prices import dollars
 from workcast.producer.adapters.base import Adapter
 from workcast.producer.errors import LimitError
 
