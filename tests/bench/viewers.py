@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from workcast.cli.serving import allow_many_files
+from workcast.consumer.server import allow_many_files
 
 
 async def measure_viewer(socket: ClientConnection) -> None:

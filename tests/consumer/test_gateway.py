@@ -335,7 +335,7 @@ def test_a_message_of_64_kib_is_read(fixed: Gateway) -> None:
 
 
 def test_one_viewer_too_many_is_closed_with_4429_and_the_others_stay(root: Root, redis_url: str) -> None:
-    settings = GatewaySettings(root=root.directory, max_viewers=2)
+    settings = GatewaySettings(max_viewers=2)
     with (
         Gateway(root, redis_url, settings).running() as gateway,
         connect(gateway.stream, proxy=None) as one,

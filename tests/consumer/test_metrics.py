@@ -14,6 +14,7 @@ from support.logs import write_log
 from support.viewers import running_relay
 from support.waiting import wait_until
 from workcast.broker.root import Root
+from workcast.consumer.metrics import Metrics
 
 
 def numbers(gateway: Gateway) -> dict[str, float]:
@@ -68,3 +69,15 @@ def test_health_is_red_when_the_relays_fall_silent(root: Root, redis_url: str, m
         with running_relay(root, redis_url):
             wait_until(lambda: get(gateway, "/healthz").status_code == 200)
         wait_until(lambda: "nothing was heard of any relay for" in reason(gateway))
+
+
+def test_agents_versions_are_a_bounded_number_of_time_series() -> None:
+    metrics = Metrics()
+    summaries = [
+        {"id": f"wc-{n}", "head": n, "counts": {"unknown": n}, "unknown": {f"claude {n}": n}} for n in range(1, 3001)
+    ]
+    metrics.add_states(lambda: summaries, dict[str, float])
+    (family,) = (family for family in metrics.registry.collect() if family.name == "workcast_unknown_lines")
+    assert {sample.labels["agent"]: sample.value for sample in family.samples} == {
+        f"claude {n}": n for n in range(2901, 3001)
+    }

@@ -17,11 +17,11 @@ from workcast.broker.history import History
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
 from workcast.broker.stream import Subscriber
-from workcast.cli.serving import RootArchive
+from workcast.consumer.archive import RootArchive
 from workcast.consumer.gateway import create_app
 from workcast.consumer.hub import Hub
+from workcast.consumer.server import server_config
 from workcast.consumer.settings import GatewaySettings
-from workcast.consumer.stream_protocol import server_config
 
 
 class Gateway(uvicorn.Server):
@@ -29,7 +29,7 @@ class Gateway(uvicorn.Server):
 
     def __init__(self, root: Root, redis_url: str, settings: GatewaySettings | None = None) -> None:
         self._root, self._redis_url = root, redis_url
-        self._settings = settings or GatewaySettings(root=root.directory)
+        self._settings = settings or GatewaySettings()
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"

@@ -18,7 +18,7 @@ from workcast.broker.relay import Relay
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
 from workcast.broker.stream import Budgets, Subscriber
-from workcast.cli.serving import RootArchive
+from workcast.consumer.archive import RootArchive
 from workcast.consumer.frame import Frame
 from workcast.consumer.hub import Hub
 from workcast.consumer.protocol import Limits

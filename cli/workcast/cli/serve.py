@@ -8,8 +8,10 @@ import signal
 import typer
 
 from workcast.broker.roots import Roots
-from workcast.cli.serving import address_of, listen, serve, wait_for_redis
+from workcast.cli.serving import wait_for_redis
 from workcast.cli.usage import WrongUsageError
+from workcast.consumer.server import address_of, listen
+from workcast.consumer.serving import serve
 from workcast.consumer.settings import GatewaySettings
 
 

@@ -20,7 +20,10 @@ from workcast.broker.relay import Relay, close_all
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
 from workcast.broker.running import LOCK, STATE
-from workcast.cli.serving import Background, ServeError, address_of, listen, serve, wait_for_redis
+from workcast.cli.serving import wait_for_redis
+from workcast.consumer.errors import ServeError
+from workcast.consumer.server import address_of, listen
+from workcast.consumer.serving import Background, serve
 from workcast.consumer.settings import GatewaySettings
 
 _KEEP_SECONDS: Final = 0.5

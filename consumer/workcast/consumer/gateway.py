@@ -38,7 +38,7 @@ from workcast.ledger.summary import Summary
 
 MAX_PAGE: Final = 1000
 _SILENCE_SECONDS: Final = 5.0
-"""Relays send a heartbeat every second; five that are missing are no accident."""
+"""A relay sends a heartbeat every second."""
 _TIMESTAMP: Final = TypeAdapter[datetime](Timestamp)
 _STATIC: Final = Path(__file__).parent / "static"
 _NOT_BUILT: Final = "The dashboard is not built: run `make ui`, or install a wheel of workcast, which carries it.\n"
@@ -156,17 +156,13 @@ def _add_api(app: FastAPI, hub: Hub, history: History, roots: Roots, limits: Lim
 
 
 def _add_health(app: FastAPI, hub: Hub) -> None:
-    def heard() -> dict[str, float]:
-        now = asyncio.get_running_loop().time()
-        return {relay: now - at for relay, at in hub.heartbeats.items()}
-
-    hub.metrics.tell_states(hub.fleet.summaries, heard)
+    hub.metrics.add_states(hub.fleet.summaries, lambda: hub.heartbeats.ages(asyncio.get_running_loop().time()))
 
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", responses={503: {"description": "Events cannot reach this gateway; says why."}})
     async def healthz(response: Response) -> dict[str, str]:
         """Whether events reach this gateway: the broker answers, and a relay's heartbeat came through the feed."""
-        silence = hub.silence()
+        silence = hub.heartbeats.silence(asyncio.get_running_loop().time())
         if hub.broker_error is not None:
             status, reason = "broker", hub.broker_error
         elif silence is None or silence > _SILENCE_SECONDS:

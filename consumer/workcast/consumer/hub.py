@@ -19,11 +19,13 @@ from workcast.broker.errors import BrokerError, EpochError, WorkcellIdError
 from workcast.broker.root import check_workcell_id
 from workcast.broker.stream import FeedEntry
 from workcast.broker.watermark import Watermark
+from workcast.consumer.archive import Archive
 from workcast.consumer.channel import Channel
 from workcast.consumer.fleet import Fleet
 from workcast.consumer.frame import Frame, build_frame, split
+from workcast.consumer.heartbeats import Heartbeats
 from workcast.consumer.metrics import Metrics
-from workcast.consumer.source import Archive, Missing, Source
+from workcast.consumer.source import Missing, Source
 from workcast.ledger.summary import Summary
 
 _FEED_COUNT: Final = 2000
@@ -58,8 +60,7 @@ class Hub:
     ) -> None:
         self.fleet = Fleet()
         self.metrics = Metrics()
-        self.heartbeats: dict[str, float] = {}
-        """When each relay's heartbeat came through the feed last, by the event loop's clock."""
+        self.heartbeats = Heartbeats()
         self._source = source
         self._archive = archive
         self._ring_bytes = ring_bytes
@@ -80,10 +81,6 @@ class Hub:
         """What fails now, by the task that it fails in."""
         self._reads: dict[tuple[str, int, int], asyncio.Task[Frame | Missing | None]] = {}
         self._loads: dict[Channel, asyncio.Task[bool]] = {}
-
-    def silence(self) -> float | None:
-        """Seconds since any relay was heard of; None if none ever was."""
-        return asyncio.get_running_loop().time() - max(self.heartbeats.values()) if self.heartbeats else None
 
     @property
     def broker_error(self) -> str | None:
@@ -164,7 +161,7 @@ class Hub:
         runs: dict[str, tuple[int, int, list[bytes]]] = {}
         for entry in entries:
             if not entry.workcell:
-                self.heartbeats[entry.data.decode(errors="replace")] = asyncio.get_running_loop().time()
+                self.heartbeats.record(entry.data, asyncio.get_running_loop().time())
                 continue
             self._dirty.add(entry.workcell)
             self.metrics.events_in.inc()

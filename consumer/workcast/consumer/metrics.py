@@ -14,6 +14,8 @@ from workcast.events.json_value import as_object
 
 _MAX_WORKCELLS: Final = 1000
 """Workcells told of one by one, the most recently active first; a time series each."""
+_MAX_VERSIONS: Final = 100
+"""Agents' versions reported one by one, those with the most unknown lines first."""
 
 
 class Watched(Protocol):
@@ -39,7 +41,7 @@ class Metrics:
         self.ring, self.stream, self.log = (self.refills.labels(tier) for tier in ("ring", "stream", "log"))
         self.viewers: set[Watched] = set()
 
-    def tell_states(
+    def add_states(
         self, summaries: Callable[[], Iterable[Mapping[str, Any]]], heartbeats: Callable[[], Mapping[str, float]]
     ) -> None:
         """Read the fleet's and the relays' state whenever the metrics are asked for."""
@@ -85,7 +87,7 @@ class _States(Collector):
         by_version = Counted[str]()
         for summary in summaries:
             by_version.update(summary.get("unknown", {}))
-        for version, count in by_version.items():
+        for version, count in by_version.most_common(_MAX_VERSIONS):
             unknown.add_metric([version], count)
         yield unknown
         heard = GaugeMetricFamily(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 from pydantic import Field
@@ -21,7 +20,6 @@ class GatewaySettings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=DEFAULT_PORT, ge=0, le=65535)
     redis_url: str | None = None
-    root: Path = Path()
     redis_patience: float = Field(default=10.0, ge=0)
     """Seconds for which a Redis server that cannot be reached at the start is tried."""
     max_message_bytes: int = Field(default=64 * 1024, ge=1024)

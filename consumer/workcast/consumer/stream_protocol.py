@@ -10,31 +10,26 @@ import contextlib
 import logging
 import socket
 from asyncio.transports import BaseTransport
-from typing import Any, Final, Protocol, cast, runtime_checkable
+from typing import Any, Final, Protocol, cast
 
-import uvicorn
-from starlette.types import ASGIApp
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
+from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
-
-from workcast.consumer.settings import GatewaySettings
 
 FRAME_KEY: Final = "workcast.frame"
 """An extension of ASGI: in a ``websocket.send`` message, a :class:`PreparedFrame` to write as it is."""
 _SEND_BUFFER: Final = 128 * 1024
 """Of the kernel, for one viewer: a stalled one hides 4 MB in it otherwise (measured), which it will want later."""
-_SHUTDOWN_SECONDS: Final = 3
 _PONG: Final = b"\x8a"
 """How its frame begins."""
 _WRITE_HIGH: Final = 256 * 1024
 """Of asyncio, for one viewer: above it, the session waits until the viewer has drained."""
 
 
-@runtime_checkable
 class PreparedFrame(Protocol):
     """A text message as WebSocket frames, to be written as they are."""
 
@@ -43,19 +38,6 @@ class PreparedFrame(Protocol):
 
     @property
     def deflated(self) -> bytes: ...
-
-
-def server_config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
-    """How uvicorn serves a gateway."""
-    return uvicorn.Config(
-        app,
-        log_config=None,  # as all of workcast logs: to stderr, warnings and worse
-        ws=StreamProtocol,
-        ws_max_size=settings.max_message_bytes,
-        ws_per_message_deflate=False,  # StreamProtocol negotiates it by itself
-        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-        server_header=False,
-    )
 
 
 class StreamProtocol(WebSocketsSansIOProtocol):
@@ -76,6 +58,8 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         )
         self._pong = b""
         """The answer to the newest ping, while the viewer has no room for it."""
+        self._shares_compression = False
+        """Whether the viewer can read what was compressed for all."""
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
@@ -88,6 +72,7 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         if self.response.status_code == 101:
             cast("dict[str, Any]", self.scope)["extensions"][FRAME_KEY] = {}
+            self._shares_compression = any(map(_is_shareable, self.conn.extensions))
 
     def handle_ping(self) -> None:
         if self.writable.is_set():
@@ -118,8 +103,9 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         super().send_receive_event_to_app()
 
     async def send(self, message: Any) -> None:
-        frame = message.get(FRAME_KEY)
-        if not isinstance(frame, PreparedFrame) or self.close_sent or not self.handshake_complete:
+        # No check of the type: isinstance with a protocol computes each of its properties, so deflates each frame.
+        frame: PreparedFrame | None = message.get(FRAME_KEY)
+        if frame is None or self.close_sent or not self.handshake_complete:
             await super().send(message)
             if message["type"] == "websocket.http.response.body" and self.close_sent:
                 self.handshake_complete = (
@@ -129,14 +115,15 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         await self.writable.wait()
         if self.disconnected:
             raise ClientDisconnected
-        self.transport.write(frame.deflated if self._shares_compression() else frame.plain)
+        self.transport.write(frame.deflated if self._shares_compression else frame.plain)
 
-    def _shares_compression(self) -> bool:
-        for extension in self.conn.extensions:
-            if isinstance(extension, PerMessageDeflate):
-                settings = cast("Any", extension)
-                return bool(settings.local_no_context_takeover and settings.local_max_window_bits == 15)
+
+def _is_shareable(extension: Extension) -> bool:
+    """Whether messages need no context and the window has 15 bits, as in the frames that are compressed once."""
+    if not isinstance(extension, PerMessageDeflate):
         return False
+    settings = cast("Any", extension)
+    return bool(settings.local_no_context_takeover and settings.local_max_window_bits == 15)
 
 
 def _is_utf8(data: bytes) -> bool:
