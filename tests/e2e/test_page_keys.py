@@ -181,7 +181,7 @@ def test_a_row_that_moves_keeps_the_focus_and_its_status_keeps_its_button(page: 
 
 def test_where_nothing_is_one_sentence_says_so(page: Page, root: Root, up: Up) -> None:
     write_log(root, "empty", [])
-    for address, words in (("nobody", "There is no workcell of this name."), ("empty", "No event yet.")):
+    for address, words in (("nobody", "There is no workcell with this name."), ("empty", "No events yet.")):
         page.goto(f"{up.url}/#/w/{address}")
         expect(page.get_by_role("feed")).to_contain_text(words)
         expect(page.get_by_test_id("item")).to_have_count(0)

@@ -1,6 +1,7 @@
 // The page: the fleet, and over it the workcell that the address names.
-import { route } from './address.ts';
 import { FleetView } from './fleet/fleet-view.tsx';
+import { ItemRow } from './item/item-row.tsx';
+import { route } from './shared/address.ts';
 import { TopBar } from './top-bar.tsx';
 import { WorkcellPanel } from './workcell/panel.tsx';
 
@@ -10,7 +11,9 @@ export function App() {
     <>
       <TopBar />
       <FleetView />
-      {workcell !== null && <WorkcellPanel key={workcell} workcell={workcell} offset={offset} />}
+      {workcell !== null && (
+        <WorkcellPanel key={workcell} workcell={workcell} offset={offset} Row={ItemRow} />
+      )}
     </>
   );
 }

@@ -1,6 +1,9 @@
+// The entry point: starts what acts, then draws. Importing any other module has no effect.
 import { render } from 'preact';
 import { App } from './app.tsx';
-import { start } from './state.ts';
+import { watchAddress } from './shared/address.ts';
+import { start } from './shared/state.ts';
+import { startTheme } from './theme.ts';
 import './styles/base.css';
 import './styles/help.css';
 import './styles/fleet.css';
@@ -11,5 +14,7 @@ import './styles/text.css';
 
 const root = document.getElementById('app');
 if (root === null) throw new Error('expected an element with the id "app" in index.html');
+startTheme();
+watchAddress();
 start();
 render(<App />, root);

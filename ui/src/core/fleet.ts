@@ -27,11 +27,13 @@ const EMPTY: Omit<Summary, 'id'> = {
 
 export class Fleet {
   readonly workcells = new Map<string, Summary>();
-  /** The first pages are all here. */
+  /** Every status that any workcell has had so far. */
+  readonly statuses = new Set<Summary['status']>();
+  /** All first pages have arrived. */
   complete = false;
   #seen: Set<string> | null = new Set();
 
-  /** Take a message; null: the first pages are about to come (again), and what they lack is gone. */
+  /** Fold a message; null announces new first pages, and workcells missing from those are removed. */
   take(message: FleetMessage | null): void {
     if (message === null) {
       this.#seen = new Set();
@@ -39,7 +41,9 @@ export class Fleet {
     }
     for (const change of message.workcells) {
       const id = String(change.id);
-      this.workcells.set(id, { ...EMPTY, ...this.workcells.get(id), ...change, id });
+      const workcell = { ...EMPTY, ...this.workcells.get(id), ...change, id };
+      this.workcells.set(id, workcell);
+      this.statuses.add(workcell.status);
       this.#seen?.add(id);
     }
     for (const id of message.removed) this.workcells.delete(id);
@@ -51,8 +55,8 @@ export class Fleet {
 }
 
 /**
- * Running first, by their beginning; then the others by their end; newest first.
- * No place hangs on the last event of what goes on: a row moves when a run begins or ends, at no other time.
+ * Running workcells by their start, then the others by their end, newest first.
+ * The order does not depend on the last event of a running workcell: a row moves only when a run starts or ends.
  */
 export function sorted(workcells: Iterable<Summary>): Summary[] {
   const placed = [...workcells].map((workcell) => ({
@@ -68,7 +72,7 @@ function markOf({ status, first, last }: Summary): Summary['first'] {
   return status === 'running' || status === 'new' ? first : last;
 }
 
-/** Whether every word of the filter occurs in what a workcell's card shows. */
+/** Whether a workcell has the status (if one is given) and its card shows every word of the filter. */
 export function matches(workcell: Summary, filter: string, status: string): boolean {
   if (status !== '' && workcell.status !== status) return false;
   const { id, issue_id, agent, model, activity } = workcell;

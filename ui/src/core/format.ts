@@ -13,7 +13,7 @@ export function duration(ms: number): string {
   return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
-/** How long ago, coarse: it is read at a glance and redrawn every second. */
+/** How long ago, coarsely: it is read at a glance and redrawn every second. */
 export function age(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1_000));
   if (seconds < 2) return 'now';
@@ -29,7 +29,7 @@ export function count(value: number): string {
   return `${(value / 1_000_000).toFixed(1)}M`;
 }
 
-/** Every digit, grouped. */
+/** All digits, grouped by thousands. */
 export function whole(value: number): string {
   return value.toLocaleString('en-US');
 }
@@ -45,11 +45,11 @@ export function cost(usd: number): string {
 
 export interface Spending {
   readonly usd: number;
-  /** By the price table, at least in part: not as the agents said. */
+  /** At least partly computed from the price table instead of reported by the agents. */
   readonly computed: boolean;
 }
 
-/** What a workcell took: as its agents said, or by the price table while that is not known yet. */
+/** The cost of a workcell: as reported by its agents, or computed from the price table until they report it. */
 export function spent(workcell: Summary): Spending | null {
   const { status, cost_usd, cost_computed_usd } = workcell;
   const early = status === 'running' || cost_usd === null;
@@ -57,7 +57,7 @@ export function spent(workcell: Summary): Spending | null {
   return cost_usd === null ? null : { usd: cost_usd, computed: false };
 }
 
-/** What several workcells took: computed as soon as one of them is. */
+/** The total cost of several workcells: computed if any of them is. */
 export function spentTogether(workcells: readonly Summary[]): Spending {
   const all = workcells.map(spent).filter((one) => one !== null);
   return { usd: all.reduce((sum, { usd }) => sum + usd, 0), computed: all.some(({ computed }) => computed) };
@@ -76,11 +76,19 @@ export function tokensBriefly(usage: Usage): string {
   return `${count(Number(usage.input_tokens ?? 0))} in · ${count(Number(usage.output_tokens ?? 0))} out`;
 }
 
-/** Cached input is part of the input, as the convention has it, and said beside it. */
+/** The share of the input tokens that was read from the cache; empty if there was none. */
 export function cachedShare(usage: Usage): string {
   const input = Number(usage.input_tokens ?? 0);
   const cached = Number(usage.cache_read_tokens ?? 0);
   return input > 0 && cached > 0 ? `${Math.round((100 * cached) / input)}% cached` : '';
+}
+
+/** One line per event type, the most frequent first. */
+export function countsInWords(counts: Summary['counts']): string {
+  return Object.entries(counts ?? {})
+    .sort((a, b) => b[1] - a[1])
+    .map(([type, number]) => `${whole(number)} ${type}`)
+    .join('\n');
 }
 
 export function clockTime(time: number): string {

@@ -1,19 +1,24 @@
-// History over HTTP: pages of events by offset, and word on why the gateway refuses this page.
+// History over HTTP: pages of events by offset, and the reason if the gateway refuses this page.
 import type { EventPage } from '../contract.ts';
 
 export interface Page extends EventPage {
-  /** Its length as text. */
+  /** The length of its text, in characters. */
   readonly size: number;
 }
 
-export type FetchPage = (workcell: string, offset: number, limit: number) => Promise<Page>;
+export type FetchPage = (
+  workcell: string,
+  offset: number,
+  limit: number,
+  signal: AbortSignal,
+) => Promise<Page>;
 
 export const PAGE_LIMIT = 500;
 
-/** A page of events; throws an Error whose message can be shown. */
-export const fetchPage: FetchPage = async (workcell, offset, limit) => {
+/** Fetch a page of events; throws an Error whose message can be shown. */
+export const fetchPage: FetchPage = async (workcell, offset, limit, signal) => {
   const url = `/api/workcells/${encodeURIComponent(workcell)}/events?offset=${offset}&limit=${limit}`;
-  const response = await fetch(url);
+  const response = await fetch(url, { signal });
   const text = await response.text();
   if (!response.ok) throw new Error(`the gateway answered ${response.status} to a request for history`);
   const page: unknown = JSON.parse(text);
@@ -21,23 +26,24 @@ export const fetchPage: FetchPage = async (workcell, offset, limit) => {
   return { ...page, size: text.length };
 };
 
-/** Why a page cannot show an offset that was asked for; empty if it can. */
+/** Why a page cannot show the requested offset; empty if it can. */
 export function missing(offset: number, { base, head }: Page): string {
   if (head === 0) return '';
   if (offset >= head) return `there is no event #${offset}: the log ends at #${head - 1}`;
   return offset < base ? `event #${offset} was pruned: the log begins at #${base}` : '';
 }
 
-/** Where the whole line of an event that the wire cut is to be had. */
+/** The address of the whole line of an event that was truncated on the wire. */
 export function wholeLineUrl(workcell: string, offset: number): string {
   return `/api/workcells/${encodeURIComponent(workcell)}/events/${offset}`;
 }
 
-/** Why the gateway refuses this page, or null if it answers, or does not answer at all. */
+/** Why the gateway refuses this page; null if it does not, or cannot be reached. */
 export async function refusal(): Promise<string | null> {
   try {
     const { status } = await fetch('/api/session');
-    if (status === 401) return 'the gateway wants a token; open the address that it printed when it started';
+    if (status === 401)
+      return 'the gateway requires a token; open the address that it printed when it started';
     return status === 403 ? 'the gateway refuses this page (a foreign origin or host)' : null;
   } catch {
     return null;

@@ -7,8 +7,9 @@ import type { Subscriber, Subscription, WorkcellMessage } from './subscription.t
 import { Window } from './window.ts';
 import type { From } from './wire.ts';
 
-/** How many events to begin with; a reset or an absence of more than `MAX_BEHIND` begins there again. */
+/** How many events at the end of the log are shown at first. */
 const TAIL = 300;
+/** After missing more events than this, the timeline restarts at the tail. */
 const MAX_BEHIND = 20_000;
 
 export type Phase = 'loading' | 'shown' | 'unknown' | 'refused';
@@ -18,10 +19,10 @@ export class Timeline implements Subscriber {
   readonly window = new Window();
   fold = new Fold();
   phase: Phase = 'loading';
-  /** The end of the window is the end of the log, and live events extend it. */
+  /** Whether the window ends at the end of the log, so that live events extend it. */
   attached = true;
   live = false;
-  /** A sentence about what happened last on the way here. */
+  /** A sentence about the last reconnect, reset or failed load. */
   notice = '';
   loading: 'earlier' | 'later' | 'around' | null = null;
   readonly #connect: () => Subscription;
@@ -31,25 +32,30 @@ export class Timeline implements Subscriber {
   #from: From = { last: TAIL };
   #sticky = true;
   #resuming = false;
-  #closed = false;
+  /** The token of the newest load: aborted when another one is requested, so that a late answer is dropped. */
+  #request = new AbortController();
 
-  constructor(
-    workcell: string,
-    connection: Connection,
-    fetch: FetchPage,
-    changed: () => void,
-    around: number | null,
-  ) {
+  /** Idle until `show` is called; `changed` is called after every change. */
+  constructor(workcell: string, connection: Connection, fetch: FetchPage, changed: () => void) {
     this.workcell = workcell;
     this.#fetch = fetch;
     this.#changed = changed;
     this.#connect = () => connection.watch(workcell, this);
-    if (around === null) this.#subscribe();
-    else void this.jump(around);
+  }
+
+  /**
+   * Bring an offset into the window, or with null keep the window (at first: load the tail). Gives up any load that
+   * was requested before. Returns whether it was done: false if a later request replaced this one.
+   */
+  async show(offset: number | null): Promise<boolean> {
+    this.#giveUp();
+    if (offset !== null) return this.itemAt(offset) !== null || this.jump(offset);
+    if (this.phase === 'loading') this.toEnd();
+    return true;
   }
 
   close(): void {
-    this.#closed = true;
+    this.#giveUp();
     this.#subscription?.close();
   }
 
@@ -72,7 +78,7 @@ export class Timeline implements Subscriber {
     return null;
   }
 
-  /** Whether the view sticks to the end: then the oldest make room for the newest, else nothing in view may go. */
+  /** Whether the view follows the end: if so, a full window drops its oldest events, otherwise it stops growing. */
   stick(sticky: boolean): void {
     this.#sticky = sticky;
   }
@@ -100,7 +106,7 @@ export class Timeline implements Subscriber {
         this.#subscribed(message.epoch, message.offset, message.head);
         break;
       case 'reset':
-        this.notice = this.phase === 'shown' ? 'the log was begun anew: what was shown before is gone' : '';
+        this.notice = this.phase === 'shown' ? 'the log was replaced: the events shown before are gone' : '';
         this.#begin(message.epoch, message.offset, message.head);
         break;
       case 'events':
@@ -131,10 +137,10 @@ export class Timeline implements Subscriber {
     if (this.phase !== 'shown' || epoch !== window.epoch || (this.attached && offset !== window.hi)) {
       this.#begin(epoch, offset, head);
     } else if (this.attached && head - window.hi > MAX_BEHIND) {
-      this.notice = `${head - window.hi} events passed meanwhile: shown are the newest`;
-      this.toEnd();
+      this.notice = `${head - window.hi} events arrived in the meantime; showing the newest`;
+      this.#tail();
       return;
-    } else if (this.#resuming) this.notice = `reconnected, resumed at ${offset}`;
+    } else if (this.#resuming) this.notice = `reconnected, resumed at #${offset}`;
     this.#resuming = false;
     window.head = head;
   }
@@ -146,7 +152,7 @@ export class Timeline implements Subscriber {
     this.window.restart(epoch, offset, head, this.window.epoch === epoch ? this.window.base : 0);
     this.fold = new Fold();
     this.phase = 'shown';
-    if (head - offset > MAX_BEHIND) this.toEnd();
+    if (head - offset > MAX_BEHIND) this.#tail();
     else if (paused) this.#subscribe();
   }
 
@@ -158,7 +164,7 @@ export class Timeline implements Subscriber {
   }
 
   #check(verdict: 'taken' | 'duplicate' | 'hole' | 'foreign'): void {
-    // Never show a wrong thing: what does not fit is asked for again from where the window ends.
+    // Events that do not fit are never shown; they are requested again from the end of the window.
     if (verdict === 'hole' || verdict === 'foreign') this.#subscribe();
     if (verdict === 'taken') this.#grown();
   }
@@ -171,7 +177,7 @@ export class Timeline implements Subscriber {
     this.#refold();
   }
 
-  /** Fold what was appended, or everything if the window begins elsewhere now. */
+  /** Fold the appended slots, or all of them if the window starts elsewhere now. */
   #refold(): void {
     const { slots } = this.window;
     if (this.fold.owners.length > slots.length || this.fold.owners[0]?.offset !== slots[0]?.offset) {
@@ -196,14 +202,19 @@ export class Timeline implements Subscriber {
     this.#subscription?.pause();
   }
 
-  /** The end is reached again: live events go on from here. */
+  /** Continue with live events: the window has reached the end of the log. */
   #attach(): void {
     this.attached = true;
     this.#subscribe();
   }
 
-  /** Begin anew at the end of the log. */
+  /** Restart at the end of the log; gives up any load. */
   toEnd(): void {
+    this.#giveUp();
+    this.#tail();
+  }
+
+  #tail(): void {
     this.attached = true;
     this.live = false;
     this.phase = 'loading';
@@ -212,14 +223,14 @@ export class Timeline implements Subscriber {
     this.#changed();
   }
 
-  /** Begin anew around an offset; at the end of the log if it does not go so far. */
-  async jump(offset: number): Promise<void> {
-    await this.#load('around', async () => {
+  /** Restart around an offset, or at the end of the log if that comes first; returns whether it was done. */
+  async jump(offset: number): Promise<boolean> {
+    return this.#load('around', async (signal) => {
       const start = Math.max(0, offset - PAGE_LIMIT / 4);
-      const page = await this.#fetch(this.workcell, start, PAGE_LIMIT);
-      if (this.#closed) return;
+      const page = await this.#fetch(this.workcell, start, PAGE_LIMIT, signal);
+      if (signal.aborted) return;
       this.notice = missing(offset, page);
-      if (page.events.length === 0) return this.toEnd();
+      if (page.events.length === 0) return this.#tail();
       this.window.restart(page.epoch, page.offset, page.head, page.base);
       this.fold = new Fold();
       this.phase = 'shown';
@@ -243,18 +254,18 @@ export class Timeline implements Subscriber {
   }
 
   async loadEarlier(): Promise<void> {
-    if (this.hasEarlier) await this.#load('earlier', () => this.#earlier());
+    if (this.hasEarlier) await this.#load('earlier', (signal) => this.#earlier(signal));
   }
 
-  async #earlier(): Promise<void> {
+  async #earlier(signal: AbortSignal): Promise<void> {
     const { epoch, lo } = this.window;
     let at = Math.max(this.window.base, lo - PAGE_LIMIT);
     const events = [];
     let [first, size] = [at, 0];
-    // A gateway may answer with less than was asked for; the rest up to the window is fetched as well.
+    // A gateway may return fewer events than requested; the rest up to the window is fetched as well.
     while (at < lo) {
-      const page = await this.#fetch(this.workcell, at, lo - at);
-      if (this.#closed || page.epoch !== this.window.epoch || epoch !== page.epoch || lo !== this.window.lo)
+      const page = await this.#fetch(this.workcell, at, lo - at, signal);
+      if (signal.aborted || page.epoch !== this.window.epoch || epoch !== page.epoch || lo !== this.window.lo)
         return;
       if (events.length === 0) {
         first = page.offset;
@@ -271,13 +282,14 @@ export class Timeline implements Subscriber {
   }
 
   async loadLater(): Promise<void> {
-    if (this.hasLater) await this.#load('later', () => this.#later());
+    if (this.hasLater) await this.#load('later', (signal) => this.#later(signal));
   }
 
-  async #later(): Promise<void> {
+  async #later(signal: AbortSignal): Promise<void> {
     const { epoch, hi } = this.window;
-    const page = await this.#fetch(this.workcell, hi, PAGE_LIMIT);
-    if (this.#closed || page.epoch !== epoch || epoch !== this.window.epoch || hi !== this.window.hi) return;
+    const page = await this.#fetch(this.workcell, hi, PAGE_LIMIT, signal);
+    if (signal.aborted || page.epoch !== epoch || epoch !== this.window.epoch || hi !== this.window.hi)
+      return;
     this.window.head = Math.max(this.window.head, page.head);
     if (page.offset > hi) this.window.appendGap(epoch, hi, page.offset, 'pruned');
     this.window.append(epoch, page.offset, page.events, page.size);
@@ -286,16 +298,33 @@ export class Timeline implements Subscriber {
     if (this.window.hi >= this.window.head) this.#attach();
   }
 
-  async #load(what: 'earlier' | 'later' | 'around', work: () => Promise<void>): Promise<void> {
-    if (this.loading !== null && what !== 'around') return;
+  /** Run one load: a page is skipped while another load runs, a jump replaces that one. Returns whether it was done. */
+  async #load(
+    what: 'earlier' | 'later' | 'around',
+    work: (signal: AbortSignal) => Promise<void>,
+  ): Promise<boolean> {
+    if (this.loading !== null && what !== 'around') return false;
+    this.#giveUp();
+    const { signal } = this.#request;
     this.loading = what;
     this.#changed();
     try {
-      await work();
+      await work(signal);
     } catch (error) {
+      if (signal.aborted) return false;
       this.notice = error instanceof Error ? error.message : String(error);
-      if (this.phase === 'loading') this.toEnd();
+      if (this.phase === 'loading') this.#tail();
     }
+    if (signal.aborted) return false;
+    this.loading = null;
+    this.#changed();
+    return true;
+  }
+
+  #giveUp(): void {
+    this.#request.abort();
+    this.#request = new AbortController();
+    if (this.loading === null) return;
     this.loading = null;
     this.#changed();
   }

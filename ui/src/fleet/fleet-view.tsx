@@ -1,17 +1,17 @@
-// Mission Control: one card for each workcell, with a filter by words and by status.
+// Mission Control: one card per workcell, with a filter by words and by status.
 import { computed, signal } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
 import { useLayoutEffect, useRef } from 'preact/hooks';
 import { matches } from '../core/fleet.ts';
 import { count, spentTogether, whole } from '../core/format.ts';
 import type { Summary } from '../core/wire.ts';
-import { FLEET_KEYS, Help } from '../help.tsx';
-import { Spent } from '../spent.tsx';
-import { fleetComplete, workcells } from '../state.ts';
-import { help, rowOf, useFleetKeys, useFocusReturned } from './keys.ts';
+import { Help } from '../shared/help.tsx';
+import { Spent } from '../shared/spent.tsx';
+import { fleetComplete, statusesSeen, workcells } from '../shared/state.ts';
+import { FLEET_KEYS, help, rowOf, useFleetKeys, useFocusReturned } from './keys.ts';
 import { WorkcellCard } from './workcell-card.tsx';
 
-/** How many cards are drawn before the user asks for more. */
+/** How many cards are drawn at first, and added by each “show more”. */
 const STEP = 200;
 const STATUSES: readonly Summary['status'][] = [
   'running',
@@ -22,9 +22,6 @@ const STATUSES: readonly Summary['status'][] = [
   'lost',
   'new',
 ];
-
-/** A button that was there stays: others must not move under the pointer. */
-const statusesSeen = new Set<Summary['status']>();
 
 const filter = signal('');
 const only = signal('');
@@ -98,8 +95,8 @@ function Total({ name, value }: { name: string; value: ComponentChildren }) {
 }
 
 function StatusFilter() {
-  for (const { status } of workcells.value) statusesSeen.add(status);
-  const present = STATUSES.filter((status) => statusesSeen.has(status));
+  // A button that has appeared stays, so that the others do not move under the pointer.
+  const present = STATUSES.filter((status) => statusesSeen.value.has(status));
   return (
     <fieldset class="status-filter" aria-label="Filter by status">
       {['', ...present].map((status) => (
@@ -127,18 +124,18 @@ function Cards() {
   const list = shown.value;
   const focused = document.activeElement?.closest<HTMLElement>('.card')?.dataset.workcell;
   useLayoutEffect(() => {
-    // A row that moves is taken out for a moment, and loses the focus by that.
+    // Moving a row detaches it for a moment, which takes the focus away.
     if (focused !== undefined && document.activeElement === document.body)
       rowOf(focused)?.focus({ preventScroll: true });
   });
   if (list.length === 0) {
-    return <p class="empty">{emptyWords()}</p>;
+    return <p class="empty">{emptyMessage()}</p>;
   }
   return (
     <>
       <div class="cards-head" aria-hidden="true">
         <span>status</span>
-        <span>workcell and what it does</span>
+        <span>workcell and activity</span>
         <span>agent</span>
         <span>events</span>
         <span>tokens</span>
@@ -166,9 +163,9 @@ function Cards() {
   );
 }
 
-function emptyWords(): string {
+function emptyMessage(): string {
   if (!fleetComplete.value) return 'Waiting for the fleet…';
   if (workcells.value.length === 0)
-    return 'No workcell yet. Start an agent with “workcast run”, and it appears here.';
-  return 'No workcell fits the filter.';
+    return 'No workcells yet. Start an agent with “workcast run”, and it appears here.';
+  return 'No workcell matches the filter.';
 }

@@ -1,12 +1,23 @@
-// The keys of Mission Control: the focus is what moves, so that a row is a link like any other.
+// The keys of Mission Control. They move the focus, so a row is a link like any other.
 import { signal } from '@preact/signals';
 import type { RefObject } from 'preact';
 import { useEffect } from 'preact/hooks';
-import { route } from '../address.ts';
+import { route } from '../shared/address.ts';
+import type { Keys } from '../shared/help.tsx';
 
+export const FLEET_KEYS: Keys = [
+  ['j / k', 'next, previous workcell'],
+  ['Enter', 'open the workcell'],
+  ['Home / End', 'first, last workcell'],
+  ['/', 'search'],
+  ['Escape', 'clear the search, then leave it'],
+  ['?', 'show or hide this help'],
+];
+
+/** Whether the help is shown. */
 export const help = signal(false);
 
-/** Listens while no workcell lies over the fleet. */
+/** Handle keys while no workcell is open; `clear` empties the search box. */
 export function useFleetKeys(box: RefObject<HTMLInputElement | null>, clear: () => void): void {
   useEffect(() => {
     const listener = (event: KeyboardEvent) => {
@@ -25,13 +36,13 @@ export function useFleetKeys(box: RefObject<HTMLInputElement | null>, clear: () 
   }, []);
 }
 
-/** Once the workcell is closed, the focus is on its row again. */
+/** Return the focus to a workcell's row when the workcell is closed. */
 export function useFocusReturned(): void {
   const opened = route.value.workcell;
   useEffect(() => {
     if (opened === null) return;
     help.value = false;
-    // Also when another workcell takes its place: then the focus is behind it, where it does no harm.
+    // This also runs when another workcell is opened instead: the focused row is then behind its dialog, which is harmless.
     return () => rowOf(opened)?.focus();
   }, [opened]);
 }
@@ -75,7 +86,7 @@ function actionOf(key: string, box: HTMLInputElement | null): Action {
   }
 }
 
-/** From the row that has the focus, or from before the first. */
+/** Focus another row, counted from the focused one, or from before the first (-1) if none is focused. */
 function focusRow(to: (at: number, count: number) => number): void {
   const rows = [...document.querySelectorAll<HTMLElement>('.card')];
   const at = rows.indexOf(document.activeElement as HTMLElement);

@@ -1,12 +1,13 @@
-// One workcell at a glance: who works, on what, since when, at what price.
+// One workcell at a glance: its agent, activity, age and cost.
 import { timeOf } from '../core/event.ts';
-import { age, cachedShare, spent, tokensBriefly, whole } from '../core/format.ts';
+import { age, cachedShare, countsInWords, spent, tokensBriefly, whole } from '../core/format.ts';
 import { routeTo } from '../core/route.ts';
 import type { Summary } from '../core/wire.ts';
-import { RunningTime } from '../running-time.tsx';
-import { Spent } from '../spent.tsx';
-import { now } from '../state.ts';
-import { StatusBadge } from '../status-badge.tsx';
+import { IssueChip } from '../shared/issue-chip.tsx';
+import { OpenCalls } from '../shared/open-calls.tsx';
+import { Spent } from '../shared/spent.tsx';
+import { now } from '../shared/state.ts';
+import { StatusBadge } from '../shared/status-badge.tsx';
 import { VisibleText } from '../text/visible-text.tsx';
 
 export function WorkcellCard({ workcell }: { workcell: Summary }) {
@@ -39,7 +40,7 @@ export function WorkcellCard({ workcell }: { workcell: Summary }) {
             </span>
           )}
         </span>
-        <Figure name="events" value={whole(head - base)} title={countsInWords(workcell)} />
+        <Figure name="events" value={whole(head - base)} title={countsInWords(workcell.counts)} />
         <Figure
           name="tokens"
           value={
@@ -72,37 +73,4 @@ function Figure(props: { name: string; value: preact.ComponentChildren; title?: 
 function Age({ workcell }: { workcell: Summary }) {
   const time = timeOf({ timestamp: workcell.last?.timestamp });
   return <>{time === null ? '–' : age(now.value - time)}</>;
-}
-
-/** Gives way to the id beside it. */
-export function IssueChip({ issue }: { issue: string | null }) {
-  return issue === null ? null : (
-    <span class="chip chip-issue" title={issue}>
-      {issue}
-    </span>
-  );
-}
-
-export function OpenCalls({ workcell }: { workcell: Summary }) {
-  if (workcell.status !== 'running') return null;
-  return (
-    <>
-      {(workcell.open_calls ?? []).slice(0, 4).map((call) => {
-        const since = timeOf({ timestamp: call.since });
-        return (
-          <span class="chip chip-open" key={`${call.call_id} ${call.since}`}>
-            <VisibleText text={call.tool} />
-            {since !== null && <RunningTime since={since} />}
-          </span>
-        );
-      })}
-    </>
-  );
-}
-
-export function countsInWords(workcell: Summary): string {
-  return Object.entries(workcell.counts ?? {})
-    .sort((a, b) => b[1] - a[1])
-    .map(([type, number]) => `${whole(number)} ${type}`)
-    .join('\n');
 }

@@ -1,5 +1,4 @@
-// An answer: plain text while it grows, light Markdown once it is whole.
-
+// An answer: plain text while it grows, light Markdown once it is complete.
 import type { ComponentType } from 'preact';
 import { useEffect, useErrorBoundary, useState } from 'preact/hooks';
 import type { TextItem } from '../core/item.ts';
@@ -7,12 +6,12 @@ import { LongText } from '../text/long-text.tsx';
 
 type Markdown = ComponentType<{ text: string }>;
 
-/** Beyond this the parser would be felt while scrolling. */
+/** Longer texts, in characters, would take the parser so long that scrolling stutters. */
 const MAX_LENGTH = 40_000;
 let loaded: Markdown | null = null;
 
 export function Answer({ item }: { item: TextItem }) {
-  // A text that the renderer cannot take is still a text.
+  // A text that the renderer fails on is shown as plain text.
   const [failure] = useErrorBoundary();
   const plain = failure !== undefined || item.partial || item.text.length > MAX_LENGTH;
   const [Markdown, setMarkdown] = useState(() => loaded);
@@ -24,7 +23,7 @@ export function Answer({ item }: { item: TextItem }) {
         loaded = module.Markdown;
         if (wanted) setMarkdown(() => module.Markdown);
       },
-      // Without the renderer (the gateway was updated meanwhile) the text itself stays.
+      // The renderer may be gone after an update of the gateway; then the plain text stays.
       () => undefined,
     );
     return () => {

@@ -1,4 +1,4 @@
-// What a row shows below its first line.
+// The part of a row below its title.
 import type { Item } from '../core/item.ts';
 import { LongText } from '../text/long-text.tsx';
 import { Answer } from './answer.tsx';
@@ -29,12 +29,12 @@ export function Body({ item, open, onRetry }: { item: Item; open: boolean; onRet
       return open ? <LongText text={rawText(item)} lines={40} /> : null;
     case 'gap':
       return item.reason === 'pruned' ? (
-        <p class="dim">They were pruned from the log.</p>
+        <p class="dim">These events were pruned from the log.</p>
       ) : (
         <p class="dim">
-          Their source does not answer now.{' '}
+          The source of these events is unavailable now.{' '}
           <button type="button" class="show-all" onClick={onRetry}>
-            ask again
+            try again
           </button>
         </p>
       );

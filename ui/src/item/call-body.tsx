@@ -1,4 +1,4 @@
-// A tool call: closed, a glance at its output; open, its arguments, output, files and result.
+// A tool call: collapsed, the last line of its output; expanded, its arguments, output, files and result.
 import type { ComponentChildren } from 'preact';
 import { ansi } from '../core/ansi.ts';
 import { callParts, lastLine } from '../core/call-parts.ts';

@@ -1,37 +1,20 @@
-// One row of the timeline: who, what, when, and the body of its kind.
+// One row of the timeline: its title, time and permalink, and the body for its kind.
 
 import { useLayoutEffect, useRef } from 'preact/hooks';
 import { clockTime, tokens, whole } from '../core/format.ts';
 import { wholeLineUrl } from '../core/history.ts';
-import type { Item } from '../core/item.ts';
 import { routeTo } from '../core/route.ts';
-import { memo } from '../memo.ts';
-import type { Rows } from '../workcell/rows.ts';
+import type { RowProps } from '../shared/row.ts';
 import { Body } from './body.tsx';
+import { memo } from './memo.ts';
 import { Title } from './title.tsx';
 
-interface Props {
-  item: Item;
-  /** The item changes in place: this says that it did. */
-  revision: number;
-  top: number;
-  place: number;
-  count: number;
-  open: boolean;
-  selected: boolean;
-  marked: boolean;
-  workcell: string;
-  rows: Rows;
-  onToggle: () => void;
-  onRetry: () => void;
-}
-
-export function ItemRow(props: Props) {
+export function ItemRow(props: RowProps) {
   const { item, top, place, count, open, selected, marked } = props;
   const element = useRef<HTMLElement>(null);
   useLayoutEffect(
-    () => (element.current ? props.rows.add(item.offset, element.current) : undefined),
-    [item.offset, props.rows],
+    () => (element.current ? props.onElement(item.offset, element.current) : undefined),
+    [item.offset, props.onElement],
   );
   const classes = ['item', `item-${item.kind}`, selected && 'selected', marked && 'marked'];
   if ('abandoned' in item) classes.push('item-abandoned');
@@ -58,10 +41,10 @@ export function ItemRow(props: Props) {
   );
 }
 
-/** Apart from its place, a row changes only with its item. */
+/** Everything but the row's place, drawn again only if its item has changed. */
 const Inside = memo(
-  ({ item: live, open, workcell, onToggle, onRetry }: Props) => {
-    // As it is now: a component with state of its own is drawn again only if what it is given is another object.
+  ({ item: live, open, workcell, onToggle, onRetry }: RowProps) => {
+    // A copy, because a component with its own state is drawn again only for a different object.
     const item = { ...live };
     return (
       <div class="item-inside" data-depth={Math.min(4, item.depth)}>
@@ -80,7 +63,7 @@ const Inside = memo(
         <Body item={item} open={open} onRetry={onRetry} />
         {item.cut && (
           <p class="cut">
-            cut on the way: the whole line has {whole(item.cut.bytes)} bytes.{' '}
+            truncated here: the whole line has {whole(item.cut.bytes)} bytes.{' '}
             <a href={wholeLineUrl(workcell, item.cut.offset)} target="_blank" rel="noopener noreferrer">
               show the whole line
             </a>

@@ -1,11 +1,11 @@
-// The first line of a row: an icon and a word for its kind, and what it is about.
+// The first line of a row: an icon and a word for its kind, and its subject.
 import type { ComponentChildren } from 'preact';
 import { cost, duration, tokens } from '../core/format.ts';
 import type { CallItem, Item, TextItem } from '../core/item.ts';
 import { callSubject } from '../core/subject.ts';
-import { RunningTime } from '../running-time.tsx';
-import { openedWorkcell } from '../state.ts';
-import { StatusBadge } from '../status-badge.tsx';
+import { RunningTime } from '../shared/running-time.tsx';
+import { openedWorkcell } from '../shared/state.ts';
+import { StatusBadge } from '../shared/status-badge.tsx';
 import { VisibleText } from '../text/visible-text.tsx';
 import { FileName } from './file-name.tsx';
 
@@ -17,18 +17,18 @@ interface Props {
 
 export function Title({ item, open, onToggle }: Props) {
   const foldable = item.kind === 'call' || item.kind === 'thinking' || item.kind === 'raw';
-  if (!foldable) return <span class="item-title">{words(item)}</span>;
+  if (!foldable) return <span class="item-title">{label(item)}</span>;
   return (
     <button type="button" class="item-title item-toggle" aria-expanded={open} onClick={onToggle}>
       <span class="caret" aria-hidden="true">
         {open ? '▾' : '▸'}
       </span>
-      {words(item)}
+      {label(item)}
     </button>
   );
 }
 
-function words(item: Item): ComponentChildren {
+function label(item: Item): ComponentChildren {
   switch (item.kind) {
     case 'prompt':
       return <Label icon="❯" word="prompt" />;
@@ -37,7 +37,7 @@ function words(item: Item): ComponentChildren {
         <Label
           icon="●"
           word={item.role === 'assistant' ? 'answer' : item.role}
-          subject={voidWords(item)}
+          subject={abandonedNote(item)}
           growing={item.partial}
         />
       );
@@ -46,7 +46,7 @@ function words(item: Item): ComponentChildren {
         <Label
           icon="✲"
           word="thinking"
-          subject={voidWords(item) || firstLine(item.text)}
+          subject={abandonedNote(item) || firstLine(item.text)}
           growing={item.partial}
         />
       );
@@ -56,9 +56,9 @@ function words(item: Item): ComponentChildren {
       return <Label icon="$" word="command" />;
     case 'output':
       return item.stream === 'stderr' ? (
-        <Label icon="≡" word="stderr" subject={exitWords(item.exitCode)} class="warn" />
+        <Label icon="≡" word="stderr" subject={exitNote(item.exitCode)} class="warn" />
       ) : (
-        <Label icon="≡" word="output" subject={exitWords(item.exitCode)} />
+        <Label icon="≡" word="output" subject={exitNote(item.exitCode)} />
       );
     case 'file':
       return (
@@ -75,14 +75,16 @@ function words(item: Item): ComponentChildren {
       return <Outcome item={item} />;
     case 'error':
       return item.retryable ? (
-        <Label icon="↻" word={`${item.what || 'error'}, will be tried again`} class="warn" />
+        <Label icon="↻" word={`${item.what || 'error'}, will be retried`} class="warn" />
       ) : (
         <Label icon="✕" word={item.what || 'error'} class="bad" />
       );
     case 'raw':
-      return <Label icon="?" word="not understood" subject={item.why} class="warn" />;
+      return <Label icon="?" word="not recognized" subject={item.why} class="warn" />;
     case 'gap':
-      return <Label icon="⋯" word={`events ${item.offset}–${item.until - 1} cannot be shown`} class="warn" />;
+      return (
+        <Label icon="⋯" word={`events #${item.offset}–#${item.until - 1} cannot be shown`} class="warn" />
+      );
   }
 }
 
@@ -109,7 +111,7 @@ const CALL_ICONS = { open: '◌', ok: '✓', failed: '✕', lost: '⊘' };
 const CALL_WORDS = { open: 'running', ok: '', failed: 'failed', lost: 'no result: the agent ended' };
 
 function CallTitle({ call }: { call: CallItem }) {
-  // A lost run has no event that would close its calls.
+  // The log of a lost run has no event that closes its calls.
   const state = call.state === 'open' && openedWorkcell.value?.status === 'lost' ? 'lost' : call.state;
   return (
     <>
@@ -133,8 +135,8 @@ function CallTitle({ call }: { call: CallItem }) {
 function callNotes(call: CallItem, state: CallItem['state']): string {
   return joined([
     CALL_WORDS[state],
-    call.resultOnly ? 'result; its call is further up' : '',
-    exitWords(call.exitCode === 0 ? null : call.exitCode),
+    call.resultOnly ? 'the result of an earlier call' : '',
+    exitNote(call.exitCode === 0 ? null : call.exitCode),
     call.durationMs === null ? '' : duration(call.durationMs),
   ]);
 }
@@ -146,7 +148,7 @@ function Outcome({ item }: { item: Extract<Item, { kind: 'outcome' }> }) {
       <StatusBadge status={status} />
       <span class="subject">
         {joined([
-          exitWords(exit_code ?? null),
+          exitNote(exit_code ?? null),
           duration_ms == null ? '' : duration(duration_ms),
           cost_usd == null ? '' : cost(cost_usd),
           usage == null ? '' : tokens(usage),
@@ -156,15 +158,15 @@ function Outcome({ item }: { item: Extract<Item, { kind: 'outcome' }> }) {
   );
 }
 
-function voidWords(item: TextItem): string {
-  return item.abandoned ? 'void: the stream broke off' : '';
+function abandonedNote(item: TextItem): string {
+  return item.abandoned ? 'discarded: the stream broke off' : '';
 }
 
 function joined(parts: readonly string[]): string {
   return parts.filter((part) => part !== '').join(' · ');
 }
 
-function exitWords(code: number | null): string {
+function exitNote(code: number | null): string {
   return code === null ? '' : `exit ${code}`;
 }
 

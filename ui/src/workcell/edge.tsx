@@ -1,4 +1,4 @@
-// What lies beyond the first and the last row, and what stands there if there is none.
+// The texts before the first and after the last row, and the text of an empty timeline.
 import { counted } from '../core/format.ts';
 import type { Timeline } from '../core/timeline.ts';
 
@@ -15,18 +15,16 @@ export function Nothing({ timeline }: { timeline: Timeline }) {
 }
 
 function nothing({ phase, notice, window }: Timeline): string {
-  if (phase === 'unknown') return 'There is no workcell of this name. If one appears, it is shown here.';
+  if (phase === 'unknown') return 'There is no workcell with this name. If one appears, it is shown here.';
   if (phase === 'refused') return notice;
   const empty = phase === 'shown' && window.head === 0;
-  return empty ? 'No event yet. The first one is shown as soon as it comes.' : 'loading…';
+  return empty ? 'No events yet. The first one is shown as soon as it arrives.' : 'loading…';
 }
 
 function before({ loading, hasEarlier, window }: Timeline): string {
   if (loading === 'earlier') return 'loading earlier events…';
   if (hasEarlier) return `${counted(window.lo - window.base, 'earlier event')}: scroll up to load them`;
-  return window.base > 0
-    ? `the ${counted(window.base, 'event')} before this were pruned`
-    : 'the log begins here';
+  return window.base > 0 ? `${counted(window.base, 'earlier event')} pruned` : 'start of the log';
 }
 
 function after({ loading, hasLater, window, live }: Timeline): string {

@@ -1,13 +1,13 @@
-// The foot of the panel: which events are shown of how many, so that what is missing can be seen; the way to the end.
+// The foot of the panel: which events are shown, of how many, and the button to the end.
 import type { Signal } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
 import { whole } from '../core/format.ts';
 import type { Timeline } from '../core/timeline.ts';
-import { status } from '../state.ts';
+import { status } from '../shared/state.ts';
 
 interface Props {
   timeline: Timeline;
-  /** The timeline changes in place: this says that it did. */
+  /** The timeline changes in place: the revision says that it did. */
   revision: Signal<number>;
   children: ComponentChildren;
 }

@@ -1,14 +1,15 @@
-// The head of the panel: what is known of the workcell as a whole.
-import { closeWorkcell } from '../address.ts';
+// The head of the panel: the workcell's name, state and totals.
 import { timeOf } from '../core/event.ts';
-import { counted, duration, spent, tokens, whole } from '../core/format.ts';
+import { counted, countsInWords, duration, spent, tokens, whole } from '../core/format.ts';
 import type { Summary } from '../core/wire.ts';
-import { countsInWords, IssueChip, OpenCalls } from '../fleet/workcell-card.tsx';
-import { Spent } from '../spent.tsx';
-import { now, openedWorkcell } from '../state.ts';
-import { StatusBadge } from '../status-badge.tsx';
+import { closeWorkcell } from '../shared/address.ts';
+import { ConnectionState } from '../shared/connection-state.tsx';
+import { IssueChip } from '../shared/issue-chip.tsx';
+import { OpenCalls } from '../shared/open-calls.tsx';
+import { Spent } from '../shared/spent.tsx';
+import { now, openedWorkcell } from '../shared/state.ts';
+import { StatusBadge } from '../shared/status-badge.tsx';
 import { VisibleText } from '../text/visible-text.tsx';
-import { ConnectionState } from '../top-bar.tsx';
 
 export function Head({ workcell, onHelp }: { workcell: string; onHelp: () => void }) {
   const summary = openedWorkcell.value;
@@ -41,14 +42,14 @@ function Facts({ summary }: { summary: Summary }) {
           {agent ?? 'agent unknown'}
           {model !== null && <span class="dim"> · {model}</span>}
         </li>
-        <li title={countsInWords(summary)}>{counted(head - base, 'event')}</li>
+        <li title={countsInWords(summary.counts)}>{counted(head - base, 'event')}</li>
         <li>{tokens(usage)}</li>
         {spent(summary) !== null && (
           <li>
             <Spent spent={spent(summary)} />
           </li>
         )}
-        <li title={`${duration(summary.tools_ms)} of it in tools`}>
+        <li title={`${duration(summary.tools_ms)} of it in tool calls`}>
           <Elapsed summary={summary} />
         </li>
         <UnknownLines summary={summary} />
@@ -64,20 +65,20 @@ function Facts({ summary }: { summary: Summary }) {
   );
 }
 
-/** How far the agent's own words are not understood: which version printed them, as a tooltip. */
+/** How many lines of the agent's output were not recognized; a tooltip lists them by agent version. */
 function UnknownLines({ summary }: { summary: Summary }) {
   const versions = Object.entries(summary.unknown);
   const total = versions.reduce((sum, [, number]) => sum + number, 0);
   if (total === 0) return null;
-  const told = versions.map(([version, number]) => `${whole(number)} of ${version}`).join('\n');
+  const byVersion = versions.map(([version, number]) => `${whole(number)} from ${version}`).join('\n');
   return (
-    <li class="bad" title={told}>
+    <li class="bad" title={byVersion}>
       {counted(total, 'unknown line')}
     </li>
   );
 }
 
-/** From the first event to the last; while it runs, to now. */
+/** The time from the first event to the last, or to now while the workcell is running. */
 function Elapsed({ summary }: { summary: Summary }) {
   const first = timeOf({ timestamp: summary.first?.timestamp });
   const last = timeOf({ timestamp: summary.last?.timestamp });

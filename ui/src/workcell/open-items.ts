@@ -1,4 +1,4 @@
-// Which items are open: by kind, unless the user opened or closed one.
+// Which items are expanded: by their kind, until the user expands or collapses one.
 import type { Item } from '../core/item.ts';
 
 export class OpenItems {

@@ -1,26 +1,29 @@
 // A workcell over the fleet: its head, its timeline, its foot; closes by Escape, Back, or a click outside.
 import { useSignal } from '@preact/signals';
-import { useEffect, useMemo, useRef } from 'preact/hooks';
-import { closeWorkcell } from '../address.ts';
-import { fetchPage } from '../core/history.ts';
-import { Timeline } from '../core/timeline.ts';
-import { Help, WORKCELL_KEYS } from '../help.tsx';
-import { connection, eachFrame } from '../state.ts';
+import type { ComponentType } from 'preact';
+import { useEffect, useLayoutEffect, useMemo, useRef } from 'preact/hooks';
+import { closeWorkcell } from '../shared/address.ts';
+import { Help } from '../shared/help.tsx';
+import type { RowProps } from '../shared/row.ts';
 import { Head } from './head.tsx';
+import { useKeys, WORKCELL_KEYS } from './keys.ts';
 import { TimelineView } from './timeline-view.tsx';
+import { View } from './view.ts';
 
-export function WorkcellPanel({ workcell, offset }: { workcell: string; offset: number | null }) {
+interface Props {
+  workcell: string;
+  /** The offset that the address names. */
+  offset: number | null;
+  Row: ComponentType<RowProps>;
+}
+
+export function WorkcellPanel({ workcell, offset, Row }: Props) {
   const dialog = useRef<HTMLDialogElement>(null);
-  const revision = useSignal(0);
   const help = useSignal(false);
-  const timeline = useMemo(() => {
-    const changed = eachFrame(() => {
-      revision.value += 1;
-    });
-    return new Timeline(workcell, connection, fetchPage, changed, offset);
-    // Another offset of the same workcell is a jump, not another timeline.
-  }, [workcell]);
-  useEffect(() => () => timeline.close(), [timeline]);
+  const view = useMemo(() => new View(workcell), [workcell]);
+  useKeys(view, help);
+  useLayoutEffect(() => void view.show(offset), [view, offset]);
+  useEffect(() => () => view.close(), [view]);
   useEffect(() => {
     dialog.current?.showModal();
     dialog.current?.querySelector<HTMLElement>('[role="feed"]')?.focus();
@@ -35,7 +38,7 @@ export function WorkcellPanel({ workcell, offset }: { workcell: string; offset: 
       class="panel"
       aria-label={`Workcell ${workcell}`}
       onCancel={(event) => {
-        // Not by Escape, which is a key of the timeline, but by a phone's gesture; a browser may close it all the same.
+        // Escape is handled as a key of the timeline; this is a phone's gesture, which a browser may not let us cancel.
         event.preventDefault();
         if (help.value && event.cancelable) help.value = false;
         else closeWorkcell();
@@ -52,7 +55,7 @@ export function WorkcellPanel({ workcell, offset }: { workcell: string; offset: 
             help.value = !help.value;
           }}
         />
-        <TimelineView timeline={timeline} revision={revision} wanted={offset} help={help} />
+        <TimelineView view={view} wanted={offset} Row={Row} />
         {help.value && (
           <Help
             keys={WORKCELL_KEYS}

@@ -1,14 +1,14 @@
-// Binds a virtual list to a scrolling element: follows the end until the user's own input says otherwise.
+// Binds a virtual list to a scrolling element: follows the end until the user scrolls away.
 import type { VirtualList } from '../core/virtual.ts';
 
 export class Scroll {
   readonly list: VirtualList;
   #element: HTMLElement | null = null;
   #set = 0;
-  /** A pointer is held down: it drags the scrollbar, or selects text beyond the view. */
+  /** Whether a pointer is held down, to drag the scrollbar or to select text. */
   #held = false;
   readonly #changed: () => void;
-  /** The end of the list is the end of the log, so that reaching it means following it. */
+  /** Whether the end of the list is the end of the log, so that reaching it means following it. */
   readonly #atEndOfLog: () => boolean;
 
   constructor(list: VirtualList, changed: () => void, atEndOfLog: () => boolean) {
@@ -55,7 +55,7 @@ export class Scroll {
     };
   }
 
-  /** The user leaves the end, by whatever means: from here on the view stays where it is. */
+  /** Stop following the end: from now on the view stays where it is. */
   leave(): void {
     const element = this.#element;
     if (!this.list.following || element === null || element.scrollHeight <= element.clientHeight) return;
@@ -72,16 +72,16 @@ export class Scroll {
   by(pixels: number): void {
     if (pixels < 0) this.leave();
     this.#element?.scrollBy({ top: pixels, behavior: 'instant' });
-    // The event comes with the next frame: whoever draws before it would put the view back.
+    // The scroll event comes with the next frame; drawing before it would move the view back.
     this.#scrolled();
   }
 
-  /** Put the view where the list wants it. */
+  /** Move the view to the list's position. */
   settle(): void {
     const element = this.#element;
     if (element === null) return;
     if (!this.list.following && this.list.total <= element.clientHeight && this.#atEndOfLog()) {
-      // Everything is in view: there is no end to leave.
+      // Everything is in view, so the end is too.
       this.list.following = true;
       this.#changed();
     }

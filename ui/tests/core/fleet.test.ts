@@ -36,6 +36,13 @@ describe('the fleet', () => {
     expect([...fleet.workcells.keys()]).toEqual(['a', 'c']);
   });
 
+  test('remembers every status that a workcell has had', () => {
+    const fleet = new Fleet();
+    fleet.take(message([{ id: 'a', status: 'running' }, { id: 'b' }]));
+    fleet.take(message([{ id: 'a', status: 'success' }], false, ['b']));
+    expect([...fleet.statuses]).toEqual(['running', 'new', 'success']);
+  });
+
   test('removes what is removed', () => {
     const fleet = new Fleet();
     fleet.take(message([{ id: 'a' }]));

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
+import { type FetchPage, PAGE_LIMIT } from '../../src/core/history.ts';
 import { Timeline } from '../../src/core/timeline.ts';
 import { connect, historyOf, range } from '../support/fakes.ts';
 
@@ -7,11 +8,28 @@ function open(history = historyOf(1_000), around: number | null = null) {
   const fake = connect();
   fake.connection.start();
   fake.last().opens();
-  const timeline = new Timeline('w', fake.connection, history, () => undefined, around);
+  const timeline = new Timeline('w', fake.connection, history, () => undefined);
+  void timeline.show(around);
   const says = (op: string, fields: object) => fake.last().receives({ op, workcell: 'w', ...fields });
   const events = (from: number, until: number, epoch = 1, head = until) =>
     says('events', { epoch, offset: from, head, events: range(from, until, epoch) });
   return { ...fake, timeline, says, events };
+}
+
+/** A history whose pages arrive when the test says so: `answer` releases the page that starts nearest to an offset. */
+function heldHistory(head: number) {
+  const waiting: { offset: number; signal: AbortSignal; release: () => void }[] = [];
+  const fetch: FetchPage = async (workcell, offset, limit, signal) => {
+    await new Promise<void>((release) => waiting.push({ offset, signal, release }));
+    return historyOf(head)(workcell, offset, limit, signal);
+  };
+  const answer = (offset: number) => {
+    const at = waiting.findIndex((each) => each.offset <= offset && offset < each.offset + PAGE_LIMIT);
+    const [found] = waiting.splice(at, 1);
+    if (at < 0 || found === undefined) throw new Error(`expected a request for the page of ${offset}`);
+    found.release();
+  };
+  return { fetch, answer, waiting };
 }
 
 /** What is shown is exactly the events [lo, hi) of the window's epoch. */
@@ -58,7 +76,7 @@ describe('a timeline', () => {
     expectDense(timeline);
   });
 
-  test('says where it was resumed after a reconnect', () => {
+  test('says where it resumed after a reconnect', () => {
     const { timeline, clock, last, says, events } = open();
     says('subscribed', { epoch: 1, offset: 0, head: 5 });
     events(0, 5);
@@ -68,7 +86,7 @@ describe('a timeline', () => {
     last().opens();
     expect(last().subscribes()[0]).toMatchObject({ from: { epoch: 1, offset: 5 } });
     says('subscribed', { epoch: 1, offset: 5, head: 5 });
-    expect(timeline.notice).toBe('reconnected, resumed at 5');
+    expect(timeline.notice).toBe('reconnected, resumed at #5');
     expectDense(timeline);
   });
 
@@ -112,6 +130,81 @@ describe('a timeline', () => {
     expectDense(timeline);
   });
 
+  describe('given a newer request', () => {
+    test.each([
+      ['in order', [1_000, 7_000]],
+      ['in reverse order', [7_000, 1_000]],
+    ])('shows the window of the last one when the answers arrive %s', async (_, answers) => {
+      const { fetch, answer } = heldHistory(9_000);
+      const { timeline } = open(fetch);
+      const jumps = [timeline.jump(1_000), timeline.jump(7_000)];
+      for (const offset of answers) answer(offset);
+      expect(await Promise.all(jumps)).toEqual([false, true]);
+      expect(timeline.itemAt(1_000)).toBeNull();
+      expect(timeline.itemAt(7_000)).not.toBeNull();
+      expect(timeline.loading).toBeNull();
+      expectDense(timeline);
+    });
+
+    test('drops the late error of the one before', async () => {
+      const { timeline } = open((workcell, offset, limit, signal) =>
+        offset < 2_000
+          ? Promise.reject(new Error('the gateway answered 503'))
+          : historyOf(9_000)(workcell, offset, limit, signal),
+      );
+      await Promise.all([timeline.jump(1_000), timeline.jump(7_000)]);
+      expect(timeline.notice).toBe('');
+    });
+
+    test.each<[string, (timeline: Timeline) => unknown]>([
+      ['the end', (timeline) => timeline.toEnd()],
+      ['an offset that is in the window already', (timeline) => timeline.show(8_950)],
+      ['an address without an offset', (timeline) => timeline.show(null)],
+    ])('for %s, drops the answer to a jump', async (_, request) => {
+      const { fetch, answer, waiting } = heldHistory(9_000);
+      const { timeline, says, events } = open(fetch);
+      says('subscribed', { epoch: 1, offset: 8_900, head: 9_000 });
+      events(8_900, 9_000);
+      const jump = timeline.jump(1_000);
+      const [sent] = waiting;
+      request(timeline);
+      expect(sent?.signal.aborted).toBe(true);
+      expect(timeline.loading).toBeNull();
+      answer(1_000);
+      expect(await jump).toBe(false);
+      expect(timeline.itemAt(1_000)).toBeNull();
+      expect(timeline.itemAt(8_950)).not.toBeNull();
+    });
+
+    test('drops a page of earlier events', async () => {
+      const { fetch, answer } = heldHistory(9_000);
+      const { timeline, says, events } = open(fetch);
+      says('subscribed', { epoch: 1, offset: 8_900, head: 9_000 });
+      events(8_900, 9_000);
+      const loads = [timeline.loadEarlier(), timeline.jump(1_000)];
+      answer(1_000);
+      answer(8_899);
+      await Promise.all(loads);
+      expect(timeline.window.lo).toBeLessThan(1_000);
+      expectDense(timeline);
+    });
+  });
+
+  test('does nothing until it is shown, and nothing more once it is closed', async () => {
+    const { connection, last } = connect();
+    connection.start();
+    last().opens();
+    const { fetch, answer, waiting } = heldHistory(9_000);
+    const timeline = new Timeline('w', connection, fetch, () => undefined);
+    expect([last().sent, waiting]).toEqual([[], []]);
+    const shown = timeline.show(5_000);
+    timeline.close();
+    answer(5_000);
+    expect(await shown).toBe(false);
+    expect(timeline.items).toHaveLength(0);
+    expect(last().subscribes()).toHaveLength(0);
+  });
+
   test('stops taking events when it is full while the user reads further up, but knows the head', () => {
     const { timeline, last, says, events } = open();
     says('subscribed', { epoch: 1, offset: 0, head: 0 });
@@ -134,7 +227,7 @@ describe('a timeline', () => {
     expectDense(timeline);
   });
 
-  test('is told when nobody knows the workcell', () => {
+  test('reports an unknown workcell', () => {
     const { timeline, says } = open();
     says('error', { code: 'unknown_workcell', message: 'no such workcell' });
     expect(timeline.phase).toBe('unknown');

@@ -1,5 +1,5 @@
-// The state of a workcell: an icon and a word, so that colour never stands alone.
-import type { Summary } from './core/wire.ts';
+// The status of a workcell: an icon and a word, so that colour never stands alone.
+import type { Summary } from '../core/wire.ts';
 
 const ICONS: Record<Summary['status'], string> = {
   new: '○',

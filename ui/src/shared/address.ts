@@ -1,19 +1,21 @@
 // The address of the page as a signal, and the way back to the fleet through the browser's history.
 import { signal } from '@preact/signals';
-import { FLEET, parseRoute, type Route } from './core/route.ts';
+import { FLEET, parseRoute, type Route } from '../core/route.ts';
 
-export const route = signal<Route>(parseRoute(location.hash));
+export const route = signal<Route>({ workcell: null, offset: null });
 
-/** What is kept with an entry of the history: how many entries lie between it and the fleet, if the fleet is behind it. */
+/** State kept with a history entry: the number of entries back to the fleet, or null if that is unknown. */
 interface Entry {
   readonly fleetBehind: number | null;
 }
 
 let entry: Entry = { fleetBehind: null };
-/** Going back takes effect later: until then another wish to close is the same wish. */
+/** `history.go` takes effect later; until then further requests to close are ignored. */
 let closing = false;
 
+/** Read the address, and follow its changes from now on. */
 export function watchAddress(): void {
+  route.value = parseRoute(location.hash);
   arrive(null);
   window.addEventListener('hashchange', () => {
     const before = route.value;
@@ -35,12 +37,12 @@ export function closeWorkcell(): void {
 function arrive(before: Route | null): void {
   closing = false;
   entry = isEntry(history.state) ? history.state : { fleetBehind: distance(before) };
-  // What leads nowhere shows the fleet, and then has the fleet's address.
-  const astray = route.value.workcell === null && location.hash !== '' && location.hash !== FLEET;
-  history.replaceState(entry, '', astray ? FLEET : undefined);
+  // An invalid address shows the fleet, so it is replaced by the fleet's.
+  const invalid = route.value.workcell === null && location.hash !== '' && location.hash !== FLEET;
+  history.replaceState(entry, '', invalid ? FLEET : undefined);
 }
 
-/** Of an entry that is new: nothing is known of what lies behind the first one. */
+/** How many entries lie between a new entry and the fleet; null for the first entry of the page. */
 function distance(before: Route | null): number | null {
   if (before === null) return null;
   if (before.workcell === null) return 1;

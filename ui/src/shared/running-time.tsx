@@ -1,5 +1,5 @@
-// How long something has been going on; nothing before a second has passed.
-import { duration } from './core/format.ts';
+// How long something has been running; empty during the first second.
+import { duration } from '../core/format.ts';
 import { now } from './state.ts';
 
 export function RunningTime({ since }: { since: number }) {
