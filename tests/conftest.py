@@ -1,4 +1,4 @@
-"""Fixtures that all parts share: a root, and a real Valkey server."""
+"""Shared fixtures: a root, and a real Valkey server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workcast.broker.connection import connect
 from workcast.broker.embedded import EmbeddedBroker
 from workcast.broker.root import Root
 
-# A shell that runs the tests in the background makes us, and all that we start, deaf to these two.
+# A shell that runs the tests in the background ignores these two, also for the processes that the tests start.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -28,7 +28,7 @@ settings.load_profile("workcast")
 
 @pytest.fixture
 def root(tmp_path: Path) -> Root:
-    """An empty root that is ready for workcells."""
+    """An empty root, ready for workcells."""
     root = Root(tmp_path)
     root.prepare()
     return root
@@ -36,7 +36,7 @@ def root(tmp_path: Path) -> Root:
 
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    """The URL of a Valkey server that all tests share; see ``redis_url`` for an empty one."""
+    """The URL of a Valkey server shared by all tests; see ``redis_url`` for an empty one."""
     root = Root(tmp_path_factory.mktemp("valkey"))
     root.prepare()
     with EmbeddedBroker(root) as broker:
@@ -54,7 +54,7 @@ def redis_url(valkey: str) -> str:
 
 @pytest.fixture
 def redis_client(redis_url: str) -> Generator[Any]:
-    """A client of the empty server, for looking at what is in it."""
+    """A client of the empty server, for inspecting it."""
     client: Any = connect(redis_url)
     yield client
     client.close()

@@ -64,10 +64,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "a line at two offsets": (one_shifted, "offset 3 differs from its line"),
     "another epoch": (
         lambda client: write_stream(client, *true_entries(), (EPOCH + 1, 0, b"1", b"{}")),
-        f"is of another epoch than {EPOCH}",
+        f"has another epoch than {EPOCH}",
     ),
     "a line too many": (
-        lambda client: client.xadd(STREAM, {"c": "1", "d": "{}"}, id=f"{EPOCH}-6"), "offset 5 is in no line",
+        lambda client: client.xadd(STREAM, {"c": "1", "d": "{}"}, id=f"{EPOCH}-6"), "offset 5 has no line",
     ),
     "a line too few": (lambda client: client.xdel(STREAM, f"{EPOCH}-5"), "expected the stream to end at 5"),
     "no stream": (lambda client: client.delete(STREAM), "expected the stream to end at 5, it ends at None"),
@@ -116,7 +116,7 @@ def test_a_fault_is_told(broker: Any, damage: str) -> None:
 
 def test_a_pruned_log_is_compared_from_its_base_on(broker: Any) -> None:
     assert completeness_problems(broker, "wc", EPOCH, LINES[2:], base=2) == [
-        "offset 0 is in no line", "offset 1 is in no line",
+        "offset 0 has no line", "offset 1 has no line",
     ]  # fmt: skip
     set_json(broker, b'{"response_chunk":5}', b'{"response_chunk":2}')
     assert "expected a summary of 3 events" in completeness_problems(broker, "wc", EPOCH, LINES[2:], base=2)[-1]

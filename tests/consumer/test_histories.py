@@ -240,7 +240,7 @@ class Histories(RuleBasedStateMachine):
     def _judge(self, complete: int | None) -> None:
         """Every viewer was told the truth; those that are here all of it, if ``complete`` says in which epoch."""
         for viewer in self._present:
-            viewer.note()
+            viewer.record()
         shown = epochs_shown(WORKCELL, [viewer.history for viewer in (*self._present, *self._away)], self._logs)
         assert all(shown.values()), f"one epoch for several logs: {shown}"
         # Of a log that is no longer on disk, what the broker has not is gone.

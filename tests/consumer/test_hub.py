@@ -205,7 +205,7 @@ async def test_after_a_flush_viewers_go_on_without_reset_gap_or_repetition(
         redis_client.flushall()
         write_log(root, "wc", LINES[30:])
         await wait_until_async(lambda: len(events_of(viewer.got, "wc")) == 50)
-        viewer.note()
+        viewer.record()
     assert problems("wc", viewer.history, {EPOCH: Log(LINES)}, complete=EPOCH) == []
 
 
@@ -219,7 +219,7 @@ async def test_a_feed_that_lost_events_is_no_loss(hub: Hub, root: Root, relay: R
             write_log(root, "wc", [line])
             redis_client.xtrim(feed_key(0), maxlen=0)
         await wait_until_async(lambda: len(events_of(viewer.got, "wc")) == 50)
-        viewer.note()
+        viewer.record()
     assert problems("wc", viewer.history, {EPOCH: Log(LINES)}, complete=EPOCH) == []
 
 

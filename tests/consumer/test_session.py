@@ -62,7 +62,7 @@ async def test_a_subscription_begins_where_it_was_asked_to(hub: Hub, wc: str, pl
         live = await viewer.until_op("live")
         assert viewer.got[1] == {"op": "subscribed", "workcell": wc, "epoch": EPOCH, "offset": offset, "head": 20}
         assert live == {"op": "live", "workcell": wc, "epoch": EPOCH, "offset": 20}
-        viewer.note()
+        viewer.record()
     assert problems(wc, viewer.history, {EPOCH: Log(LINES)}, complete=EPOCH) == []
 
 
@@ -72,7 +72,7 @@ async def test_a_cursor_of_another_epoch_gets_reset_to_the_base(hub: Hub, wc: st
         viewer.subscribe(wc, {"epoch": epoch, "offset": 7})
         await viewer.until_op("live")
         assert viewer.got[1] == {"op": "reset", "workcell": wc, "epoch": EPOCH, "offset": 0, "head": 20}
-        viewer.note()
+        viewer.record()
     assert problems(wc, viewer.history, {EPOCH: Log(LINES)}, complete=EPOCH) == []
 
 
@@ -87,7 +87,7 @@ async def test_a_cursor_past_the_head_is_live_at_once_and_goes_on_when_the_log_g
         write_log(root, wc, more)
         await wait_until_async(lambda: len(events_of(viewer.got, wc)) == 3)
         assert viewer.ops().count("live") == 1
-        viewer.note()
+        viewer.record()
     assert problems(wc, viewer.history, {EPOCH: Log([*LINES, *more])}, complete=EPOCH) == []
 
 
@@ -117,7 +117,7 @@ async def test_an_empty_log_is_live_at_zero_and_its_first_line_brings_reset(hub:
         assert (await viewer.until_op("reset"))["epoch"] == EPOCH
         await wait_until_async(lambda: len(events_of(viewer.got, "new")) == 20)
         await viewer.until_op("live", 2)
-        viewer.note()
+        viewer.record()
     assert problems("new", viewer.history, {EPOCH: Log(LINES)}, complete=EPOCH) == []
 
 
@@ -132,7 +132,7 @@ async def test_a_second_subscribe_replaces_the_first_and_what_comes_before_its_a
         answers = ("subscribed", "reset")
         await wait_until_async(lambda: sum(op in answers for op in viewer.ops()) == 5)
         await wait_until_async(lambda: viewer.ops()[-1] == "live")
-        viewer.note()
+        viewer.record()
     assert problems(wc, viewer.history, {EPOCH: Log(LINES)}, complete=EPOCH) == []
 
 
@@ -152,7 +152,7 @@ async def test_an_answer_goes_before_the_events_it_announces_even_while_another_
         await wait_until_async(viewer.transport.inbox.empty)
         viewer.transport.draining.set()
         await viewer.until_op("live", 4)
-        viewer.note()
+        viewer.record()
     for workcell in (wc, "other"):
         assert problems(workcell, viewer.history, {EPOCH: Log(LINES)}, complete=EPOCH) == []
 
@@ -319,7 +319,7 @@ async def test_a_cursor_below_the_base_gets_a_gap_up_to_it(hub: Hub, root: Root)
         }  # fmt: skip
         assert beginner.got[1]["offset"] == 100
         for one in (viewer, beginner):
-            one.note()
+            one.record()
             assert problems("pruned", one.history, {77: Log(LINES, 100)}, complete=77) == []
 
 
@@ -332,7 +332,7 @@ async def test_a_replaced_log_brings_reset_and_the_new_log_whole(hub: Hub, root:
         path.rename(root.log(wc))
         epoch = natural_epoch(fresh[0])
         await viewer.until(lambda m: m["op"] == "live" and m["epoch"] == epoch and m["offset"] == 7)
-        viewer.note()
+        viewer.record()
     assert problems(wc, viewer.history, {EPOCH: Log(LINES), epoch: Log(fresh)}, complete=epoch) == []
 
 

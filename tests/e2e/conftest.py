@@ -1,4 +1,4 @@
-"""A headless Chromium, and a page that reports whatever its policy or its scripts complain about."""
+"""A headless Chromium, and a page that fails the test on console errors and policy violations."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ expect.set_options(timeout=DEADLINE * 1000)
 
 @dataclass
 class Complaints:
-    """What went wrong in a page, and what it asked for from elsewhere."""
+    """A page's console errors, and the URLs that it requested."""
 
     messages: list[str] = field(default_factory=list[str])
     requests: list[str] = field(default_factory=list[str])
 
     def watch(self, page: Page) -> None:
-        page.on("console", self._heard)
+        page.on("console", self._add_message)
         page.on("pageerror", lambda error: self.messages.append(str(error)))
-        page.on("request", self._requested)
+        page.on("request", self._add_request)
 
-    def _heard(self, message: ConsoleMessage) -> None:
-        # A gateway that is away is what some tests are about; the browser tells of each connection that failed.
+    def _add_message(self, message: ConsoleMessage) -> None:
+        # Some tests take the gateway away, and the browser reports each failed connection.
         outage = "net::ERR_" in message.text or "WebSocket connection to" in message.text
         if message.type in ("error", "warning") and not outage:
             self.messages.append(message.text)
 
-    def _requested(self, request: Request) -> None:
+    def _add_request(self, request: Request) -> None:
         self.requests.append(request.url)
 
 
-@pytest.fixture(scope="module")  # no longer: Playwright keeps an event loop running, and other tests have their own
+@pytest.fixture(scope="module")  # not longer: Playwright keeps an event loop running, and other tests have their own
 def browser() -> Generator[Browser]:
     program = find()
-    assert program, "no Chromium here: run `make browser`"
+    assert program, "no Chromium found: run `make browser`"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
         yield browser
@@ -54,7 +54,7 @@ def complaints() -> Complaints:
 
 @pytest.fixture
 def page(browser: Browser, complaints: Complaints, tmp_path: Path) -> Generator[Page]:
-    """An empty page; the test fails if a script or the content security policy complained in it."""
+    """An empty page; the test fails on a console error or a violation of the content security policy."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     page = context.new_page()
     page.set_default_timeout(20_000)

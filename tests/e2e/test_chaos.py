@@ -1,9 +1,9 @@
-"""Whatever happens to processes, broker, logs and viewers: every history is dense, true, and complete in the end.
+"""Whatever faults hit processes, broker, logs and viewers, every history is dense, correct, and complete in the end.
 
-A schedule is drawn from a seed, not by hypothesis: what a step does depends on where a dozen processes happen to be,
-so the same steps seldom fail the same way again, and there is nothing to shrink. ``WORKCAST_CHAOS_SEED`` and
-``WORKCAST_CHAOS_SECONDS`` set the seed of the first round and the length of the long test; each round has the seed
-after that of the one before.
+The schedule comes from a seed, not from hypothesis: a step's effect depends on the state of a dozen processes, so the
+same steps seldom fail the same way again, and there is nothing to shrink. ``WORKCAST_CHAOS_SEED`` and
+``WORKCAST_CHAOS_SECONDS`` set the seed of the first round and the length of the long test; each further round uses the
+next seed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from workcast.broker.log import LogReader
 SEED = int(os.environ.get("WORKCAST_CHAOS_SEED") or SystemRandom().randrange(1_000_000))
 SECONDS = float(os.environ.get("WORKCAST_CHAOS_SECONDS") or 240)
 SETTLED = 60.0
-"""Seconds within which everybody must be complete; heads are compared every five."""
+"""Seconds within which every viewer must be complete; heads are compared every five."""
 
 Step = Callable[[World], Awaitable[None] | None]
 STEPS: list[tuple[int, Step]] = [
@@ -41,7 +41,7 @@ STEPS: list[tuple[int, Step]] = [
     (4, World.replace_a_log),
     (3, World.cut_a_log),
     (1, World.unlink_a_log),
-    (8, World.start_something_dead),
+    (8, World.start_a_dead_process),
     (2, World.kill_the_relay),
     (2, World.replace_the_relay),
     (2, World.kill_a_gateway),
@@ -55,13 +55,13 @@ STEPS: list[tuple[int, Step]] = [
     (3, World.flush_the_broker),
     (5, World.trim),
     (1, World.forget_a_summary),
-    (4, World.come),
-    (50, World.something_of_a_viewer),
+    (4, World.add_a_viewer),
+    (50, World.act_as_a_viewer),
 ]
 
 
 async def storm(made: World, steps: int) -> list[str]:
-    """Let so many things happen; what they were."""
+    """Run ``steps`` random steps; return their times and names."""
     done: list[str] = []
     start = time.monotonic()
     weights = [weight for weight, _ in STEPS]
@@ -69,7 +69,7 @@ async def storm(made: World, steps: int) -> list[str]:
         ((_, step),) = made.random.choices(STEPS, weights)
         if inspect.iscoroutinefunction(step):
             await step(made)
-        elif step is World.come:
+        elif step is World.add_a_viewer:
             step(made)
         else:
             await asyncio.to_thread(step, made)
@@ -78,7 +78,7 @@ async def storm(made: World, steps: int) -> list[str]:
     return done
 
 
-def everybody_is_live(made: World) -> bool:
+def all_are_live(made: World) -> bool:
     return all(viewer.live == set(viewer.workcells) for viewer in made.viewers)
 
 
@@ -89,13 +89,13 @@ def epoch_on_disk(made: World, workcell: str) -> int:
 
 
 async def complete(made: World) -> None:
-    """Everybody is live at the end of everything."""
+    """Wait until every viewer is live at the end of each log."""
     for workcell, logbook in made.logbooks.items():
         end = logbook.end
         watching = [viewer for viewer in made.viewers if workcell in viewer.workcells]
 
         await wait_until_async(
-            partial(all_are_at, made, watching, workcell, end), SETTLED, f"everybody is at {end} of {workcell}"
+            partial(all_are_at, made, watching, workcell, end), SETTLED, f"every viewer is at {end} of {workcell}"
         )
 
 
@@ -105,16 +105,16 @@ def all_are_at(made: World, viewers: list[SocketViewer], workcell: str, end: int
 
 
 def judge(made: World) -> list[str]:
-    """What is wrong with what the viewers were told."""
+    """List the problems in the histories of all viewers."""
     found = list(made.complaints)
     for workcell, logbook in made.logbooks.items():
         logs = logbook.logs()
         shown = epochs_shown(workcell, [viewer.history for viewer in made.viewers], logs)
-        found += [f"epoch {epoch} of {workcell} stands for no log" for epoch, fitting in shown.items() if not fitting]
+        found += [f"epoch {epoch} of {workcell} belongs to no log" for epoch, fitting in shown.items() if not fitting]
         known = {epoch: fitting[-1] for epoch, fitting in shown.items() if fitting}
         last = epoch_on_disk(made, workcell)
         if known.get(last) != logs[-1]:
-            found.append(f"epoch {last} of {workcell} does not stand for its log of now")
+            found.append(f"epoch {last} of {workcell} does not belong to its current log")
         for number, viewer in enumerate(made.viewers):
             if workcell in viewer.workcells:
                 wrong = problems(
@@ -125,14 +125,14 @@ def judge(made: World) -> list[str]:
 
 
 async def live_through(seed: int, steps: int, evidence: Path) -> None:
-    """One world, from its beginning until all is well again."""
+    """Run one world through a storm of faults, and check it after they have ended."""
     print(f"WORKCAST_CHAOS_SEED={seed}")
     with world(Random(seed)) as made:
         done: list[str] = []
         try:
             for _ in range(4):
-                made.come()
-            await wait_until_async(partial(everybody_is_live, made), SETTLED, "everybody is live in the beginning")
+                made.add_a_viewer()
+            await wait_until_async(partial(all_are_live, made), SETTLED, "every viewer is live at the start")
             done = await storm(made, steps)
             await settle(made)
             await complete(made)
@@ -161,13 +161,13 @@ def write_evidence(made: World, done: list[str], evidence: Path) -> None:
             (evidence / f"{workcell}-{number}").write_bytes(b"\n".join(log.lines))
 
 
-async def test_every_viewer_is_told_the_truth_and_all_of_it_in_the_end(tmp_path: Path) -> None:
+async def test_every_viewer_gets_a_correct_and_finally_complete_history(tmp_path: Path) -> None:
     await live_through(SEED, 90, tmp_path / "evidence")
 
 
 @pytest.mark.accept
 @pytest.mark.timeout(SECONDS + 300)
-async def test_every_viewer_is_told_the_truth_for_many_rounds(tmp_path: Path) -> None:
+async def test_every_viewer_gets_a_correct_history_for_many_rounds(tmp_path: Path) -> None:
     deadline, seed = time.monotonic() + SECONDS, SEED
     while time.monotonic() < deadline:
         await live_through(seed, 250, tmp_path / "evidence")

@@ -1,4 +1,4 @@
-"""A run that loses its writer, as a page shows that is open meanwhile."""
+"""A lost run, as shown by a page that is open meanwhile."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workcast.producer import TelemetryWriter
 pytestmark = pytest.mark.browser
 
 
-def test_a_lost_run_is_shown_as_lost_and_its_calls_do_not_go_on(page: Page, root: Root) -> None:
+def test_a_lost_run_is_shown_as_lost_and_its_calls_as_ended(page: Page, root: Root) -> None:
     with Up(root.directory) as up:
         with TelemetryWriter(root.log("wc"), {"workcell_id": "wc"}) as writer, hold_lock(root.workcell("wc")):
             writer.started("claude", "opus")

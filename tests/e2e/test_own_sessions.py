@@ -1,4 +1,4 @@
-"""Real agents that nobody's run has started: their sessions are shown, live, and told once, with hooks and without."""
+"""Sessions of real agents that no run started are shown live, each event once, with and without hooks."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def start(env: dict[str, str], work: Path, *words: str | Path) -> subprocess.Pop
 
 
 def finish(agent: subprocess.Popen[bytes], code: int = 0) -> None:
-    _, said = agent.communicate(timeout=60)
-    assert agent.returncode == code, said
+    _, stderr = agent.communicate(timeout=60)
+    assert agent.returncode == code, stderr
 
 
 def types(root: Root, workcell: str) -> list[str]:
@@ -59,8 +59,8 @@ def only_cell(root: Root) -> str:
     return wait_until(root.ids)[0]
 
 
-def once(events: list[dict[str, Any]]) -> None:
-    """Nothing was told twice."""
+def check_once(events: list[dict[str, Any]]) -> None:
+    """Check that no fact was written twice."""
     facts = [
         (event["type"], event.get("call_id") or event.get("message_id") or event.get("prompt"), event.get("block"))
         for event in events
@@ -89,7 +89,7 @@ def test_a_session_of_claude_code_is_shown_while_it_goes_on(
         finish(tour)
         wait_until(lambda: types(root, cell).count("completed") >= 1 and types(root, cell)[-1] == "completed")
     events = logged(root, cell)
-    once(events)
+    check_once(events)
     assert [event["prompt"] for event in events if event["type"] == "prompt_sent"] == [
         "[[scenario:hangtool]] Give me a tour.", "[[scenario:basic]] Go on.",
     ]  # fmt: skip
@@ -112,7 +112,7 @@ def test_a_session_of_codex_is_shown_while_it_goes_on(
         wait_until(lambda: types(root, cell)[-1:] == ["completed"])
         up.show(cell, len(types(root, cell)))
         assert httpx.get(f"{up.url}/api/workcells/{cell}").json()["summary"]["status"] == "success"
-    once(logged(root, cell))
+    check_once(logged(root, cell))
     assert "unknown" not in types(root, cell)
     assert [types(root, cell).count(kind) for kind in ("tool_call", "tool_result", "file_write", "usage")] == [
         3,
@@ -123,7 +123,7 @@ def test_a_session_of_codex_is_shown_while_it_goes_on(
 
 
 def hooked(env: dict[str, str], tmp_path: Path) -> dict[str, str]:
-    """An environment in which Claude Code has the settings of the documentation."""
+    """Return an environment in which Claude Code uses the settings from the documentation."""
     snippet = re.search(r"```json\n(.*?)```", DOCS.read_text(), re.DOTALL)
     assert snippet is not None
     settings = Path(env["CLAUDE_CONFIG_DIR"]) / "settings.json"
@@ -133,7 +133,7 @@ def hooked(env: dict[str, str], tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("watch", [False, True])
-def test_the_hooks_of_the_documentation_tell_of_a_session(
+def test_the_documented_hooks_record_a_session(
     root: Root, model: ScriptedModel, tmp_path: Path, work: Path, *, watch: bool
 ) -> None:
     env = hooked(claude_env(model.url, tmp_path / "home", install_claude()), tmp_path)
@@ -147,7 +147,7 @@ def test_the_hooks_of_the_documentation_tell_of_a_session(
         if watch:
             wait_until(lambda: types(root, cell)[-1:] == ["completed"])
     events = logged(root, cell)
-    once(events)
+    check_once(events)
     assert [types(root, cell).count(kind) for kind in ("started", "prompt_sent", "tool_call", "tool_result")] == [
         1,
         1,

@@ -1,4 +1,4 @@
-"""The main job, seen with a person's eyes: real agents at work, on the page while they work."""
+"""The main use: the page shows real agents while they work."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ pytestmark = [pytest.mark.agent, pytest.mark.browser, pytest.mark.timeout(700)] 
 
 @dataclass(frozen=True)
 class Agent:
-    """A real agent, and what the page shows of a tour with it."""
+    """A real agent, and what the page shows of its run."""
 
     name: str
     install: Callable[[], Path]
     env: Callable[[str, Path, Path], dict[str, str]]
     options: Sequence[str]
     started: str
-    """What it says of itself at the start."""
+    """Its name in the first item."""
     calls: Sequence[Sequence[str]]
-    """What is to be read in each of its calls."""
+    """Texts that the page shows in each of its calls."""
     thoughts: int
 
 
@@ -68,7 +68,7 @@ def agent(request: pytest.FixtureRequest) -> Agent:
 
 @pytest.fixture
 def model() -> Generator[ScriptedModel]:
-    """Says nothing until the test lets it."""
+    """A model that answers nothing until the test releases a turn."""
     with ScriptedModel("basic") as model:
         model.hold(0)
         yield model
@@ -78,7 +78,7 @@ def model() -> Generator[ScriptedModel]:
 def start(
     agent: Agent, root: Root, model: ScriptedModel, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Program]:
-    """Starts a run in a workcell."""
+    """Return a function that starts a run in a workcell."""
     env = agent.env(model.url, tmp_path_factory.mktemp("home"), agent.install())
 
     def start(workcell: str, *options: str) -> Program:
@@ -106,7 +106,7 @@ def test_a_run_appears_while_it_happens_and_survives_a_reload_and_a_killed_up(
             expect(page.locator("[data-testid=item][data-kind=prompt]")).to_contain_text("Give me a tour.")
             expect(page.locator("[data-testid=item][data-kind=started]")).to_contain_text(agent.started)
 
-            # The model's first turn: its text, a command and the command's output, while the agent waits for more.
+            # The model's first turn: its text, a command and the command's output, while the agent waits for the next.
             model.hold(1)
             expect(page.locator("[data-testid=item][data-kind=answer]")).to_contain_text("I'll start by looking at")
             call = page.locator("[data-testid=item][data-kind=call]")
@@ -120,13 +120,13 @@ def test_a_run_appears_while_it_happens_and_survives_a_reload_and_a_killed_up(
             before = read(page)
             assert before.lo == 0
 
-            # up dies without a word; the agent goes on, and its log with it.
+            # up is killed; the agent continues, and so does its log.
             os.kill(up.pid, signal.SIGKILL)
             expect(page.get_by_test_id("connection").first).not_to_have_attribute("data-state", "open")
             model.hold(2)
             wait_until(lambda: any(event["type"] == "file_write" for event in events(log)))
 
-            # It is started again in mid-run: nobody touches the page.
+            # It is restarted in mid-run, without any action on the page.
             with Up(root.directory, "--port", str(urlsplit(up.url).port)):
                 expect(item.filter(has_text="notes/hello.txt").first).to_be_visible()
                 assert run.process.poll() is None
@@ -142,7 +142,7 @@ def test_a_run_appears_while_it_happens_and_survives_a_reload_and_a_killed_up(
 
 
 def assert_shown_once(seen: Timeline, lines: Sequence[dict[str, Any]], agent: Agent) -> None:
-    """The page shows the whole tour, each thing of it in one place."""
+    """Check that the page shows the whole run, each part of it once."""
     offsets = [item.offset for item in seen.items]
     assert offsets == sorted(set(offsets))
     assert len(seen.of("prompt")) == 1
@@ -151,7 +151,7 @@ def assert_shown_once(seen: Timeline, lines: Sequence[dict[str, Any]], agent: Ag
     for item, text in zip(seen.of("answer"), answers, strict=True):
         plain = text.replace("`", "")
         assert item.text.count(plain[:30]) == 1
-        assert plain[-20:] in item.text.replace("`", "")  # Markdown is drawn a little later
+        assert plain[-20:] in item.text.replace("`", "")  # Markdown is rendered a little later
     calls = seen.of("call")
     assert len(calls) == len([event for event in lines if event["type"] == "tool_call"])
     for item, texts in zip(calls, agent.calls, strict=True):
@@ -178,8 +178,8 @@ def test_ctrl_c_ends_the_agent_and_the_page_says_cancelled(
     assert working_in(root.directory) == []
 
 
-@pytest.mark.parametrize("agent", ["claude"], indirect=True)  # Codex prints an answer only once it is whole
-def test_an_answer_is_read_while_it_is_being_written(
+@pytest.mark.parametrize("agent", ["claude"], indirect=True)  # Codex prints an answer only when it is complete
+def test_an_answer_is_shown_while_it_is_written(
     page: Page, root: Root, model: ScriptedModel, start: Callable[..., Program]
 ) -> None:
     model.scenario = "hangtext"

@@ -1,4 +1,4 @@
-"""What a person sees of a workcell: read from the page, to be compared with the log."""
+"""The timeline as the page shows it, to be compared with the log."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Timeline:
-    """The page's window over the log, and the items drawn."""
+    """The page's window over the log, and the items that it draws."""
 
     epoch: int
     lo: int
@@ -44,7 +44,7 @@ class Timeline:
 
 
 def read(page: Page) -> Timeline:
-    """The timeline as it is drawn now."""
+    """Return the timeline as it is drawn now."""
     seen: dict[str, Any] = page.evaluate(_READ)
     return Timeline(
         epoch=int(seen["epoch"]),
@@ -57,11 +57,11 @@ def read(page: Page) -> Timeline:
 
 
 def wait_for(page: Page, *, head: int) -> Timeline:
-    """The timeline once it is live and shows everything up to ``head``."""
+    """Wait until the timeline is live and shows everything up to ``head``; return it."""
     page.wait_for_selector(f'[data-testid=timeline][data-live=true][data-hi="{head}"][data-head="{head}"]')
     return read(page)
 
 
 def events(path: Path) -> list[dict[str, Any]]:
-    """The events of a log."""
+    """Return the events of a log."""
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]

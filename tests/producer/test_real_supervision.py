@@ -29,7 +29,7 @@ def test_a_second_ctrl_c_in_the_middle_of_a_command(agent: str, tmp_path: Path, 
         for _ in range(2):
             run.process.send_signal(signal.SIGINT)
         assert run.wait() == 130
-    case.ended(run, "cancelled", tree=tree)
+    case.check_ended(run, "cancelled", tree=tree)
 
 
 @pytest.mark.parametrize("agent", ["claude", "codex"])
@@ -41,5 +41,5 @@ def test_limits_of_tokens_are_kept(agent: str, tmp_path: Path, model: ScriptedMo
             for process in filter(is_sleep, case.await_command(run).below):
                 process.kill()
         assert run.wait(60) == 1
-    case.ended(run, "failed")
+    case.check_ended(run, "failed")
     assert case.events[-1]["reason"].endswith(" of 1")

@@ -1,4 +1,4 @@
-"""The four real agents for tests: their programs, and environments in which they talk to a scripted model alone."""
+"""The four real agents for tests: their programs, and environments in which they talk only to a scripted model."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ OPENCODE_VERSION: Final = "1.18.33"
 
 @dataclass(frozen=True)
 class RealAgent:
-    """One of them, for a test of all."""
+    """One real agent, for tests that run all of them."""
 
     install: Callable[[], Path]
     env: Callable[[str, Path, Path], Mapping[str, str]]
-    """From the model's URL, a home and the program."""
+    """Called with the model's URL, a home directory and the program."""
     options: Sequence[str] = ()
-    """What makes it work without asking anybody."""
+    """Options that make it work without asking for permission."""
     model: str | None = None
-    """Its name of the scripted model; None: its own default does."""
+    """Its name for the scripted model; None: its default works."""
 
 
 def install_claude(cache: Path | None = None) -> Path:
-    """The ``claude`` program of the pinned version.
+    """Install the ``claude`` program of the pinned version.
 
-    Only the package with the program for this platform is fetched: the one that people install is a wrapper which
-    runs a script to copy it.
+    Only the package with this platform's program is fetched: the public package is a wrapper that runs a script to
+    copy it.
     """
     package = f"@anthropic-ai/claude-code-{npm_platform()}"
     name = f"claude-code-{CLAUDE_VERSION}"
@@ -42,7 +42,7 @@ def install_claude(cache: Path | None = None) -> Path:
 
 
 def install_codex(cache: Path | None = None) -> Path:
-    """The ``codex`` program of the pinned version: without the wrapper in JavaScript that people start it with."""
+    """Install the ``codex`` program of the pinned version, without its JavaScript wrapper."""
     alias = f"@openai/codex-{npm_platform()}"
     program = Path(alias, "vendor", rust_target(), "bin", "codex")
     package = f"{alias}@npm:@openai/codex@{CODEX_VERSION}-{npm_platform()}"
@@ -50,22 +50,22 @@ def install_codex(cache: Path | None = None) -> Path:
 
 
 def install_gemini(cache: Path | None = None) -> Path:
-    """The ``gemini`` program of the pinned version: a script that wants ``node`` on PATH."""
+    """Install the ``gemini`` program of the pinned version: a script that needs ``node`` on PATH."""
     package = f"@google/gemini-cli@{GEMINI_VERSION}"
     return install(f"gemini-cli-{GEMINI_VERSION}", package, Path(".bin", "gemini"), cache)
 
 
 def install_opencode(cache: Path | None = None) -> Path:
-    """The ``opencode`` program of the pinned version: without the wrapper in JavaScript that people start it with."""
+    """Install the ``opencode`` program of the pinned version, without its JavaScript wrapper."""
     package = f"opencode-{npm_platform()}"
     name = f"opencode-{OPENCODE_VERSION}"
     return install(name, f"{package}@{OPENCODE_VERSION}", Path(package, "bin", "opencode"), cache)
 
 
 def claude_env(base_url: str, home: Path, program: Path | None = None) -> dict[str, str]:
-    """An environment in which Claude Code talks to ``base_url`` alone and keeps its files under ``home``.
+    """An environment in which Claude Code talks only to ``base_url`` and keeps its files under ``home``.
 
-    ``program`` is found as ``claude`` in it; without one nothing is.
+    ``program`` is on its PATH as ``claude``; without a program, PATH has no agent.
     """
     return {
         "HOME": str(home),
@@ -80,14 +80,14 @@ def claude_env(base_url: str, home: Path, program: Path | None = None) -> dict[s
         "DISABLE_AUTOUPDATER": "1",
         "DISABLE_ERROR_REPORTING": "1",
         "DISABLE_TELEMETRY": "1",
-        "IS_SANDBOX": "1",  # else it refuses to run as root without asking for permissions
+        "IS_SANDBOX": "1",  # otherwise it refuses to run as root with permissions bypassed
     }
 
 
 def codex_env(base_url: str, home: Path, program: Path | None = None) -> dict[str, str]:
-    """An environment in which Codex talks to ``base_url`` alone and keeps its files under ``home``.
+    """An environment in which Codex talks only to ``base_url`` and keeps its files under ``home``.
 
-    ``program`` is found as ``codex`` in it; without one nothing is.
+    ``program`` is on its PATH as ``codex``; without a program, PATH has no agent.
     """
     settings = home / ".codex"
     settings.mkdir(parents=True, exist_ok=True)
@@ -103,9 +103,9 @@ def codex_env(base_url: str, home: Path, program: Path | None = None) -> dict[st
 
 
 def gemini_env(base_url: str, home: Path, program: Path | None = None) -> dict[str, str]:
-    """An environment in which Gemini CLI talks to ``base_url`` alone and keeps its files under ``home``.
+    """An environment in which Gemini CLI talks only to ``base_url`` and keeps its files under ``home``.
 
-    ``program`` is found as ``gemini`` in it; without one nothing is.
+    ``program`` is on its PATH as ``gemini``; without a program, PATH has no agent.
     """
     settings = home / ".gemini"
     settings.mkdir(parents=True, exist_ok=True)
@@ -123,9 +123,9 @@ def gemini_env(base_url: str, home: Path, program: Path | None = None) -> dict[s
 
 
 def opencode_env(base_url: str, home: Path, program: Path | None = None) -> dict[str, str]:
-    """An environment in which opencode talks to ``base_url`` alone and keeps its files under ``home``.
+    """An environment in which opencode talks only to ``base_url`` and keeps its files under ``home``.
 
-    ``program`` is found as ``opencode`` in it; without one nothing is.
+    ``program`` is on its PATH as ``opencode``; without a program, PATH has no agent.
     """
     settings = home / ".config" / "opencode"
     settings.mkdir(parents=True, exist_ok=True)

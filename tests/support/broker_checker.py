@@ -1,4 +1,4 @@
-"""Says what is wrong with what a broker holds of a log; tested itself with brokers that break each rule."""
+"""Check what a broker holds of a log. Tested itself with brokers that break each rule."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from workcast.ledger.summary import Fold, to_json
 
 
 def stream_problems(client: Any, workcell: str, epoch: int, lines: list[bytes], base: int = 0) -> list[str]:
-    """What in the stream differs from ``lines``, which begin at ``base``: checked at any time, complete or not."""
+    """List the differences between the stream and ``lines``, which begin at ``base``; the stream may be incomplete."""
     problems: list[str] = []
     expected: int | None = None
     for entry, fields in client.xrange(stream_key(workcell)):
         entry_epoch, _, sequence = entry.partition(b"-")
         offset = int(sequence) - 1
         if int(entry_epoch) != epoch:
-            problems.append(f"entry {entry!r} is of another epoch than {epoch}")
+            problems.append(f"entry {entry!r} has another epoch than {epoch}")
             continue
         if expected is not None and offset != expected:
             problems.append(f"expected offset {expected} next, got {offset}")
         expected = offset + 1
         if not base <= offset < base + len(lines):
-            problems.append(f"offset {offset} is in no line")
+            problems.append(f"offset {offset} has no line")
             continue
         line = lines[offset - base]
         if fields.get(b"d") != wire(line):
@@ -37,7 +37,7 @@ def stream_problems(client: Any, workcell: str, epoch: int, lines: list[bytes], 
 
 
 def completeness_problems(client: Any, workcell: str, epoch: int, lines: list[bytes], base: int = 0) -> list[str]:
-    """What is missing once the relay has caught up: the stream ends at the log's end, and so does the summary."""
+    """List what is missing once the relay has caught up: stream and summary must end at the log's end."""
     problems = stream_problems(client, workcell, epoch, lines, base)
     head = base + len(lines)
     summary = client.hgetall(summary_key(workcell))
@@ -54,20 +54,20 @@ def completeness_problems(client: Any, workcell: str, epoch: int, lines: list[by
 
 
 def _fold_problems(summary: dict[bytes, bytes], workcell: str, epoch: int, lines: list[bytes], base: int) -> list[str]:
-    """What in the summary's JSON is not the fold of all lines."""
-    told = from_json(summary.get(b"json", b"{}"))
+    """List the fields in which the summary's JSON is not the fold of all lines."""
+    stored = from_json(summary.get(b"json", b"{}"))
     fold = Fold(offset=base)
     for line in lines:
         fold.add(inspect(line)[1])
     expected = from_json(to_json(fold.summary(workcell, epoch, base, summary.get(b"origin", b"").decode())))
     if base:
-        # Who folded lines before they were pruned goes on from there: only the end of it all can be foretold.
+        # A relay that folded lines before they were pruned continues from there: only the last fields are predictable.
         expected = {field: expected[field] for field in ("id", "epoch", "head", "last")}
-        counted = sum(told.get("counts", {}).values())
+        counted = sum(stored.get("counts", {}).values())
         if not len(lines) <= counted <= base + len(lines):
-            return [f"expected a summary of {len(lines)} events and those pruned before, got {told.get('counts')}"]
+            return [f"expected a summary of {len(lines)} events and the pruned ones, got {stored.get('counts')}"]
     return [
-        f"expected {field} {value!r} in the summary's JSON, got {told.get(field)!r}"
+        f"expected {field} {value!r} in the summary's JSON, got {stored.get(field)!r}"
         for field, value in expected.items()
-        if told.get(field) != value
+        if stored.get(field) != value
     ]

@@ -1,4 +1,4 @@
-"""Finds a Chromium for the browser tests, or gets one: Debian's package, else Playwright's own."""
+"""Find or install a Chromium for the browser tests: Debian's package, else Playwright's own."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _MAC = (
 
 
 def find() -> str | None:
-    """The path of an installed Chromium or Chrome (``WORKCAST_CHROMIUM`` names another); None if there is none."""
+    """Return the path of an installed Chromium or Chrome, or of ``WORKCAST_CHROMIUM``; None if there is none."""
     named = os.environ.get("WORKCAST_CHROMIUM")
     found = named or next(filter(None, map(shutil.which, _NAMES)), None)
     return found or next((path for path in _MAC if Path(path).exists()), None)
 
 
 def install() -> None:
-    """Install one, if none is here."""
+    """Install a Chromium unless there is one."""
     if find():
         return
     if shutil.which("apt-get") and os.geteuid() == 0:

@@ -1,4 +1,4 @@
-"""A small world of real processes, and all that can happen to them: broker, relay, gateways, writers, logs, viewers."""
+"""A system of real processes (broker, relay, gateways, writers, viewers), and every fault that can happen to it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from workcast.broker.stream import feed_key, stream_key
 WORKCELLS: Final = ("one", "two")
 _GATEWAYS: Final = 2
 _ENVIRONMENT: Final = {
-    "WORKCAST_RING_BYTES": "30000",  # small, so that the stream and the log are read from as well
+    "WORKCAST_RING_BYTES": "30000",  # small, so that the stream and the log are read too
     "WORKCAST_MAX_FRAME_BYTES": "12000",
     "WORKCAST_REDIS_PATIENCE": "60",
 }
@@ -45,7 +45,7 @@ _ODD: Final = (
 
 
 class World:
-    """The processes of one root. A fault stays until :meth:`heal`, or until another thing happens to the same part."""
+    """The processes of one root. A fault lasts until :meth:`heal`, or until another fault of the same part."""
 
     def __init__(self, directory: Path, random: Random) -> None:
         self.random = random
@@ -66,11 +66,11 @@ class World:
         self._writing: list[tuple[contextlib.ExitStack, int]] = []
         self._lines = 0
         self.complaints: list[str] = []
-        """What a process printed that has no place there."""
+        """Tracebacks that a process printed, and unexpected exits."""
 
     @contextlib.contextmanager
     def running(self) -> Generator[World]:
-        """Everything runs; at the end, all that was started is gone."""
+        """Start everything; end it with the context."""
         try:
             for logbook in self.logbooks.values():
                 logbook.replace([self._line()])
@@ -87,7 +87,7 @@ class World:
             self.server.close()
 
     def heal(self) -> None:
-        """All faults end."""
+        """End all faults."""
         self._resume_all()
         self.server.start_if_down()
         if self._relay is None:
@@ -107,19 +107,19 @@ class World:
         return ("--root", str(self.root.directory), "--redis-url", self.server.url)
 
     def _end(self, program: Program | None) -> None:
-        """SIGKILL, whether it is stopped or not."""
+        """Send SIGKILL, whether or not the program is stopped."""
         if program is None:
             return
         code = program.process.poll()
         if code is not None:
-            self.complaints.append(f"it ended by itself with {code}: {program.err}")
+            self.complaints.append(f"it exited unexpectedly with {code}: {program.err}")
         self._stopped.discard(program.pid)
         program.__exit__(None, None, None)
         if "Traceback" in program.err:
             self.complaints.append(program.err)
 
-    def start_something_dead(self) -> None:
-        """A gateway, the relay or the broker, empty."""
+    def start_a_dead_process(self) -> None:
+        """Start a gateway, the relay, or an empty broker, if one is down."""
         starts: list[Callable[[], None]] = [
             partial(self.start_gateway, port) for port in self.ports if port not in self._gateways
         ]
@@ -131,7 +131,7 @@ class World:
             self.random.choice(starts)()
 
     def printed(self) -> str:
-        """What the processes of now have said, and whether they have ended by themselves."""
+        """Return the stderr and exit codes of the current processes."""
         programs = [program for program in (self._relay, *self._gateways.values()) if program is not None]
         return "\n".join(f"{program.process.args!r} {program.process.poll()}\n{program.err}" for program in programs)
 
@@ -140,12 +140,12 @@ class World:
         self._relay = None
 
     def replace_the_relay(self) -> None:
-        """A new one starts where the old one was torn off."""
+        """Kill the relay and start another one at once."""
         self._end(self._relay)
         self.start_relay()
 
     def kill_a_gateway(self) -> None:
-        """Its viewers lose their connections."""
+        """Kill a gateway: its viewers lose their connections."""
         self._end(self._gateways.pop(self.random.choice(self.ports), None))
 
     def replace_a_gateway(self) -> None:
@@ -154,7 +154,7 @@ class World:
         self.start_gateway(port)
 
     def stop_a_process(self) -> None:
-        """Whichever it is, it does nothing more, and goes on later as if nothing had been."""
+        """Send SIGSTOP to a process, which resumes later."""
         processes = [self._relay, *self._gateways.values()]
         pids = [program.pid for program in processes if program is not None]
         if self.server.process is not None:
@@ -177,44 +177,44 @@ class World:
 
     # ── the broker ───────────────────────────────────────────────────────────────────────────────────────────────────
     def kill_the_broker(self) -> None:
-        """With it goes all it held."""
+        """Kill the broker, which loses everything it held."""
         process = self.server.process
         if process is not None:
             self._stopped.discard(process.pid)
             self.server.kill()
 
     def replace_the_broker(self) -> None:
-        """It comes back at once, and empty."""
+        """Kill the broker and start an empty one at once."""
         self.kill_the_broker()
         self.server.start()
 
     def replicate_the_broker(self) -> None:
-        """A replica comes up to date, and hears nothing of what comes after."""
+        """Bring a replica up to date and cut its link: later writes do not reach it."""
         process = self.server.process
         if process is not None and process.pid not in self._stopped:
             self.server.replicate()
             self._replicated = True
 
     def fail_over(self) -> None:
-        """The replica takes the broker's place: what was acknowledged since it was up to date is lost."""
+        """Promote the replica: writes acknowledged since it was up to date are lost."""
         if self._replicated:
             self.kill_the_broker()
             self.server.promote()
             self._replicated = False
 
     def flush_the_broker(self) -> None:
-        self._tell_the_broker("FLUSHALL")
+        self._send_to_the_broker("FLUSHALL")
 
     def trim(self) -> None:
-        """The broker forgets what is old, or all that it had in a stream or in the feed."""
+        """Trim a stream or the feed, to nothing or to its newest entries."""
         keys = (feed_key(0), *(stream_key(name) for name in WORKCELLS))
-        self._tell_the_broker("XTRIM", self.random.choice(keys), "MAXLEN", self.random.choice((0, 0, 3, 50)))
+        self._send_to_the_broker("XTRIM", self.random.choice(keys), "MAXLEN", self.random.choice((0, 0, 3, 50)))
 
     def forget_a_summary(self) -> None:
         keys = self.random.choice(WORKCELLS)
-        self._tell_the_broker("DEL", f"workcast:{{0}}:summary:{keys}")
+        self._send_to_the_broker("DEL", f"workcast:{{0}}:summary:{keys}")
 
-    def _tell_the_broker(self, *command: str | int) -> None:
+    def _send_to_the_broker(self, *command: str | int) -> None:
         process = self.server.process
         if process is None or process.pid in self._stopped:
             return
@@ -223,9 +223,9 @@ class World:
             client.execute_command(*command)
         client.close()
 
-    # ── logs and who writes them ─────────────────────────────────────────────────────────────────────────────────────
+    # ── logs and their writers ──────────────────────────────────────────────────────────────────────────────────────
     def _line(self) -> bytes:
-        """Unlike any other line there is."""
+        """Return a line unlike any other."""
         self._lines += 1
         return event_line(self._lines, f"{self._lines} " + "x" * self.random.choice((0, 20, 300)))
 
@@ -233,7 +233,7 @@ class World:
         return [self._line() for _ in range(self.random.randint(1, most))]
 
     def _logbook(self) -> Logbook:
-        """Any. One that was taken away is put back first: a log that a writer began would be in no logbook."""
+        """Return a random logbook. An unlinked log is put back first: one begun by a writer would be in no logbook."""
         return self._put_back(self.random.choice(list(self.logbooks.values())))
 
     def _put_back(self, logbook: Logbook) -> Logbook:
@@ -244,8 +244,8 @@ class World:
     def append(self) -> None:
         self._logbook().append(self._some_lines(40))
 
-    def append_last_words(self) -> None:
-        """One more line to each log, so that none is empty."""
+    def append_last_lines(self) -> None:
+        """Append one line to each log, so that none is empty."""
         for logbook in self.logbooks.values():
             self._put_back(logbook).append([self._line()])
 
@@ -257,7 +257,7 @@ class World:
         self._logbook().tear(self._line()[: self.random.randint(1, 60)])
 
     def write(self) -> None:
-        """A process of its own appends as fast as it can."""
+        """Start a process that appends as fast as it can."""
         self._lines += 1
         logbook = self._logbook()
         context = self._writers.append(
@@ -279,7 +279,7 @@ class World:
             self.kill_a_writer()
 
     def replace_a_log(self) -> None:
-        """Another file takes its place in one step: one that begins as one before, one with a header, a new one."""
+        """Replace the file in one step: by one that begins like an earlier one, one with a header, or a new one."""
         logbook = self._logbook()
         match self.random.randrange(5):
             case 0:
@@ -300,25 +300,25 @@ class World:
         self._logbook().cut(self.random.randint(0, 20), lines)
 
     def unlink_a_log(self) -> None:
-        """It is away for a moment, and then another."""
+        """Unlink a log; the next step on it puts another one in its place."""
         self.end_writers()
         self._logbook().unlink()
 
     # ── viewers ──────────────────────────────────────────────────────────────────────────────────────────────────────
-    def come(self) -> None:
-        """A viewer that was not there before."""
+    def add_a_viewer(self) -> None:
+        """Connect one more viewer."""
         places = ("start", "tail", {"last": 30}, {"epoch": 7, "offset": 2})
         wanted = WORKCELLS if self.random.random() < 0.5 else [self.random.choice(WORKCELLS)]
         first = {name: self.random.choice(places) for name in wanted}
         self.viewers.append(SocketViewer(self.ports, first, Random(self.random.random())))
 
-    async def something_of_a_viewer(self) -> None:
-        """One of the things that a client may do at any time."""
-        await self.random.choice(self.viewers).do_something()
+    async def act_as_a_viewer(self) -> None:
+        """Let a random viewer do something that a client may do at any time."""
+        await self.random.choice(self.viewers).act()
 
 
 def _lasting_port() -> int:
-    """A port that stays free while its gateway is dead: none that the system gives to clients (32768 and above)."""
+    """Return a port that stays free while its gateway is down: below those that the system gives to clients (32768)."""
     while True:
         port = 20_000 + secrets.randbelow(12_000)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -327,15 +327,15 @@ def _lasting_port() -> int:
 
 @contextlib.contextmanager
 def world(random: Random) -> Generator[World]:
-    """A world in a directory of its own: a socket's path must be short."""
+    """Run a world in its own temporary directory, since a socket's path must be short."""
     with tempfile.TemporaryDirectory(prefix="workcast-chaos-") as name, World(Path(name), random).running() as made:
         yield made
 
 
 async def settle(made: World) -> None:
-    """All faults end; everybody follows; each log has had its last word."""
+    """End all faults, let every viewer follow, and append a last line to each log."""
     made.end_writers()
     await asyncio.to_thread(made.heal)
-    made.append_last_words()
+    made.append_last_lines()
     for viewer in made.viewers:
         await viewer.settle()

@@ -1,4 +1,4 @@
-"""A gateway within the test's own process, over real sockets."""
+"""A gateway in the test's own process, over real sockets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from workcast.consumer.settings import GatewaySettings
 
 
 class Gateway(uvicorn.Server):
-    """The application on a free port, in a thread of its own."""
+    """The application on a free port, in its own thread."""
 
     def __init__(self, root: Root, redis_url: str, settings: GatewaySettings | None = None) -> None:
         self._root, self._redis_url = root, redis_url

@@ -1,7 +1,7 @@
-"""Says whether what a viewer was told of one workcell is its log: dense, in order, byte for byte, nothing twice.
+"""Check that the messages to a viewer about a workcell are its log: dense, in order, byte for byte, nothing twice.
 
-It reads the wire alone and shares no code with the gateway. A history is what happened at a viewer's socket, in
-order: :class:`Connected`, :class:`Requested` for each ``subscribe`` it sent, and the text of each message it got.
+It reads only the wire and shares no code with the gateway. A history is what happened at a viewer's socket, in order:
+:class:`Connected`, :class:`Requested` for each ``subscribe`` it sent, and the text of each message it received.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Connected:
-    """A new socket: what was subscribed to is forgotten."""
+    """A new socket, without subscriptions."""
 
 
 @dataclass(frozen=True)
 class Requested:
-    """A ``subscribe``: to what, and its ``from``."""
+    """A ``subscribe``: its workcell and its ``from``."""
 
     workcell: str
     place: Any
@@ -27,7 +27,7 @@ class Requested:
 
 @dataclass(frozen=True)
 class Log:
-    """One epoch of a log, as it should be on the wire."""
+    """One epoch of a log: its lines as they should be on the wire, the first at offset ``base``."""
 
     lines: Sequence[bytes]
     base: int = 0
@@ -48,32 +48,32 @@ def problems(
     complete: int | None = None,
     unavailable: Container[int] = (),
 ) -> list[str]:
-    """What is wrong with a viewer's history; nothing if all is well.
+    """List the problems of a viewer's history.
 
     Args:
-        workcell: what it watches; messages about others are passed over.
-        history: what happened at its sockets.
+        workcell: the workcell to check; messages about others are ignored.
+        history: the entries of its sockets, in order.
         logs: every epoch that the log has had.
-        complete: the epoch in which the viewer should have reached the log's end and been told so.
-        unavailable: the epochs in which a gap may say that events cannot be had: those whose log is gone.
+        complete: the epoch in which the viewer should have reached the log's end and got ``live``.
+        unavailable: the epochs in which a gap may be ``unavailable``: those whose log is gone.
     """
     checker = _Checker(workcell, logs, unavailable=unavailable)
-    for happening in history:
-        checker.take(happening)
+    for entry in history:
+        checker.add(entry)
     if complete is not None:
         checker.end(complete)
     return checker.found
 
 
 def epochs_shown(workcell: str, histories: Iterable[Iterable[Entry]], logs: Sequence[Log]) -> dict[int, list[Log]]:
-    """Which of the logs that a workcell has had each epoch may stand for, by all that anybody was told in it.
+    """Map each epoch to those of a workcell's logs that all messages of that epoch agree with.
 
-    Which epoch a log that takes the place of another gets is the relay's to decide. But one epoch stands for one log
-    for ever: an epoch that is left without any showed events of several, or what no log holds.
+    The relay decides which epoch a replaced log gets, but one epoch belongs to one log for ever: an epoch without any
+    log showed events of several logs, or of none.
 
     Args:
-        workcell: messages about others are passed over.
-        histories: those of all viewers, at whatever gateway.
+        workcell: the workcell to check; messages about others are ignored.
+        histories: those of all viewers of all gateways.
         logs: every log that the workcell has had.
     """
     fitting: dict[int, list[Log]] = {}
@@ -95,7 +95,7 @@ def epochs_shown(workcell: str, histories: Iterable[Iterable[Entry]], logs: Sequ
 
 
 def _carries(text: str, message: Mapping[str, Any], log: Log) -> bool:
-    """Whether an ``events`` message is, byte for byte, what it should be for this log."""
+    """Whether an ``events`` message is, byte for byte, the one that this log should produce."""
     at = message["offset"] - log.base
     lines = log.lines[at : at + len(message["events"])] if at >= 0 else ()
     start = f'{{"op":"events","workcell":{json.dumps(message["workcell"])},"epoch":{message["epoch"]},'
@@ -109,40 +109,40 @@ class _Checker:
         self._workcell = workcell
         self._logs = logs
         self._unavailable = unavailable
-        self._asked: list[Any] = []
+        self._requests: list[Any] = []
         self._answered = {0}
-        """How many of what was asked may be answered so far: a reset may be an answer, or come before it."""
-        self._greeted = True
+        """Possible numbers of answered requests: a reset may be an answer, or precede it."""
+        self._hello = True
         self._epoch: int | None = None
         self._cursor = 0
         self._head = 0
         self._live = False
 
-    def take(self, happening: Entry) -> None:
-        match happening:
+    def add(self, entry: Entry) -> None:
+        match entry:
             case Connected():
-                self._asked, self._answered = [], {0}
-                self._greeted, self._epoch = False, None
+                self._requests, self._answered = [], {0}
+                self._hello, self._epoch = False, None
             case Requested(workcell, place):
                 if workcell == self._workcell:
-                    self._asked.append(place)
+                    self._requests.append(place)
             case str(text):
                 message: dict[str, Any] = json.loads(text)
                 if message["op"] == "hello":
-                    self._check(not self._greeted, "a second hello")
-                    self._greeted = True
+                    self._check(not self._hello, "a second hello")
+                    self._hello = True
                     return
-                self._check(self._greeted, f"{message['op']} before hello")
+                self._check(self._hello, f"{message['op']} before hello")
                 if message.get("workcell") == self._workcell:
                     self._about(message, text)
 
     def end(self, epoch: int) -> None:
-        """The viewer should have all that there is of this epoch."""
+        """Check that the viewer has all events of this epoch."""
         self._check(self._epoch == epoch, f"expected to end in epoch {epoch}, it is in {self._epoch}")
         end = self._logs.get(epoch, Log(())).end
-        self._check(self._cursor >= end, f"incomplete: it has come to {self._cursor} of {end}")
+        self._check(self._cursor >= end, f"incomplete: it has reached {self._cursor} of {end}")
         self._check(self._live, "never live")
-        self._check(len(self._asked) in self._answered, "not all that was asked was answered")
+        self._check(len(self._requests) in self._answered, "not every request was answered")
 
     def _about(self, message: dict[str, Any], text: str) -> None:
         match message["op"]:
@@ -151,8 +151,8 @@ class _Checker:
             case "reset":
                 self._reset(message)
             case "error":
-                answered = {count + 1 for count in self._answered if count < len(self._asked)}
-                self._check(bool(answered), "error without having asked")
+                answered = {count + 1 for count in self._answered if count < len(self._requests)}
+                self._check(bool(answered), "error without a request")
                 self._answered = answered or self._answered
             case op if self._epoch is None:
                 self._problem(f"{op} before subscribed or reset")
@@ -170,14 +170,14 @@ class _Checker:
             case "head":
                 self._raise_head(message["head"])
             case op:
-                self._problem(f"{op} is no message about a workcell")
+                self._problem(f"{op} is not a message about a workcell")
 
     def _subscribed(self, message: dict[str, Any]) -> None:
         found: dict[int, str] = {}
         for count in self._answered:
-            if count < len(self._asked):
-                found[count] = self._misplaced(self._asked[count], message)
-        self._check(bool(found), "subscribed without having asked")
+            if count < len(self._requests):
+                found[count] = self._misplaced(self._requests[count], message)
+        self._check(bool(found), "subscribed without a request")
         right = {count for count, problem in found.items() if not problem}
         if found and not right:
             self._problem(found[max(found)])
@@ -185,29 +185,29 @@ class _Checker:
         self._begin(message)
 
     def _misplaced(self, place: Any, message: dict[str, Any]) -> str:
-        """What is wrong with ``subscribed`` as the answer to a subscription from ``place``."""
+        """Return the problem of a ``subscribed`` that answers a subscription from ``place``; empty if none."""
         epoch, offset, head = message["epoch"], message["offset"], message["head"]
         base = self._base(epoch)
         match place:
-            case {"epoch": asked, "offset": _} if asked != epoch:
-                return f"subscribed to epoch {epoch} at a cursor of {asked}: no reset"
+            case {"epoch": wanted, "offset": _} if wanted != epoch:
+                return f"subscribed to epoch {epoch} at a cursor of {wanted}: no reset"
             case {"epoch": _, "offset": wanted}:
-                return "" if offset == wanted else f"subscribed at {offset}, asked for {wanted}"
+                return "" if offset == wanted else f"subscribed at {offset}, expected {wanted}"
             case {"last": int() as last}:
-                return "" if offset == max(base, head - last) else f"subscribed at {offset}, asked for the last {last}"
+                return "" if offset == max(base, head - last) else f"subscribed at {offset}, expected the last {last}"
             case "tail":
-                return "" if offset == head else f"subscribed at {offset}, asked for the tail {head}"
+                return "" if offset == head else f"subscribed at {offset}, expected the tail {head}"
             case _:
-                return "" if offset == base else f"subscribed at {offset}, asked for the start {base}"
+                return "" if offset == base else f"subscribed at {offset}, expected the start {base}"
 
     def _reset(self, message: dict[str, Any]) -> None:
         epoch: int = message["epoch"]
         possible: set[int] = set()
         for count in self._answered:
             if self._epoch not in (None, epoch):
-                possible.add(count)  # it comes by itself
-            match self._asked[count : count + 1]:
-                case [{"epoch": asked}] if asked != epoch:
+                possible.add(count)  # unsolicited
+            match self._requests[count : count + 1]:
+                case [{"epoch": wanted}] if wanted != epoch:
                     possible.add(count + 1)
                 case _:
                     pass
@@ -216,8 +216,8 @@ class _Checker:
         elif self._epoch is not None:
             self._problem(f"reset to epoch {epoch}, which is in force")
         else:
-            pending = any(count < len(self._asked) for count in self._answered)
-            self._problem("reset though the epoch is in force" if pending else "reset without having asked")
+            pending = any(count < len(self._requests) for count in self._answered)
+            self._problem("reset though the epoch is in force" if pending else "reset without a request")
         self._check(message["offset"] == self._base(message["epoch"]), f"reset to {message['offset']}, not the base")
         self._begin(message)
 
@@ -228,7 +228,7 @@ class _Checker:
         if epoch in self._logs:
             self._check(self._head <= self._logs[epoch].end, f"a head of {self._head} past the log")
         else:
-            self._check(epoch == self._head == 0, f"epoch {epoch} has never been")
+            self._check(epoch == self._head == 0, f"epoch {epoch} never existed")
 
     def _events(self, message: dict[str, Any], text: str) -> None:
         offset, count = message["offset"], len(message["events"])
@@ -247,9 +247,9 @@ class _Checker:
         self._check(until > offset, f"an empty gap at {offset}")
         if reason == "pruned":
             base = self._base(message["epoch"])
-            self._check(until <= base, f"events up to {until} said to be pruned, the base is {base}")
+            self._check(until <= base, f"events up to {until} reported as pruned, the base is {base}")
         else:
-            self._check(message["epoch"] in self._unavailable, f"events {offset} to {until - 1} said to be {reason}")
+            self._check(message["epoch"] in self._unavailable, f"events {offset} to {until - 1} reported as {reason}")
         self._cursor = until
 
     def _raise_head(self, head: int) -> None:

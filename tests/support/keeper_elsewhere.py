@@ -1,4 +1,4 @@
-"""The keeper as it is where the kernel has no subreapers: a program to be run in its place."""
+"""The keeper as on a kernel without subreapers: a program to run in its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A program that forks writers and kills each at a random moment, so that 200 of them take seconds and not minutes."""
+"""A program that forks writers and kills each at a random moment: 200 of them take seconds, not minutes."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from pathlib import Path
 from workcast.producer import TelemetryWriter
 
 
-def write(path: Path, writer_id: int, told: int) -> None:
-    """Emit without end; tell on a pipe each number whose emit has returned."""
+def write(path: Path, writer_id: int, pipe: int) -> None:
+    """Emit without end; write a byte to ``pipe`` after each emit has returned."""
     with TelemetryWriter(path, {"workcell_id": "wc"}) as writer:
         number = 0
         while True:
             writer.response_chunk("x" * (number * 131 % 5000), writer=writer_id, number=number)
-            os.write(told, b".")
+            os.write(pipe, b".")
             number += 1
 
 
 def kill_one(path: Path, writer_id: int, after: int) -> int:
-    """Fork a writer, kill it some time after so many emits; how many had returned."""
-    heard, told = os.pipe()
+    """Fork a writer and kill it some time after ``after`` emits; return how many had returned."""
+    read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(heard)
+        os.close(read_end)
         try:
-            write(path, writer_id, told)
+            write(path, writer_id, write_end)
         finally:
             os._exit(1)
-    os.close(told)
+    os.close(write_end)
     count = 0
     while count < after:
-        count += len(os.read(heard, after - count))
+        count += len(os.read(read_end, after - count))
     for _ in range(random.randrange(2000)):  # somewhere within the emits that follow
         pass
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    while piece := os.read(heard, 65536):
+    while piece := os.read(read_end, 65536):
         count += len(piece)
-    os.close(heard)
+    os.close(read_end)
     return count
 
 

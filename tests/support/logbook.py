@@ -1,4 +1,4 @@
-"""Everything that a workcell's log has ever been, kept beside it while it is written, cut and replaced."""
+"""Every version of a workcell's log, kept beside it while it is written, cut and replaced."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workcast.events.wire import wire
 
 
 class Logbook:
-    """One workcell's log. Others may append to it in processes of their own; only the logbook replaces it."""
+    """One workcell's log. Other processes may append to it; only the logbook replaces it."""
 
     def __init__(self, root: Root, workcell: str, kept: Path) -> None:
         self.workcell = workcell
@@ -27,17 +27,17 @@ class Logbook:
         self._appender = Appender(self.path)
 
     def append(self, lines: Sequence[bytes]) -> None:
-        """Append whole lines as a writer does."""
+        """Append complete lines as a writer does."""
         self._appender.append(b"".join(line + b"\n" for line in lines))
 
     def tear(self, part: bytes) -> None:
-        """Leave a line without its end, as a writer that dies does."""
+        """Append part of a line, as a dying writer does."""
         with self.path.open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.write(part)
 
     def replace(self, lines: Sequence[bytes]) -> None:
-        """Put another file in the log's place, in one step. Who appends meanwhile does so to the one or the other."""
+        """Replace the log in one step. A concurrent append goes to the old or to the new file."""
         self._count += 1
         new, temporary = self._newest(), self.path.with_name("new")
         new.write_bytes(b"".join(line + b"\n" for line in lines))
@@ -45,7 +45,7 @@ class Logbook:
         temporary.replace(self.path)
 
     def cut(self, keep: int, lines: Sequence[bytes]) -> None:
-        """Cut the log to its first lines, in place, and let it go on with others."""
+        """Cut the log to its first ``keep`` lines, in place, and append ``lines``."""
         with self.path.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             before = self._newest()
@@ -60,21 +60,21 @@ class Logbook:
             file.write(b"".join(line + b"\n" for line in lines))
 
     def unlink(self) -> None:
-        """Take the log away. Nobody may append until another takes its place."""
+        """Unlink the log. No process may append until it is replaced."""
         self.path.unlink()
 
     def first_lines(self, count: int, which: float) -> list[bytes]:
-        """How one of the logs that were here began: of 0, the first; of nearly 1, the one of now."""
+        """Return the first lines of an earlier version; ``which`` from 0 (the first) to nearly 1 (the current one)."""
         path = self._kept / str(1 + int(which * self._count))
         return path.read_bytes().split(b"\n")[:-1][:count]
 
     def logs(self) -> list[Log]:
-        """All that the log has been, the newest last, as it should be on the wire."""
+        """Return every version of the log, the newest last, as it should be on the wire."""
         return [_read(self._kept / str(number)) for number in range(1, self._count + 1)]
 
     @property
     def end(self) -> int:
-        """The offset after the last line that there is now."""
+        """The offset after the current last line."""
         return _read(self._newest()).end
 
     def close(self) -> None:

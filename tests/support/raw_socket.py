@@ -1,4 +1,4 @@
-"""WebSocket frames of a client, by hand: for what no library lets one do."""
+"""WebSocket frames of a client, built by hand, for what no library allows."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ HANDSHAKE: Final = (
 
 
 def client_frame(opcode: int, payload: bytes) -> bytes:
-    """One whole frame, masked with zeros; ``payload`` has at most 125 bytes."""
+    """Return one complete frame, masked with zeros; ``payload`` has at most 125 bytes."""
     return bytes([0x80 | opcode, 0x80 | len(payload)]) + bytes(4) + payload

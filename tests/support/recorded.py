@@ -1,4 +1,4 @@
-"""The recordings of real agents, and what the adapters make of them."""
+"""The recordings of real agents, and the events that the adapters produce from them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from workcast.producer.adapters.base import Command, Exit
 from workcast.producer.replay import Recording, recordings
 
 START: Final = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
-"""When the recordings begin, as far as tests know."""
+"""The time at which tests let recordings begin."""
 RECORDED: Final = {
     path.stem: Recording.load(path)
     for path in (*recordings(), *recordings(Path(__file__).parent.parent / "recordings"))
 }
-"""By name: those that come with the package, and those that only tests need."""
+"""By name: the recordings in the package, and those only for tests."""
 CLAUDE: Final = {name.removeprefix("claude-2.1.330-"): r for name, r in RECORDED.items() if r.agent == "claude"}
 CODEX: Final = {name.removeprefix("codex-0.169.0-"): r for name, r in RECORDED.items() if r.agent == "codex"}
 """By scenario."""
@@ -29,7 +29,7 @@ E = TypeVar("E", bound=BaseEvent)
 def events_from(
     agent: str, lines: Iterable[bytes], exit_: Exit | None = None, command: Command | None = None
 ) -> list[BaseEvent]:
-    """What an agent's adapter makes of some lines, one a millisecond."""
+    """Return the events that an agent's adapter produces from lines one millisecond apart."""
     adapter = adapter_for(agent)(command)
     events: list[BaseEvent] = []
     at = START
@@ -40,12 +40,12 @@ def events_from(
 
 
 def claude_events(lines: Iterable[bytes], exit_: Exit | None = None) -> list[BaseEvent]:
-    """What Claude Code's adapter makes of some lines."""
+    """Return the events that Claude Code's adapter produces from lines."""
     return events_from("claude", lines, exit_)
 
 
 def recorded_events(recording: Recording) -> list[BaseEvent]:
-    """What the adapter makes of a recording, at its times."""
+    """Return the events that the adapter produces from a recording, at the recorded times."""
     adapter = adapter_for(recording.agent)(recording.command)
     events: list[BaseEvent] = []
     for timed in recording.lines:
@@ -55,5 +55,5 @@ def recorded_events(recording: Recording) -> list[BaseEvent]:
 
 
 def of(kind: type[E], events: Sequence[BaseEvent]) -> list[E]:
-    """The events of one kind."""
+    """Return the events of one class."""
     return [event for event in events if isinstance(event, kind)]

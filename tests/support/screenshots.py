@@ -15,7 +15,7 @@ VIEW: Final[ViewportSize] = {"width": 1280, "height": 1190}
 
 
 def take(page: Page, address: str) -> None:
-    """The fleet once every kind of end was there, and a run that has ended, with one of its edits unfolded."""
+    """Take the fleet once every status is shown, and an ended run with one of its edits unfolded."""
     page.goto(address)
     for status in ("success", "failed", "cancelled"):
         page.locator(f'[data-workcell][data-status="{status}"]').first.wait_for(timeout=60_000)

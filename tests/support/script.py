@@ -1,4 +1,4 @@
-"""What the scripted model says and does: scenarios, each a list of turns, each a list of steps."""
+"""The scripted model's scenarios: each a list of turns, each a list of steps."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from dataclasses import dataclass
 from typing import Final
 
 PIECE: Final = 24
-"""Characters in a chunk."""
+"""Characters per chunk."""
 SLOW_CHUNKS: Final = 40
 
 
 @dataclass(frozen=True)
 class Think:
-    """A thought."""
+    """Emit a thought."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Say:
-    """A text."""
+    """Emit a text."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Call:
-    """A tool call; ``{cwd}`` in its arguments is the agent's working directory."""
+    """Call a tool; ``{cwd}`` in its arguments is the agent's working directory."""
 
     tool: str
     arguments: Mapping[str, str]
@@ -35,31 +35,31 @@ class Call:
 
 @dataclass(frozen=True)
 class TalkForever:
-    """Go on with the text before, chunk after chunk, until the agent hangs up."""
+    """Continue the previous text, chunk after chunk, until the agent disconnects."""
 
 
 @dataclass(frozen=True)
 class Drop:
-    """Cut the connection in the middle of the text before: always, or only the first times that it is asked for."""
+    """Drop the connection in the middle of the previous text: always, or only the first ``times`` times."""
 
     times: int | None = None
 
 
 @dataclass(frozen=True)
 class Delegate:
-    """Have a sub-agent do something."""
+    """Start a sub-agent."""
 
     task: str
 
 
 @dataclass(frozen=True)
 class AwaitTeam:
-    """Wait for the sub-agents, where the agent does not do that by itself."""
+    """Wait for the sub-agents, for agents that do not wait by themselves."""
 
 
 @dataclass(frozen=True)
 class Refuse:
-    """No message at all, but an HTTP error: always, or only the first times that the turn is asked for."""
+    """Answer with an HTTP error: always, or only the first ``times`` times."""
 
     status: int
     kind: str
@@ -110,19 +110,19 @@ SCENARIOS: Final[Mapping[str, Sequence[Sequence[Step]]]] = {
     "team": [[Delegate("[[scenario:child]] Look around.")], [AwaitTeam()], [Say("The team is done.")]],
     "child": [[Say("I am the sub-agent."), _run("echo from the child")], [Say("Child report: fine.")]],
 }
-"""By name: turns, each of them the steps of one message."""
+"""By name: turns, each the steps of one message."""
 
 
 def cut(text: str) -> list[str]:
-    """A text in the pieces in which it is streamed."""
+    """Split a text into the chunks in which it is streamed."""
     return [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
 
 
 def endless(steps: Sequence[Step]) -> bool:
-    """Whether these go on until the agent hangs up."""
+    """Whether these steps continue until the agent disconnects."""
     return any(isinstance(step, TalkForever) for step in steps)
 
 
 def dropped(steps: Sequence[Step]) -> bool:
-    """Whether the connection is cut before these are over."""
+    """Whether the connection is dropped before these steps are over."""
     return any(isinstance(step, Drop) for step in steps)

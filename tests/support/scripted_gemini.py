@@ -16,7 +16,7 @@ PLACE: Final = re.compile(r"Workspace Directories:\*\*\s*-\s*(/[^\s\\<\"]+)")
 
 @dataclass(frozen=True)
 class GeminiAnswer:
-    """One answer: its parts, and what it took."""
+    """One answer: its parts and its usage."""
 
     parts: Sequence[Mapping[str, Any]]
     for_ever: bool
@@ -25,7 +25,7 @@ class GeminiAnswer:
 
     @classmethod
     def of(cls, steps: Sequence[Step], turn: int, request: Mapping[str, Any], _: Iterator[int]) -> GeminiAnswer:
-        """The answer to a request that plays these steps."""
+        """Build the answer that plays these steps."""
         said: list[dict[str, Any]] = request.get("contents") or []
         parts: list[dict[str, Any]] = [part for item in said for part in item.get("parts") or ()]
         found = PLACE.search("\n".join(part.get("text") or "" for part in parts))
@@ -41,20 +41,20 @@ class GeminiAnswer:
         return cls(played, endless(steps), dropped(steps), usage)
 
     def whole(self) -> dict[str, Any]:
-        """The answer in one piece.
+        """Return the answer in one piece.
 
         Raises:
-            ConnectionAbortedError: the script has the connection cut.
+            ConnectionAbortedError: the script drops the connection.
         """
         if self.cut_off:
             raise ConnectionAbortedError
         return self._piece(self.parts, finishReason="STOP")
 
     def events(self, pause: Callable[[], None]) -> Iterator[dict[str, Any]]:
-        """The answer part by part; the last piece says that it is the end.
+        """Yield the answer part by part; the last piece has the finish reason.
 
         Raises:
-            ConnectionAbortedError: the script has the connection cut.
+            ConnectionAbortedError: the script drops the connection.
         """
         for part in self.parts:
             pause()

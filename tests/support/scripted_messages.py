@@ -26,7 +26,7 @@ class Message:
 
     @classmethod
     def of(cls, steps: Sequence[Step], turn: int, request: Mapping[str, Any], numbers: Iterator[int]) -> Message:
-        """The message that plays these steps."""
+        """Build the message that plays these steps."""
         cwd = re.search(r"[Ww]orking directory(?: is)?:?\s*(/[^\s\\<\"]+)", json.dumps(request))
         place = cwd.group(1) if cwd else "/nonexistent"
         for_opencode = "bash" in {tool.get("name") for tool in request.get("tools") or ()}
@@ -54,20 +54,20 @@ class Message:
         return "tool_use" if any(block["type"] == "tool_use" for block in self.blocks) else "end_turn"
 
     def whole(self) -> dict[str, Any]:
-        """In one piece.
+        """Return the message in one piece.
 
         Raises:
-            ConnectionAbortedError: the script has the connection cut.
+            ConnectionAbortedError: the script drops the connection.
         """
         if self.cut_off:
             raise ConnectionAbortedError
         return {**self.head, "content": self.blocks, "stop_reason": self._stop_reason, "usage": self.usage}
 
     def events(self, pause: Callable[[], None]) -> Iterator[dict[str, Any]]:
-        """What goes over the wire.
+        """Yield the events of the stream.
 
         Raises:
-            ConnectionAbortedError: the script has the connection cut.
+            ConnectionAbortedError: the script drops the connection.
         """
         yield {"type": "message_start", "message": self.head}
         for index, block in enumerate(self.blocks):
@@ -117,7 +117,7 @@ def _opencode_tool(step: Call | Delegate) -> tuple[str, Mapping[str, str]]:
 
 
 def _pieces(block: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A block as it starts, and the deltas that fill it."""
+    """Return an empty block, and the deltas that fill it."""
     match block["type"]:
         case "thinking":
             deltas = [{"type": "thinking_delta", "thinking": piece} for piece in cut(block["thinking"])]

@@ -1,8 +1,8 @@
-"""A scripted stand-in for model APIs: real agents run against it, offline and always the same.
+"""A scripted stand-in for model APIs, so that real agents run offline and deterministically.
 
-It speaks Anthropic's Messages, OpenAI's Responses and Gemini's API. It keeps no conversation: the turn to play is the
-number of assistant turns in the request, and the scenario is the one named ``[[scenario:NAME]]`` in the prompt, else
-the model's default. Only how often it has failed is counted.
+It implements Anthropic's Messages, OpenAI's Responses and Gemini's API. It keeps no conversation: the turn to play is
+the number of assistant turns in the request, and the scenario is the one named ``[[scenario:NAME]]`` in the prompt,
+else the model's default. Its only state is the count of its failures.
 
     with ScriptedModel() as model:
         env = {"ANTHROPIC_BASE_URL": model.url}  # OpenAI's is f"{model.url}/v1"
@@ -28,31 +28,31 @@ from support.scripted_responses import OUR_ITEMS, Response
 
 
 class Answer(Protocol):
-    """What the model says in one turn, in the form of an API."""
+    """The model's answer in one turn, in the form of an API."""
 
     @classmethod
     def of(cls, steps: Sequence[Step], turn: int, request: Mapping[str, Any], numbers: Iterator[int], /) -> Answer:
-        """The answer to a request that plays these steps."""
+        """Build the answer that plays these steps."""
         ...
 
     def whole(self) -> Mapping[str, Any]:
-        """In one piece."""
+        """Return the answer in one piece."""
         ...
 
     def events(self, pause: Callable[[], None], /) -> Iterator[Mapping[str, Any]]:
-        """As a stream."""
+        """Yield the events of the stream."""
         ...
 
 
 class ScriptedModel:
-    """The server, on a port of its own; a context manager.
+    """The server, on its own port; a context manager.
 
     Args:
         scenario: played for prompts that name none.
         delay: seconds before each chunk.
 
-    ``gate`` is open at first. While a test has it cleared, no chunk is sent: the agent is held in mid-run.
-    ``hold`` keeps it between two turns.
+    ``gate`` is set at first. While a test clears it, no chunk is sent, which holds the agent in mid-run. ``hold``
+    holds it between two turns.
     """
 
     def __init__(self, scenario: str = "plain", delay: float = 0.0) -> None:
@@ -64,7 +64,7 @@ class ScriptedModel:
         self._turns_held = threading.Condition()
         self._next_held: int | None = None
         self.requests: list[Any] = []
-        """The bodies of the requests for a message, as they came."""
+        """The bodies of all requests for a message."""
         self.numbers = itertools.count(1)
         self._failures: Counter[Refuse | Drop] = Counter()
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -73,7 +73,7 @@ class ScriptedModel:
 
     @property
     def url(self) -> str:
-        """For ``ANTHROPIC_BASE_URL``."""
+        """The value for ``ANTHROPIC_BASE_URL``."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
@@ -91,7 +91,7 @@ class ScriptedModel:
         self._thread.join()
 
     def hold(self, turn: int | None) -> None:
-        """Answer no request for this turn (0 is the first) or a later one until told otherwise; None: answer all."""
+        """Answer no request for this turn (0 is the first) or a later one until the next call; None: answer all."""
         with self._turns_held:
             self._next_held = turn
             self._turns_held.notify_all()
@@ -102,13 +102,13 @@ class ScriptedModel:
             self._turns_held.wait_for(lambda: self._next_held is None or turn < self._next_held)
 
     def fails(self, failure: Refuse | Drop) -> bool:
-        """Whether this fails once more."""
+        """Whether this step fails again; counts the failure."""
         with self._turns_held:
             self._failures[failure] += 1
             return failure.times is None or self._failures[failure] <= failure.times
 
     def pause(self) -> None:
-        """Before each chunk: take the time that it takes, and wait at the gate."""
+        """Wait for the delay and the gate; called before each chunk."""
         if self.delay:
             time.sleep(self.delay)
         self.gate.wait()
@@ -127,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name in the base class
-        """Say nothing."""
+        """Log nothing."""
 
     def do_HEAD(self) -> None:
         self.send_response(200)
@@ -168,11 +168,11 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._send_json(200, answer.whole())
         except ConnectionError:
-            pass  # the script has the connection cut, the agent hung up, or the test is over
+            pass  # the script drops the connection, the agent disconnected, or the test is over
         self.close_connection = True
 
     def _stream(self, answer: Answer) -> None:
-        """In chunks, so that an answer that is cut off does not look like a whole one."""
+        """Send chunks, so that an answer that is cut off does not look complete."""
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
@@ -197,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _turn(request: Mapping[str, Any], default: str) -> tuple[int, Sequence[Step]]:
-    """Which turn a request asks for: its number and its steps."""
+    """Return the number and the steps of the requested turn."""
     if not request.get("tools") and "additional_tools" not in json.dumps(request.get("input")):
         return 0, [Say('{"title": "A title"}')]
     said: list[dict[str, Any]] = request.get("messages") or request.get("input") or request.get("contents") or []

@@ -1,4 +1,4 @@
-"""The scripted model's answers in the words of the OpenAI Responses API, and of Codex's tools."""
+"""The scripted model's answers in the form of OpenAI's Responses API, with the tools of Codex."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, Final
 from support.script import AwaitTeam, Call, Delegate, Say, Step, Think, cut, dropped, endless
 
 OUR_ITEMS: Final = frozenset({"function_call", "custom_tool_call", "reasoning"})
-"""What the model said earlier, beside its messages."""
+"""Types of the model's earlier items, besides messages."""
 LONGEST_WAIT_MS: Final = 30_000
-"""How long Codex waits for a command at most before it tells the model that it is running still."""
+"""How long Codex waits for a command before it reports to the model that it is still running."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Response:
 
     @classmethod
     def of(cls, steps: Sequence[Step], turn: int, request: Mapping[str, Any], numbers: Iterator[int]) -> Response:
-        """The response that plays these steps."""
+        """Build the response that plays these steps."""
         in_code = _is_in_code(request)
         items = [item for step in steps if (item := _item(step, next(numbers), in_code)) is not None]
         usage: dict[str, Any] = {
@@ -49,20 +49,20 @@ class Response:
         return cls(head, items, endless(steps), dropped(steps), usage)
 
     def whole(self) -> dict[str, Any]:
-        """In one piece.
+        """Return the response in one piece.
 
         Raises:
-            ConnectionAbortedError: the script has the connection cut.
+            ConnectionAbortedError: the script drops the connection.
         """
         if self.cut_off:
             raise ConnectionAbortedError
         return {**self.head, "status": "completed", "output": self.items, "usage": self.usage}
 
     def events(self, pause: Callable[[], None]) -> Iterator[dict[str, Any]]:
-        """What goes over the wire.
+        """Yield the events of the stream.
 
         Raises:
-            ConnectionAbortedError: the script has the connection cut.
+            ConnectionAbortedError: the script drops the connection.
         """
         yield {"type": "response.created", "response": self.head}
         for index, item in enumerate(self.items):
@@ -85,7 +85,7 @@ _PLACE: Final = {"content_index": 0, "summary_index": 0}
 
 
 def _is_in_code(request: Mapping[str, Any]) -> bool:
-    """Whether the model calls tools by a program in JavaScript, the one argument of its one tool."""
+    """Whether the model calls tools through JavaScript code, the only argument of its only tool."""
     offered = json.dumps([request.get("tools"), request.get("input")])
     return '"name": "exec"' in offered and '"name": "exec_command"' not in offered
 
@@ -114,7 +114,7 @@ def _item(step: Step, number: int, in_code: bool) -> dict[str, Any] | None:
 
 
 def _tool(step: Call | Delegate | AwaitTeam) -> tuple[str, Mapping[str, str | int] | str]:
-    """A call of Claude Code's tools as Codex has them: everything is a command, but files are written by patches."""
+    """Translate a call of Claude Code's tools to Codex's: commands, and patches for writing files."""
     if isinstance(step, Delegate):
         return "spawn_agent", {"message": step.task, "task_name": "look_around", "fork_turns": "none"}
     if isinstance(step, AwaitTeam):
@@ -135,7 +135,7 @@ def _tool(step: Call | Delegate | AwaitTeam) -> tuple[str, Mapping[str, str | in
 
 
 def _pieces(item: Mapping[str, Any]) -> tuple[dict[str, Any], str, list[str]]:
-    """An item as it starts, the type of its deltas, and the deltas."""
+    """Return an empty item, the type of its deltas, and the deltas."""
     match item["type"]:
         case "reasoning":
             return {**item, "summary": []}, "response.reasoning_summary_text.delta", cut(item["summary"][0]["text"])

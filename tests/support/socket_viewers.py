@@ -1,4 +1,4 @@
-"""Viewers over real sockets, which lose their connection and come back, stop reading, and keep their histories."""
+"""Viewers over real sockets that lose their connection, reconnect, stop reading, and record their histories."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from support.history_checker import Connected, Entry, Requested
 
 _RECEIVE_BUFFER: Final = 4096
-"""Of the kernel: whoever stops reading has a full socket soon."""
+"""Bytes of the kernel's buffer: small, so that a viewer that stops reading soon has a full socket."""
 _OPEN_SECONDS: Final = 3.0
 
 Place = str | dict[str, int]
 
 
 class SocketViewer:
-    """One client. It connects to any of the gateways, and goes on at its cursors after each loss, until it leaves."""
+    """One client. It connects to any of the gateways and resumes at its cursors after each disconnect."""
 
     def __init__(self, ports: Sequence[int], first: dict[str, Place], random: Random) -> None:
         self.history: list[Entry] = []
         self.cursors: dict[str, dict[str, int]] = {}
         self.live: set[str] = set()
-        """Workcells that it was told to be live in, since the last answer."""
+        """Workcells for which it got ``live`` since the last answer."""
         self._ports = ports
         self._first = first
         self._random = random
@@ -47,19 +47,19 @@ class SocketViewer:
         return sorted(self._first)
 
     def is_at(self, workcell: str, epoch: int, end: int) -> bool:
-        """Whether it is live, with this epoch and cursor."""
+        """Whether it is live at this epoch and cursor."""
         return workcell in self.live and self.cursors.get(workcell) == {"epoch": epoch, "offset": end}
 
-    # ── what it may do ───────────────────────────────────────────────────────────────────────────────────────────────
+    # ── actions ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def freeze(self) -> None:
-        """Stop reading: all buffers on the way fill up."""
+        """Stop reading, so that all buffers on the way fill up."""
         self._reading.clear()
 
     def thaw(self) -> None:
         self._reading.set()
 
     def vanish(self) -> None:
-        """Be gone without a word, until :meth:`return_`."""
+        """Disconnect abruptly, until :meth:`return_`."""
         self._present.clear()
         self._abort()
 
@@ -67,34 +67,34 @@ class SocketViewer:
         self._present.set()
 
     def lose_the_connection(self) -> None:
-        """It breaks, and another is made at once, with the old cursors."""
+        """Abort the connection; the viewer reconnects at once with its cursors."""
         self._abort()
 
     async def subscribe(self, workcell: str, place: Place | None) -> None:
-        """Replace the subscription; without a place, with one at the cursor."""
-        await self._ask(workcell, place or self.cursors.get(workcell) or self._first[workcell])
+        """Replace the subscription; without a place, by one at the cursor."""
+        await self._request(workcell, place or self.cursors.get(workcell) or self._first[workcell])
 
     async def leave_and_subscribe(self, workcell: str) -> None:
-        """Unsubscribe, and subscribe at the cursor again."""
-        await self._say({"op": "unsubscribe", "workcell": workcell})
+        """Unsubscribe, and subscribe again at the cursor."""
+        await self._send({"op": "unsubscribe", "workcell": workcell})
         await self.subscribe(workcell, None)
 
     async def pause(self, workcell: str) -> None:
-        """Read history: hear of heads only."""
+        """Stop following: receive heads only."""
         if workcell in self._answered:
             self._paused.add(workcell)
-            await self._say({"op": "follow", "workcell": workcell, "follow": False})
+            await self._send({"op": "follow", "workcell": workcell, "follow": False})
 
     async def follow(self, workcell: str) -> None:
-        """Go on where it paused."""
+        """Follow again from the cursor."""
         if workcell in self._paused and workcell in self._answered:
             self._paused.discard(workcell)
             cursor = self.cursors[workcell]
-            self._asks(workcell, cursor)
-            await self._say({"op": "follow", "workcell": workcell, "follow": True, **cursor})
+            self._record(workcell, cursor)
+            await self._send({"op": "follow", "workcell": workcell, "follow": True, **cursor})
 
-    async def do_something(self) -> None:
-        """One of all these things, in one of its workcells."""
+    async def act(self) -> None:
+        """Do one of these actions at random, in one of its workcells."""
         workcell = self._random.choice(self.workcells)
         match self._random.randrange(12):
             case 0 | 1:
@@ -117,7 +117,7 @@ class SocketViewer:
                 await self.follow(workcell)
 
     async def settle(self) -> None:
-        """Be there, read, and follow everything."""
+        """Connect, read, and follow everything."""
         self.return_()
         self.thaw()
         for workcell in sorted(self._paused):
@@ -128,7 +128,7 @@ class SocketViewer:
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
 
-    # ── its connections ──────────────────────────────────────────────────────────────────────────────────────────────
+    # ── connections ──────────────────────────────────────────────────────────────────────────────────────────────────
     async def _watch(self) -> None:
         while True:
             await self._present.wait()
@@ -136,13 +136,13 @@ class SocketViewer:
                 await self._connect()
                 await self._receive()
             except (OSError, TimeoutError, WebSocketException):
-                await asyncio.sleep(self._random.uniform(0.02, 0.2))  # as any client should
+                await asyncio.sleep(self._random.uniform(0.02, 0.2))  # backoff, as any client should
             finally:
                 self._abort()
 
     async def _connect(self) -> None:
         port = self._random.choice(self._ports)
-        # Its buffer must be small before it connects: the window is agreed on then.
+        # The buffer must be set before connecting: the window is negotiated then.
         plain = socket.socket()
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         plain.setblocking(False)  # noqa: FBT003
@@ -197,17 +197,17 @@ class SocketViewer:
             self._socket.transport.abort()
             self._socket = None
 
-    def _asks(self, workcell: str, place: Place) -> None:
+    def _record(self, workcell: str, place: Place) -> None:
         if self._socket is not None:
             self.live.discard(workcell)
             self.history.append(Requested(workcell, dict(place) if isinstance(place, dict) else place))
 
-    async def _ask(self, workcell: str, place: Place) -> None:
+    async def _request(self, workcell: str, place: Place) -> None:
         self._paused.discard(workcell)
-        self._asks(workcell, place)
-        await self._say({"op": "subscribe", "workcell": workcell, "from": place})
+        self._record(workcell, place)
+        await self._send({"op": "subscribe", "workcell": workcell, "from": place})
 
-    async def _say(self, message: dict[str, Any]) -> None:
+    async def _send(self, message: dict[str, Any]) -> None:
         if self._socket is not None:
             with contextlib.suppress(ConnectionClosed):
                 await self._socket.send(json.dumps(message))

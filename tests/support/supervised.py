@@ -1,4 +1,4 @@
-"""Finding what a run might have left behind: by its mark, and by the session of each process it has told of."""
+"""Find processes that a run might have left behind, by the run's mark or by the process ids it reported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.waiting import wait_until
 
 
 def reported_pids(file: Path, count: int) -> list[int]:
-    """The process ids that an agent has written into a file, one a line, once there are so many."""
+    """Wait until an agent has written ``count`` process ids into a file, one per line; return them."""
 
     def pids() -> list[int]:
         return [int(line) for line in file.read_text().split()] if file.exists() else []
@@ -21,12 +21,12 @@ def reported_pids(file: Path, count: int) -> list[int]:
 
 
 def all_gone(pids: list[int], seconds: float = 20) -> None:
-    """Wait until none of these processes lives."""
-    wait_until(lambda: all(map(gone, pids)), seconds, what=f"an end of {pids}")
+    """Wait until all of these processes have ended."""
+    wait_until(lambda: all(map(gone, pids)), seconds, what=f"the end of {pids}")
 
 
 def marked(name: str, value: str) -> list[psutil.Process]:
-    """All processes that live and have this in their environment."""
+    """Return all live processes with this variable in their environment."""
     return [process for process in psutil.process_iter() if _environment(process).get(name) == value]
 
 
@@ -38,19 +38,19 @@ def _environment(process: psutil.Process) -> dict[str, str]:
 
 
 def keepers_of(pid: int) -> list[psutil.Process]:
-    """The keepers of a process that runs agents."""
+    """Return the keepers started by a process."""
     with suppress(psutil.NoSuchProcess):
         return [child for child in psutil.Process(pid).children() if is_keeper(child)]
     return []
 
 
 def is_keeper(process: psutil.Process) -> bool:
-    """Whether a process is a keeper, by its program."""
+    """Whether a process is a keeper, judging by its command line."""
     with suppress(psutil.Error):
         return any("keeper" in Path(word).name for word in process.cmdline())
     return False
 
 
 def zombies_of(pid: int) -> list[int]:
-    """The children of a process that wait to be asked for their exit code."""
+    """Return the zombie children of a process."""
     return [child.pid for child in psutil.Process(pid).children() if child.status() == psutil.STATUS_ZOMBIE]

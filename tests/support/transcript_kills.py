@@ -1,4 +1,4 @@
-"""A program that brings a session's files in, forks who does it, and kills each at a random moment."""
+"""A program that imports a session's files in forked processes, and kills each at a random moment."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from workcast.producer.transcripts.session_log import SessionLog
 SLICE_BYTES = 3000
 
 
-def import_slowly(root: Root, paths: list[Path], told: int) -> None:
-    """Take one small slice after the other; tell on a pipe that one is done."""
+def import_slowly(root: Root, paths: list[Path], pipe: int) -> None:
+    """Import one small slice after another; write a byte to ``pipe`` after each."""
     session = SessionLog(root, transcript_at(paths[0]).workcell)
     for path in paths:
         session.add(transcript_at(path))
     while True:
         more = session.sync(SLICE_BYTES)
-        os.write(told, b".")
+        os.write(pipe, b".")
         if not more:
             session.settle(final=True)
-            os.write(told, b"!")
+            os.write(pipe, b"!")
 
 
 def kill_one(root: Root, paths: list[Path], after: int) -> None:
-    """Fork one, and kill it some time after so many slices."""
-    heard, told = os.pipe()
+    """Fork an importer and kill it some time after ``after`` slices."""
+    read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(heard)
+        os.close(read_end)
         try:
-            import_slowly(root, paths, told)
+            import_slowly(root, paths, write_end)
         finally:
             os._exit(1)
-    os.close(told)
+    os.close(write_end)
     for _ in range(after):
-        if os.read(heard, 1) != b".":
+        if os.read(read_end, 1) != b".":
             break
     for _ in range(random.randrange(20_000)):  # somewhere within the slice that follows
         pass
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    os.close(heard)
+    os.close(read_end)
 
 
 def main() -> None:

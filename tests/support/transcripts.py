@@ -1,4 +1,4 @@
-"""The transcripts that real agents have kept, and what becomes of them."""
+"""Transcripts kept by real agents, and the events that are made of them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ SESSIONS: Final = {
     for path in sorted(FOLDER.glob("*.session.jsonl"))
     if re.match("claude|codex", path.name)
 }
-"""By name: a session's main file, and those of its sub-agents."""
+"""By name: a session's main file, and the files of its sub-agents."""
 LONG_AFTER: Final = datetime(2030, 1, 1, tzinfo=UTC)
 BEGAN: Final = datetime(2026, 11, 22, tzinfo=UTC)
 
 
 def reader_of(agent: str, links: Links | None = None, sub_agent: str | None = None) -> TranscriptReader:
-    """A new reader of an agent's transcripts."""
+    """Return a new reader of an agent's transcripts."""
     kind = ClaudeTranscript if agent == "claude" else CodexRollout
     return kind(Links() if links is None else links, BEGAN, sub_agent)
 
@@ -37,34 +37,34 @@ def reader_of(agent: str, links: Links | None = None, sub_agent: str | None = No
 def transcript_events(
     agent: str, lines: Iterable[bytes | dict[str, Any]], *, settle: bool = True
 ) -> list[dict[str, Any]]:
-    """What a reader makes of some lines, as a log holds it."""
+    """Return the events that a reader makes of lines, as a log holds them."""
     reader = reader_of(agent)
-    told: list[Telling] = []
+    events: list[Telling] = []
     for line in lines:
         raw = line if isinstance(line, bytes) else json.dumps(line).encode()
-        told += reader.feed(raw)
-    return as_logged([*told, *(reader.settle() if settle else [])])
+        events += reader.feed(raw)
+    return as_logged([*events, *(reader.settle() if settle else [])])
 
 
-def as_logged(told: Sequence[Telling]) -> list[dict[str, Any]]:
-    """Events as JSON, each with its source."""
-    return [{**json.loads(dump(one.event)), "source": one.source} for one in told]
+def as_logged(events: Sequence[Telling]) -> list[dict[str, Any]]:
+    """Return events as JSON values, each with its source."""
+    return [{**json.loads(dump(one.event)), "source": one.source} for one in events]
 
 
 def lines_of(path: Path) -> list[bytes]:
-    """A file's lines, without their newlines."""
+    """Return a file's complete lines, without their newlines."""
     return path.read_bytes().split(b"\n")[:-1]
 
 
 def transcript_at(path: Path) -> Transcript:
-    """The transcript that a file is."""
+    """Identify a file as a transcript."""
     transcript = identify(path)
     assert transcript is not None
     return transcript
 
 
 def import_session(root: Root, *paths: Path, clock: datetime = LONG_AFTER, final: bool = True) -> list[dict[str, Any]]:
-    """Bring a session's files into a root; the events of its log."""
+    """Import a session's files into a root; return the events of its log."""
     transcripts = [transcript_at(path) for path in paths]
     session = SessionLog(root, transcripts[0].workcell, lambda: clock)
     for transcript in transcripts:
@@ -76,6 +76,6 @@ def import_session(root: Root, *paths: Path, clock: datetime = LONG_AFTER, final
 
 
 def logged(root: Root, workcell: str) -> list[dict[str, Any]]:
-    """The events of a log, as they were written."""
+    """Return the events of a workcell's log."""
     path = root.log(workcell)
     return [json.loads(line) for line in lines_of(path)] if path.exists() else []

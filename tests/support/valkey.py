@@ -1,4 +1,4 @@
-"""A Valkey server at a fixed place, to be stopped, killed and started again; and a pair, one replicating the other."""
+"""A Valkey server at a fixed address that can be killed and restarted, and a replicated pair of servers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workcast.broker.connection import connect
 
 
 class Server:
-    """Persists nothing: whoever kills it takes all it held. With a TCP port another server can replicate it."""
+    """A server without persistence. With a TCP port, another server can replicate it."""
 
     def __init__(self, directory: Path, port: int = 0) -> None:
         self.directory = directory
@@ -28,11 +28,11 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server, and wait until it answers."""
         command = [
             str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", str(self.socket),
             "--save", "", "--repl-diskless-sync-delay", "0",
-            "--repl-diskless-load", "swapdb",  # into memory at once: a replica notices a file of its own once a second
+            "--repl-diskless-load", "swapdb",  # into memory: a replica checks for a received file only once a second
         ]  # fmt: skip
         self.process = subprocess.Popen(
             command, cwd=self.directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -52,7 +52,7 @@ class Server:
             self.start()
 
     def kill(self) -> None:
-        """SIGKILL, and with it all it held."""
+        """Send SIGKILL: everything it held is lost."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -60,7 +60,7 @@ class Server:
 
     @contextlib.contextmanager
     def client(self) -> Generator[Any]:
-        """A client of this very server, whatever address leads to it."""
+        """A client of this server, whichever one the shared address points to."""
         client: Any = connect(self.url)
         try:
             yield client
@@ -69,10 +69,10 @@ class Server:
 
 
 class ReplicatedServer:
-    """A primary behind a fixed address, and a replica that takes the address over.
+    """A primary behind a fixed address, and a replica that can take the address over.
 
-    The address is a symbolic link to the primary's socket, as a service's name would lead to it: who is connected
-    loses the connection when the primary dies, and whoever connects anew is connected to the promoted replica.
+    The address is a symbolic link to the primary's socket, like a service name: clients lose their connection when the
+    primary dies, and reconnect to the promoted replica.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -92,7 +92,7 @@ class ReplicatedServer:
         return self.primary.process
 
     def start(self) -> None:
-        """Start the primary, empty, and let the address lead to it."""
+        """Start an empty primary, and point the address to it."""
         self.primary.start()
         self.address.unlink(missing_ok=True)
         self.address.symlink_to(self.primary.socket)
@@ -102,11 +102,11 @@ class ReplicatedServer:
             self.start()
 
     def kill(self) -> None:
-        """SIGKILL the primary; the address leads to nobody until it is started or the replica is promoted."""
+        """Send SIGKILL to the primary; the address is dead until it is restarted or the replica is promoted."""
         self.primary.kill()
 
     def replicate(self) -> None:
-        """Bring the replica up to date, and then cut its link: it hears nothing of what the primary takes later."""
+        """Bring the replica up to date, and then cut its link: later writes do not reach it."""
         self.replica.start_if_down()
         with self.replica.client() as replica, self.primary.client() as primary:
             replica.replicaof("127.0.0.1", self.primary.port)
@@ -120,10 +120,10 @@ class ReplicatedServer:
                 return offset(replica, "slave_repl_offset") == offset(primary, "master_repl_offset")
 
             wait_until(is_up_to_date, what="the replica is up to date")
-            replica.replicaof("127.0.0.1", "1")  # it stays a replica, of a primary that is not there
+            replica.replicaof("127.0.0.1", "1")  # it stays a replica, of a primary that does not exist
 
     def promote(self) -> None:
-        """Kill the primary; the replica, with what it has heard of, takes its place and its address."""
+        """Kill the primary; the replica, with the data it has, takes its place and its address."""
         self.kill()
         with self.replica.client() as replica:
             replica.replicaof("NO", "ONE")
@@ -139,7 +139,7 @@ class ReplicatedServer:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on."""
+    """Return a free TCP port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Hubs over a real broker, and viewers of them without a network: a transport in memory, and what it carried."""
+"""Hubs over a real broker, and viewers of them with an in-memory transport that records its messages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Message = dict[str, Any]
 
 @contextlib.contextmanager
 def running_relay(root: Root, url: str, budgets: Budgets | None = None) -> Generator[Relay]:
-    """A relay that looks after lost heads ten times a second."""
+    """A relay that compares heads ten times a second."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(relay_module, "_SWEEP_SECONDS", 0.1)
         relay = Relay(root, url, budgets)
@@ -51,7 +51,7 @@ async def running_hub(
     answer_seconds: float = 10.0,
     connected: bool = True,
 ) -> AsyncGenerator[Hub]:
-    """A hub that compares heads ten times a second; connected to the broker, unless told not to wait for that."""
+    """A hub that compares heads ten times a second; with ``connected``, wait until it is connected to the broker."""
     subscriber = Subscriber(url)
     hub = Hub(
         subscriber,
@@ -74,7 +74,7 @@ async def running_hub(
 
 
 class MemoryTransport:
-    """A socket whose other end is a list. While ``draining`` is cleared it is full."""
+    """A transport whose messages go into a list. While ``draining`` is cleared it is full."""
 
     def __init__(self) -> None:
         self.sent: list[str] = []
@@ -98,13 +98,13 @@ class MemoryTransport:
 
 
 class Viewer:
-    """One session, and the history at its socket. ``history`` goes on over connections, if it is handed on."""
+    """One session, and the history of its socket. A given ``history`` is continued."""
 
     def __init__(self, hub: Hub, limits: Limits = LIMITS, history: list[Entry] | None = None) -> None:
         self.transport = MemoryTransport()
         self.history: list[Entry] = [] if history is None else history
         self.history.append(Connected())
-        self._told = 0
+        self._recorded = 0
         self.task = asyncio.create_task(Session(self.transport, hub, limits).run())
 
     async def __aenter__(self) -> Self:
@@ -115,45 +115,45 @@ class Viewer:
 
     @property
     def got(self) -> list[Message]:
-        """All messages so far."""
+        """All messages received so far."""
         return [json.loads(text) for text in self.transport.sent]
 
-    def note(self) -> None:
-        """Take what came into the history."""
-        self.history += self.transport.sent[self._told :]
-        self._told = len(self.transport.sent)
+    def record(self) -> None:
+        """Move received messages into the history."""
+        self.history += self.transport.sent[self._recorded :]
+        self._recorded = len(self.transport.sent)
 
     def say(self, message: object) -> None:
-        """Send a message: a text or bytes as they are, anything else as JSON."""
+        """Send a message: text or bytes unchanged, anything else as JSON."""
         self.transport.inbox.put_nowait(message if isinstance(message, str | bytes) else json.dumps(message))
 
     def subscribe(self, workcell: str, place: object = "start") -> None:
-        self.note()
+        self.record()
         self.history.append(Requested(workcell, place))
         self.say({"op": "subscribe", "workcell": workcell, "from": place})
 
     def follow(self, workcell: str, cursor: object) -> None:
-        """Go on from a cursor, after a time of hearing only of heads."""
-        self.note()
+        """Follow again from a cursor, after receiving only heads."""
+        self.record()
         self.history.append(Requested(workcell, cursor))
         self.say({"op": "follow", "workcell": workcell, "follow": True, **_fields(cursor)})
 
     async def reconnect(self, hub: Hub, workcell: str, place: object) -> None:
-        """A new socket at the same or another gateway, with the cursor that the client kept."""
+        """Connect to the same or another gateway, with the cursor that the client kept."""
         self.transport = MemoryTransport()
         self.history.append(Connected())
-        self._told = 0
+        self._recorded = 0
         self.task = asyncio.create_task(Session(self.transport, hub, LIMITS).run())
         self.subscribe(workcell, place)
 
     async def until(self, condition: Callable[[Message], bool], what: str = "") -> Message:
-        """The first message that fulfils the condition."""
+        """Wait for the first message that fulfils the condition."""
         return await wait_until_async(
             lambda: next(filter(condition, self.got), Message()), what=what or f"{self.got[-3:]} came last"
         )
 
     async def until_op(self, op: str, count: int = 1) -> Message:
-        """The ``count``-th message of this kind."""
+        """Wait for the ``count``-th message with this op."""
         return await wait_until_async(
             lambda: next(iter([m for m in self.got if m["op"] == op][count - 1 : count]), Message()),
             what=f"{count} {op}",
@@ -163,8 +163,8 @@ class Viewer:
         return [message["op"] for message in self.got]
 
     async def leave(self) -> None:
-        """The socket is gone."""
-        self.note()
+        """Close the socket."""
+        self.record()
         self.transport.draining.set()
         self.transport.inbox.put_nowait(None)
         await self.task
@@ -176,5 +176,5 @@ def _fields(cursor: object) -> Message:
 
 
 def events_of(messages: list[Message], workcell: str) -> list[Message]:
-    """The events that ``events`` messages carried, in order."""
+    """Return the events of all ``events`` messages, in order."""
     return [event for m in messages if m["op"] == "events" and m["workcell"] == workcell for event in m["events"]]

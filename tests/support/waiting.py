@@ -13,7 +13,7 @@ _STEP = 0.005
 
 
 def wait_until(condition: Callable[[], T], seconds: float = DEADLINE, what: str = "") -> T:
-    """The first true value of ``condition``; fails after ``seconds``."""
+    """Wait for and return the first true value of ``condition``; fail after ``seconds``."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
@@ -25,7 +25,7 @@ def wait_until(condition: Callable[[], T], seconds: float = DEADLINE, what: str 
 
 
 async def wait_until_async(condition: Callable[[], T], seconds: float = DEADLINE, what: str = "") -> T:
-    """Like :func:`wait_until`, letting the event loop run meanwhile."""
+    """Like :func:`wait_until`, without blocking the event loop."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()

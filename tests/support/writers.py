@@ -1,7 +1,7 @@
-"""Programs that append to a log in processes of their own, to be torn off at any moment.
+"""Writers that append to a log in their own processes and may be killed at any moment.
 
-Run as a program with a log's path, a name, a count and a size it appends by itself. Run without arguments it forks a
-writer for each order it reads on stdin, so that a test which wants hundreds of them pays for one start.
+Run as a program with a log's path, a name, a count and a size, it appends itself. Run without arguments, it forks a
+writer for each order that it reads on stdin, so that a test with hundreds of writers starts Python only once.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from pathlib import Path
 from workcast.broker.log import Appender
 
 
-def append_numbered(path: Path, name: str, count: int, size: int, told: int = 1) -> None:
-    """Append ``count`` events, and tell on ``told`` the number of each one that is in the log for certain."""
+def append_numbered(path: Path, name: str, count: int, size: int, report: int = 1) -> None:
+    """Append ``count`` events, and write the number of each one that is safely in the log to ``report``."""
     with Appender(path) as appender:
         for number in range(count):
             line = f'{{"type":"x","from":"{name}","n":{number},"pad":"{"." * size}"}}\n'
             appender.append(line.encode())
-            os.write(told, b"%d\n" % number)
+            os.write(report, b"%d\n" % number)
 
 
 class Writer:
-    """A forked writer, heard through a pipe."""
+    """A forked writer that reports through a pipe."""
 
-    def __init__(self, pid: int, heard: int) -> None:
+    def __init__(self, pid: int, reports: int) -> None:
         self.pid = pid
-        self._heard = heard
+        self._reports = reports
 
     def hear(self, count: int | None = None) -> int:
-        """Wait for ``count`` appends that are certain, or for the end; how many were told of."""
+        """Wait for ``count`` reported appends, or for the end; return how many were reported."""
         lines = 0
         while count is None or lines < count:
-            piece = os.read(self._heard, 65536)
+            piece = os.read(self._reports, 65536)
             if not piece:
                 break
             lines += piece.count(b"\n")
@@ -50,14 +50,14 @@ class Writer:
 
 
 class Writers:
-    """Orders writers from a process that can fork them in no time; started at the first order."""
+    """Start writers through a process that forks them quickly; it starts with the first order."""
 
     def __init__(self) -> None:
         self._forker: subprocess.Popen[str] | None = None
 
     @contextmanager
     def append(self, path: Path, name: str, count: int, size: int) -> Generator[Writer]:
-        """A process that appends ``count`` events to ``path``, while this context lasts."""
+        """A process that appends ``count`` events to ``path``."""
         if self._forker is None:
             environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
             command = [sys.executable, "-m", "support.writers"]
@@ -67,25 +67,25 @@ class Writers:
         assert self._forker.stdin is not None
         assert self._forker.stdout is not None
         with tempfile.TemporaryDirectory() as directory:
-            pipe = Path(directory) / "told"
+            pipe = Path(directory) / "reports"
             os.mkfifo(pipe)
             self._forker.stdin.write(json.dumps([str(path), name, count, size, str(pipe)]) + "\n")
             self._forker.stdin.flush()
-            heard = os.open(pipe, os.O_RDONLY)
+            reports = os.open(pipe, os.O_RDONLY)
             try:
-                yield Writer(int(self._forker.stdout.readline()), heard)
+                yield Writer(int(self._forker.stdout.readline()), reports)
             finally:
-                os.close(heard)
+                os.close(reports)
 
     def close(self) -> None:
-        """End the process that forks."""
+        """End the forking process."""
         if self._forker is not None:
             self._forker.communicate()
             self._forker = None
 
 
 def _fork_on_order() -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks for the exit codes
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the exit codes are not collected
     for order in sys.stdin:
         path, name, count, size, pipe = json.loads(order)
         child = os.fork()
