@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocket, expect
 
 from support.logs import write_log
 from support.processes import Up
+from support.waiting import wait_until
 from workcast.broker.root import Root
 from workcast.producer import TelemetryWriter
 from workcast.producer.replay import RECORDINGS, Recording, replay
@@ -221,3 +224,42 @@ def test_runs_that_repeat_their_message_ids_are_kept_apart(page: Page, root: Roo
     assert len(answers) == 6
     assert "Done. I listed the directory" in answers[2]
     assert "and found that does-not-exist.txt is missing" in answers[5]
+
+
+def test_a_silent_gateway_that_answers_probes_stays_live_and_one_that_is_stopped_does_not(
+    page: Page, root: Root, up: Up
+) -> None:
+    frames: list[str | bytes] = []
+
+    def note(frame: str | bytes) -> None:
+        frames.append(frame)
+
+    def watch(socket: WebSocket) -> None:
+        socket.on("framesent", note)
+        socket.on("framereceived", note)
+
+    def step_until(op: str, count: int, step_ms: int) -> None:
+        """Let the page's clock run in steps until so many frames with this op have passed."""
+
+        def passed() -> bool:
+            page.clock.run_for(step_ms)
+            return frames.count(f'{{"op":"{op}"}}') >= count
+
+        wait_until(passed, what=f"{count} x {op}")
+
+    page.on("websocket", watch)
+    page.clock.install()
+    page.goto(up.url)
+    connection = page.get_by_test_id("connection")
+    expect(connection).to_have_attribute("data-state", "open")
+    for count in (1, 2):
+        step_until("ping", count, 1_000)
+        step_until("pong", count, 0)
+    expect(connection).to_have_attribute("data-state", "open")
+    os.kill(up.pid, signal.SIGSTOP)
+    try:
+        page.clock.run_for(20_000)
+        expect(connection).not_to_have_attribute("data-state", "open")
+    finally:
+        os.kill(up.pid, signal.SIGCONT)
+    expect(connection).to_have_attribute("data-state", "open")

@@ -1,9 +1,10 @@
-// Time and chance, handed in so that tests need neither.
+// Time and randomness as a parameter, so that tests control both.
 export interface Clock {
+  /** In ms since 1970: it continues while the machine sleeps. */
   now(): number;
   /** Uniform in [0, 1). */
   random(): number;
-  /** Calls back once after so many milliseconds, unless cancelled. */
+  /** Call back once, after so many milliseconds or later; returns how to cancel that. */
   after(ms: number, callback: () => void): () => void;
 }
 

@@ -1,12 +1,13 @@
-// One WebSocket for the page: it reconnects, and resumes every subscription from that subscription's own cursor.
+// The page's WebSocket: reconnects, and resumes every subscription from that subscription's own cursor.
 import type { ClientMessage, Fleet, ServerMessage } from '../contract.ts';
 import { backoff } from './backoff.ts';
 import type { Clock } from './clock.ts';
+import { Liveness } from './liveness.ts';
 import { type Subscriber, Subscription } from './subscription.ts';
 
 export type ConnectionState = 'connecting' | 'open' | 'waiting' | 'closed';
 
-/** The part of a browser's WebSocket that is used here. */
+/** The part of the browser's WebSocket that is used here. */
 export interface Socket {
   onopen: ((event: never) => void) | null;
   onmessage: ((event: { data: unknown }) => void) | null;
@@ -17,24 +18,23 @@ export interface Socket {
 
 export interface Status {
   readonly state: ConnectionState;
-  /** How often the socket has been open: more than once means it came back. */
+  /** How many times a socket has opened: more than once means that it was restored. */
   readonly opened: number;
-  /** Why it is closed, or what it waits for. */
+  /** Why it is closed or waiting; may be empty. */
   readonly reason: string;
 }
 
 export interface Options {
   open: () => Socket;
   clock: Clock;
-  /** After a failed first connect: why the gateway refuses this page, or null if it does not. */
+  /** Called after a failed first connect: why the gateway refuses this page, or null if it does not. */
   refusal?: () => Promise<string | null>;
 }
 
-const PROBE_MS = 5_000;
 const FINAL: ReadonlyMap<number, string> = new Map([
   [4400, 'the gateway could not read a message of this page; reload it'],
   [4401, 'the session has expired; sign in again'],
-  [4429, 'this page asked for too much; close other tabs and reload it'],
+  [4429, 'this page sent too many requests; close other tabs and reload it'],
   [1009, 'a message was too large for the gateway'],
 ]);
 
@@ -47,9 +47,15 @@ export class Connection {
   readonly #fleet = new Set<(message: Fleet | null) => void>();
   readonly #listeners = new Set<(status: Status) => void>();
   readonly #options: Options;
+  readonly #liveness: Liveness;
 
   constructor(options: Options) {
     this.#options = options;
+    this.#liveness = new Liveness(
+      options.clock,
+      () => this.#send({ op: 'ping' }),
+      () => this.#abandon(1006, 'the gateway does not answer'),
+    );
   }
 
   get status(): Status {
@@ -65,9 +71,9 @@ export class Connection {
     if (this.#socket === null && this.#cancelTimer === null) this.#connect();
   }
 
-  /** The network is back, or the page is looked at again: connect now, or see whether the socket still lives. */
+  /** Connect now instead of waiting, or probe an open socket: the network is back, or the page is visible again. */
   hurry(): void {
-    if (this.#status.state === 'open') this.#probe();
+    if (this.#status.state === 'open') this.#liveness.probe();
     if (this.#status.state !== 'waiting') return;
     this.#attempt = 0;
     this.#cancelTimer?.();
@@ -81,7 +87,7 @@ export class Connection {
     this.#set('closed', reason);
   }
 
-  /** One subscription for each workcell, as on the wire; it is resumed at every reconnection. */
+  /** Subscribe to a workcell, one subscription each as on the wire; it resumes after every reconnect. */
   watch(workcell: string, subscriber: Subscriber): Subscription {
     const subscription = new Subscription(
       workcell,
@@ -97,7 +103,7 @@ export class Connection {
     return subscription;
   }
 
-  /** The fleet's messages; null when a new first page is about to come. */
+  /** Listen to the fleet's messages; null announces new first pages. */
   watchFleet(listener: (message: Fleet | null) => void): () => void {
     this.#fleet.add(listener);
     if (this.#status.state === 'open') this.#subscribeFleet();
@@ -112,14 +118,10 @@ export class Connection {
     this.#send({ op: 'subscribe', fleet: true });
   }
 
-  /** A socket that slept with the machine stays "open" for minutes: it must answer soon or is given up. */
-  #probe(): void {
-    if (this.#cancelTimer !== null) return;
-    this.#send({ op: 'ping' });
-    this.#cancelTimer = this.#options.clock.after(PROBE_MS, () => {
-      this.#drop();
-      void this.#closed(1006, 'no answer');
-    });
+  /** Treat the socket as closed, without waiting for the other side. */
+  #abandon(code: number, reason: string): void {
+    this.#drop();
+    void this.#closed(code, reason);
   }
 
   #connect(): void {
@@ -130,6 +132,7 @@ export class Connection {
     socket.onopen = () => {
       this.#attempt = 0;
       this.#set('open', '', this.#status.opened + 1);
+      this.#liveness.start();
       if (this.#fleet.size > 0) this.#subscribeFleet();
       for (const subscription of this.#subscriptions.values()) subscription.subscribe();
     };
@@ -140,6 +143,7 @@ export class Connection {
   }
 
   #drop(): void {
+    this.#liveness.stop();
     const socket = this.#socket;
     this.#socket = null;
     if (socket === null) return;
@@ -149,6 +153,7 @@ export class Connection {
 
   async #closed(code: number, reason: string): Promise<void> {
     this.#cancelTimer?.();
+    this.#liveness.stop();
     this.#socket = null;
     for (const subscription of this.#subscriptions.values()) subscription.lost();
     const final = FINAL.get(code);
@@ -156,22 +161,20 @@ export class Connection {
     const delay = backoff(this.#attempt++, this.#options.clock);
     this.#set('waiting', reason);
     this.#cancelTimer = this.#options.clock.after(delay, () => this.#connect());
-    // A refusal before the socket opens looks like any other failure to a browser.
+    // The browser does not say whether the gateway refused the socket or could not be reached.
     if (this.#status.opened > 0 || !this.#options.refusal) return;
     const refusal = await this.#options.refusal();
     if (refusal !== null && this.#status.opened === 0) this.stop(refusal);
   }
 
   #receive(text: string): void {
-    this.#cancelTimer?.();
-    this.#cancelTimer = null;
+    this.#liveness.heard();
     let message: ServerMessage;
     try {
       message = JSON.parse(text) as ServerMessage;
     } catch {
-      // Nothing after an unreadable frame can be trusted to be dense: begin again from the cursors.
-      this.#drop();
-      void this.#closed(1007, 'the gateway sent a message that is no JSON');
+      // Events after an unreadable frame may not be contiguous: reconnect, and resume from the cursors.
+      this.#abandon(1007, 'the gateway sent a message that is not JSON');
       return;
     }
     if (message.op === 'fleet') {

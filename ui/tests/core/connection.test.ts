@@ -43,7 +43,7 @@ describe('a connection', () => {
     expect(Math.max(...waits)).toBeLessThanOrEqual(10_000);
   });
 
-  test('connects at once when it is hurried while it waits', () => {
+  test('connects at once when hurried while waiting', () => {
     const { connection, sockets, last } = connect();
     connection.start();
     last().breaks();
@@ -82,27 +82,7 @@ describe('a connection', () => {
     expect(sockets).toHaveLength(1);
   });
 
-  test('gives up a socket that does not answer after the page was asleep', () => {
-    const { connection, clock, last } = connect();
-    connection.start();
-    last().opens();
-    connection.hurry();
-    expect(last().sent.at(-1)).toEqual({ op: 'ping' });
-    clock.pass(5_000);
-    expect(connection.status.state).toBe('waiting');
-  });
-
-  test('keeps a socket that answers in time', () => {
-    const { connection, clock, last } = connect();
-    connection.start();
-    last().opens();
-    connection.hurry();
-    last().receives({ op: 'pong' });
-    clock.pass(5_000);
-    expect(connection.status.state).toBe('open');
-  });
-
-  test('begins again from the cursors when a frame is no JSON', () => {
+  test('resumes from the cursors when a frame is not JSON', () => {
     const { connection, clock, last } = connect();
     connection.watch('w', subscriber({ epoch: 1, offset: 5 }));
     connection.start();
@@ -113,7 +93,7 @@ describe('a connection', () => {
     expect(last().subscribes()).toHaveLength(1);
   });
 
-  test('hands the fleet on, and says when its first pages come anew', () => {
+  test('passes the fleet on, and announces new first pages', () => {
     const { connection, last } = connect();
     const listener = vi.fn();
     connection.watchFleet(listener);
@@ -125,11 +105,120 @@ describe('a connection', () => {
   });
 });
 
+describe('an open socket', () => {
+  function opened() {
+    const fake = connect();
+    fake.connection.start();
+    fake.last().opens();
+    const socket = fake.last();
+    const pings = () => socket.sent.filter((message) => message.op === 'ping').length;
+    const state = () => fake.connection.status.state;
+    /** Let time pass in steps so small that every timer is on time. */
+    const live = (ms: number) => {
+      for (let passed = 0; passed < ms; passed += 100) fake.clock.pass(100);
+    };
+    return { ...fake, socket, pings, state, live };
+  }
+
+  test('that is half-open is reported within 20 s of its last message, and replaced', () => {
+    const { sockets, socket, state, live, connection } = opened();
+    live(7_000);
+    socket.receives({ op: 'fleet', workcells: [], removed: [], more: false });
+    live(20_000);
+    expect(socket.closed).toBe(true);
+    expect(state()).not.toBe('open');
+    expect(sockets.length).toBeGreaterThan(1);
+    expect(connection.status.opened).toBe(1);
+  });
+
+  test('that is half-open says why while it waits to reconnect', () => {
+    const { connection, clock } = opened();
+    clock.pass(10_000);
+    clock.pass(5_000);
+    expect(connection.status).toMatchObject({ state: 'waiting', reason: 'the gateway does not answer' });
+  });
+
+  test('that answers is probed in silence only, and kept', () => {
+    const { socket, sockets, pings, state, live } = opened();
+    for (let i = 0; i < 20; i += 1) {
+      live(9_000);
+      socket.receives({ op: 'fleet', workcells: [], removed: [], more: false });
+    }
+    expect(pings()).toBe(0);
+    let answered = 0;
+    for (let i = 0; i < 600; i += 1) {
+      live(1_000);
+      while (answered < pings()) {
+        answered += 1;
+        socket.receives({ op: 'pong' });
+      }
+    }
+    expect(answered).toBeGreaterThan(50);
+    expect([state(), sockets.length]).toEqual(['open', 1]);
+  });
+
+  test.each([60_000, 8 * 3_600_000])('is not judged by a probe that slept %i ms with the page', (slept) => {
+    const { socket, clock, pings, state, live } = opened();
+    live(10_000);
+    expect(pings()).toBe(1);
+    // On waking up, the timer fires before the answer is delivered.
+    clock.pass(slept);
+    expect([state(), pings()]).toEqual(['open', 2]);
+    socket.receives({ op: 'pong' });
+    live(9_000);
+    expect(state()).toBe('open');
+  });
+
+  test('whose timers are throttled to one a minute is kept while it answers', () => {
+    const { socket, clock, state, pings } = opened();
+    for (let minute = 0; minute < 30; minute += 1) {
+      const before = pings();
+      clock.pass(60_000);
+      if (pings() > before) socket.receives({ op: 'pong' });
+      expect(state()).toBe('open');
+    }
+    expect(pings()).toBeGreaterThan(5);
+  });
+
+  test('that died while the page slept is reported after waking up', () => {
+    const { clock, state, live, connection } = opened();
+    live(10_000);
+    clock.pass(3_600_000);
+    connection.hurry();
+    live(5_000);
+    expect(state()).toBe('waiting');
+  });
+
+  test('is probed at once when the page becomes visible', () => {
+    const { connection, pings, state, live } = opened();
+    connection.hurry();
+    connection.hurry();
+    expect(pings()).toBe(1);
+    live(5_000);
+    expect(state()).toBe('waiting');
+  });
+
+  test('is judged by its silence also after the system clock was set back', () => {
+    const { clock, state, live } = opened();
+    clock.time -= 3_600_000;
+    for (const timer of clock.timers) timer.at -= 3_600_000;
+    live(20_000);
+    expect(state()).not.toBe('open');
+  });
+
+  test('that was closed leaves no timer behind', () => {
+    const { connection, clock } = opened();
+    connection.hurry();
+    connection.stop();
+    expect(clock.timers).toEqual([]);
+  });
+});
+
 describe('a subscription', () => {
   const events = (offset: number) => ({ op: 'events', workcell: 'w', epoch: 1, offset, head: 9, events: [] });
   const subscribed = { op: 'subscribed', workcell: 'w', epoch: 1, offset: 0, head: 9 };
 
-  test('drops what arrives before the answer to its last request', () => {
+  test('drops messages that arrive before the answer to its last request', () => {
     const { connection, last } = connect();
     const one = subscriber();
     const subscription = connection.watch('w', one);
@@ -150,7 +239,7 @@ describe('a subscription', () => {
     ]);
   });
 
-  test('hands errors to its subscriber', () => {
+  test('passes errors to its subscriber', () => {
     const { connection, last } = connect();
     const one = subscriber();
     connection.watch('w', one);
@@ -160,7 +249,7 @@ describe('a subscription', () => {
     expect(one.receive.mock.calls[0]?.[0]).toMatchObject({ code: 'origin_conflict' });
   });
 
-  test('asks again for an unknown workcell when the fleet shows it, and only then', () => {
+  test('subscribes to an unknown workcell again only when the fleet shows it', () => {
     const { connection, last } = connect();
     connection.watch('w', subscriber());
     connection.watchFleet(() => undefined);
@@ -178,7 +267,7 @@ describe('a subscription', () => {
     expect(asked()).toBe(2);
   });
 
-  test('asks for word of the head only, if its subscriber does not follow', () => {
+  test('requests only the head if its subscriber does not follow', () => {
     const { connection, last } = connect();
     connection.watch('w', subscriber({ epoch: 1, offset: 2 }, false));
     connection.start();
