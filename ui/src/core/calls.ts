@@ -1,18 +1,17 @@
-// Pairs tool calls with their results, and gathers what belongs to them: commands, output, files.
+// Pairs tool calls with their results, and gathers their commands, output and files.
 import type { BashCommand, BashOutput, FileRead, FileWrite, ToolCall, ToolResult } from '../contract.ts';
 import type { CallItem, FileTouch, Item } from './item.ts';
 
 export type CallEvent = ToolCall | ToolResult | BashCommand | BashOutput | FileRead | FileWrite;
-const NO_RESULT = 'no result: the agent ended';
 type Start = (depth: number) => { offset: number; depth: number; time: number | null; revision: number };
 
 export class Calls {
   readonly #byId = new Map<string, CallItem>();
-  /** Open calls without an id, in order: the logs of the earlier system pair by tool name. */
+  /** Open calls without an id, in order; their results are paired by the tool's name. */
   #nameless: CallItem[] = [];
   readonly #open = new Set<CallItem>();
 
-  /** The item an event belongs to, and whether it is a new one. */
+  /** Fold an event; returns its item, and whether the item is new. */
   take(event: CallEvent, start: Start): [Item, boolean] {
     switch (event.type) {
       case 'tool_call':
@@ -26,11 +25,11 @@ export class Calls {
 
   depthBelow(parent: string | null | undefined): number {
     const call = parent ? this.#byId.get(parent) : undefined;
-    // A parent before the window still means "below something".
+    // The parent may lie before the window.
     return call ? call.depth + 1 : parent ? 1 : 0;
   }
 
-  /** The agent ended: what has no result now never gets one. */
+  /** Mark the open calls as lost: their agent has ended, so they never get a result. */
   end(): void {
     for (const call of this.#open) {
       call.state = 'lost';
@@ -54,8 +53,8 @@ export class Calls {
       found ?? newCall(start(this.depthBelow(event.parent_call_id)), event.tool ?? 'a tool', null, true);
     if (found === undefined && event.call_id) this.#byId.set(event.call_id, item);
     item.result = event.result ?? null;
-    // An adapter closes what is open at the end with these words; it is no failure of the tool.
-    const lost = event.error === NO_RESULT;
+    // At an agent's end its open calls are closed by the adapter: the tool has not failed.
+    const lost = event.unanswered === true;
     item.error = lost ? null : (event.error ?? null);
     item.durationMs = event.duration_ms ?? item.durationMs;
     item.exitCode = event.exit_code ?? item.exitCode;

@@ -38,6 +38,7 @@ const FIELDS: Record<string, 'string' | 'number' | 'boolean'> = {
   tokens: 'number',
   tool: 'string',
   toolchain: 'string',
+  unanswered: 'boolean',
 };
 
 const REQUIRED: Record<KnownEvent['type'], readonly string[]> = {

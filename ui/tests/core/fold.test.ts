@@ -126,9 +126,17 @@ describe('calls', () => {
     expect(items.slice(0, 2)).toMatchObject([{ state: 'lost' }, { state: 'lost' }]);
   });
 
-  test('that an adapter closed at the end have no result either', () => {
-    const items = fold(call('A', '1'), result('A', '1', { error: 'no result: the agent ended' }));
+  test('that an adapter closed when its agent ended are lost, whatever the words of their error', () => {
+    const items = fold(
+      call('A', '1'),
+      result('A', '1', { error: 'the agent was stopped', unanswered: true }),
+    );
     expect(items).toMatchObject([{ state: 'lost', error: null }]);
+  });
+
+  test('of logs from before that field have failed, with the error as logged', () => {
+    const items = fold(call('A', '1'), result('A', '1', { error: 'no result: the agent ended' }));
+    expect(items).toMatchObject([{ state: 'failed', error: 'no result: the agent ended' }]);
   });
 
   test('put what a sub-agent does below them', () => {
