@@ -1,4 +1,4 @@
-"""``make bench``: what an event costs on its way, as ratios to a floor measured in the same run."""
+"""``make bench``: the cost of an event at each step, as a ratio to a floor measured in the same run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from typing import Any
 
 from websockets.asyncio.client import connect as connect_viewer
 
+from bench.fleet import fleet
 from bench.gateway import deliveries, many_viewers, memory, replay
 from bench.parse import parse
+from bench.startup import startup
 from bench.viewers import latencies, measure_viewer
 from support.logs import event_line, write_log
 from support.processes import Up
@@ -34,7 +36,7 @@ TEXT = "x" * 100
 
 
 def seconds_per_call(call: Callable[[], object], count: int = 20_000) -> float:
-    """The best of five rounds: what the code costs, not what else the machine did."""
+    """Return the best of five rounds, to exclude the other load of the machine."""
     rounds: list[float] = []
     for _ in range(5):
         start = time.perf_counter()
@@ -45,7 +47,7 @@ def seconds_per_call(call: Callable[[], object], count: int = 20_000) -> float:
 
 
 def emit(directory: Path) -> list[tuple[str, str, str]]:
-    """An emit against one open handle with ``json.dumps``, write and flush, which promises nothing."""
+    """Measure an emit against ``json.dumps``, write and flush on one open handle, without any guarantee."""
 
     def earlier(file: io.TextIOWrapper) -> None:
         event = {"type": "response_chunk", "timestamp": datetime.now(UTC).isoformat(), "content": TEXT}
@@ -65,7 +67,7 @@ def emit(directory: Path) -> list[tuple[str, str, str]]:
 
 
 def relay(directory: Path) -> list[tuple[str, str, str]]:
-    """A backlog through the relay, against the same lines by pipelined XADD into one stream, unchecked."""
+    """Measure a backlog through the relay against pipelined, unchecked XADD of the same lines into one stream."""
     root = Root(directory / "relay")
     root.directory.mkdir()
     root.prepare()
@@ -104,7 +106,7 @@ def relay(directory: Path) -> list[tuple[str, str, str]]:
 
 
 def file_to_feed(root: Root, client: Any) -> tuple[float, float]:
-    """From an emit to the moment a blocked XREAD has it."""
+    """Measure the seconds from an emit until a blocked XREAD returns the event."""
     times: list[float] = []
     with TelemetryWriter(root.log("wc")) as writer:
         for _ in range(300):
@@ -122,7 +124,7 @@ def percentiles(times: list[float]) -> tuple[float, float]:
 
 
 def emit_to_viewer(directory: Path, viewers: int, events: int = 300, pause: float = 0.01) -> list[tuple[str, str, str]]:
-    """From an emit in one process to its frame in a viewer's hands in another, with so many viewers watching."""
+    """Measure from an emit in one process to its frame at a viewer in another, with ``viewers`` watching."""
     root = Root(directory / f"viewers-{viewers}")
     root.directory.mkdir()
     root.prepare()
@@ -146,7 +148,7 @@ async def _measure(url: str, writer: TelemetryWriter, events: int, pause: float)
 
 
 def main() -> None:
-    """Print each row as soon as it was measured."""
+    """Print each row as soon as it is measured."""
     parts: list[Callable[[Path], list[tuple[str, str, str]]]] = [
         emit,
         relay,
@@ -154,9 +156,11 @@ def main() -> None:
         partial(emit_to_viewer, viewers=100),
         partial(emit_to_viewer, viewers=1000, events=100, pause=0.1),
         deliveries,
+        fleet,
         replay,
         memory,
         parse,
+        startup,
     ]
     sys.stdout.write(f"{'what':<54}{'measured':>34}  ratio to the floor\n")
     with tempfile.TemporaryDirectory(prefix="workcast-bench-") as name:

@@ -1,4 +1,4 @@
-"""What the gateway costs: deliveries for a CPU second, replay from each tier, memory of viewers."""
+"""The gateway: deliveries per CPU second, replay from each tier, memory per viewer."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ Row = tuple[str, str, str]
 
 
 @contextmanager
-def many_viewers(url: str, count: int) -> Generator[None]:
-    """So many viewers of ``wc`` in a process of their own, subscribed and live."""
-    command = [sys.executable, "-m", "bench.viewers", url, str(count)]
+def many_viewers(url: str, count: int, *, fleet: bool = False) -> Generator[None]:
+    """Run ``count`` live viewers of ``wc``, or of the fleet, in another process."""
+    command = [sys.executable, "-m", "bench.viewers", url, str(count), *(("fleet",) if fleet else ())]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": "tests"}) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -49,7 +49,7 @@ def stream_url(up: Up) -> str:
 
 
 def deliveries(directory: Path, viewers: int = 200, rate: int = 1000, seconds: float = 5.0) -> list[Row]:
-    """Events handed to viewers for a second of the gateway's CPU time (relay, hub and sessions together)."""
+    """Measure events delivered per second of the gateway's CPU time (relay, hub and sessions together)."""
     root = fresh_root(directory, "deliveries")
     with Up(root.directory) as up, TelemetryWriter(root.log("wc")) as writer:
         writer.started("claude")
@@ -68,7 +68,7 @@ def deliveries(directory: Path, viewers: int = 200, rate: int = 1000, seconds: f
     return [
         (
             f"deliveries at {count / took:,.0f} events/s to {viewers} viewers",
-            f"{viewers * count / cpu:,.0f} a CPU s",
+            f"{viewers * count / cpu:,.0f} per CPU s",
             "",
         ),
         ("… CPU of the gateway and relay", f"{cpu / took * 100:.0f} %", ""),
@@ -76,7 +76,7 @@ def deliveries(directory: Path, viewers: int = 200, rate: int = 1000, seconds: f
 
 
 def replay(directory: Path) -> list[Row]:
-    """Events a second to one viewer: the newest from memory and stream, all of a long log from its file."""
+    """Measure events per second to one viewer: the newest from memory and stream, a long log from its file."""
     root = fresh_root(directory, "replay")
     count = 200_000
     write_log(root, "wc", [event_line(number, "x" * 100) for number in range(count)])
@@ -88,7 +88,7 @@ def replay(directory: Path) -> list[Row]:
             with connect(stream_url(up), compression=None, proxy=None, max_size=None) as viewer:
                 viewer.send(json.dumps({"op": "subscribe", "workcell": "wc", "from": "tail"}))
                 wait_until(partial(_is_relayed, up, count))
-                if name == "ring":  # what is pushed while somebody watches is in memory
+                if name == "ring":  # events pushed while a viewer watches are in memory
                     write_log(root, "wc", [event_line(number, "x" * 100) for number in range(9_000)])
                     count += 9_000
                     wait_until(partial(_is_relayed, up, count))
@@ -110,7 +110,7 @@ def _is_relayed(up: Up, head: int) -> bool:
 
 
 def memory(directory: Path, viewers: int = 500, frozen: int = 50) -> list[Row]:
-    """Resident memory of ``up`` for a viewer that only watches, and for one that never reads while 20 MB pass."""
+    """Measure resident memory of ``up`` per idle viewer, and per viewer that never reads while 20 MB pass."""
     root = fresh_root(directory, "memory")
     with Up(root.directory) as up, TelemetryWriter(root.log("wc")) as writer, ExitStack() as stack:
         writer.started("claude")

@@ -1,4 +1,4 @@
-"""Parsing: recorded stdout through the adapters, against a loop that only decodes each line and builds one model."""
+"""Parsing: recorded stdout through the adapters, against a loop that decodes each line and builds one model."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _AGENTS: Final = ("claude", "codex", "gemini", "opencode")
 
 
 def parse(_: Path) -> list[Row]:
-    """Two rows an agent and two for all of them, read by turns; and how the memory of one long run grows.
+    """Measure each agent, all agents by turns, and the growth of memory in one long run.
 
-    ``BENCH_PARSE_BYTES`` says how much is read for each: 1 GB of all agents together takes some 20 seconds.
+    ``BENCH_PARSE_BYTES`` sets how much is read for each: 1 GB of all agents together takes about 20 seconds.
     """
     size = int(os.environ.get("BENCH_PARSE_BYTES", str(64 << 20)))
     rows: list[Row] = []
@@ -49,12 +49,12 @@ def _speed(name: str, recorded: Sequence[Recording], size: int) -> list[Row]:
     at_once = sum(map(len, whole))
     times = max(1, _ROUND_BYTES // at_once)
     floor = cost = float("inf")
-    for _ in range(max(1, size // (times * at_once))):  # by turns, so that what else the machine does hits both
+    for _ in range(max(1, size // (times * at_once))):  # by turns, so that the machine's load hits both
         floor = min(floor, _seconds(lambda: _decode(whole), times))
         cost = min(cost, _seconds(lambda: _parse(pieces), times))
     per_second = times * at_once / 1e6
     return [
-        (f"{name}: orjson and one model a line", f"{per_second / floor:,.0f} MB/s", "1.00"),
+        (f"{name}: orjson and one model per line", f"{per_second / floor:,.0f} MB/s", "1.00"),
         (f"{name}: stdout to events", f"{per_second / cost:,.0f} MB/s", f"{floor / cost:.2f}"),
     ]
 
@@ -79,7 +79,7 @@ def _feed(adapter: Adapter, lines: LineSplitter, pieces: Sequence[bytes]) -> Non
 
 
 def _memory(recording: Recording, size: int) -> Row:
-    """One run of so many bytes: the same turn again and again, with ids of its own each time."""
+    """Measure one run of ``size`` bytes: the same turn again and again, each time with new ids."""
     adapter, lines = ClaudeAdapter(), LineSplitter()
     process = psutil.Process()
     done, number, resident = 0, 0, list[int]()
@@ -90,8 +90,8 @@ def _memory(recording: Recording, size: int) -> Row:
             _feed(adapter, lines, _pieces(turn))
             done += len(turn)
         resident.append(process.memory_info().rss)
-    told = " / ".join(f"{rss / 2**20:.1f}" for rss in resident)
-    return f"RSS at 10 / 50 / 100 % of a run of {size >> 20} MiB", f"{told} MiB", ""
+    shown = " / ".join(f"{rss / 2**20:.1f}" for rss in resident)
+    return f"RSS at 10 / 50 / 100 % of a run of {size >> 20} MiB", f"{shown} MiB", ""
 
 
 def _stdout(recording: Recording) -> bytes:

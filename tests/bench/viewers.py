@@ -1,4 +1,4 @@
-"""Viewers for the measurements: many that only receive, and one that looks at the clock."""
+"""Viewers for the measurements: many that only receive, and one that measures latencies."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -14,20 +15,20 @@ from workcast.consumer.server import allow_many_files
 
 
 async def measure_viewer(socket: ClientConnection) -> None:
-    """Subscribe, and wait until the subscription is live."""
+    """Subscribe to ``wc``, and wait until the subscription is live."""
     await socket.send(json.dumps({"op": "subscribe", "workcell": "wc", "from": "tail"}))
     async for text in socket:
         message = json.loads(text)
         if message["op"] == "error":
             await asyncio.sleep(0.05)
             await socket.send(json.dumps({"op": "subscribe", "workcell": "wc", "from": "tail"}))
-        # It may come before the first event is relayed: then it is live at 0, and the event follows.
+        # Before the first event is relayed, the subscription is live at 0, and the event follows.
         if message["op"] == "events" or (message["op"] == "live" and message["offset"] > 0):
             return
 
 
 async def latencies(socket: ClientConnection, count: int) -> list[float]:
-    """Seconds from an event's emit (``at``, of the machine's monotonic clock) to its arrival here."""
+    """Return the seconds from each event's emit (``at``, on the machine's monotonic clock) to its arrival."""
     times: list[float] = []
     while len(times) < count:
         message = json.loads(await socket.recv())
@@ -36,11 +37,20 @@ async def latencies(socket: ClientConnection, count: int) -> list[float]:
     return times
 
 
-async def _watch(url: str, count: int) -> None:
+async def watch_fleet(socket: ClientConnection) -> None:
+    """Subscribe to the fleet, and wait for its last first page."""
+    await socket.send(json.dumps({"op": "subscribe", "fleet": True}))
+    async for text in socket:
+        message = json.loads(text)
+        if message["op"] == "fleet" and not message["more"]:
+            return
+
+
+async def _watch(url: str, count: int, subscribe: Callable[[ClientConnection], Awaitable[None]]) -> None:
     async with AsyncExitStack() as stack:
         sockets = [await stack.enter_async_context(connect(url, compression=None)) for _ in range(count)]
         for socket in sockets:
-            await measure_viewer(socket)
+            await subscribe(socket)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         await asyncio.gather(*(_receive(socket) for socket in sockets))
@@ -53,4 +63,4 @@ async def _receive(socket: ClientConnection) -> None:
 
 if __name__ == "__main__":
     allow_many_files()
-    asyncio.run(_watch(sys.argv[1], int(sys.argv[2])))
+    asyncio.run(_watch(sys.argv[1], int(sys.argv[2]), watch_fleet if sys.argv[3:] else measure_viewer))
