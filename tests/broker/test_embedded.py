@@ -1,18 +1,30 @@
 from __future__ import annotations
 
+import json
+import logging
 import os
+import shutil
+import signal
 import stat
 import subprocess
 import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
+from redis.exceptions import RedisError
 
 from support.waiting import wait_until
+from workcast.broker import tether
 from workcast.broker.connection import connect
 from workcast.broker.embedded import EmbeddedBroker
+from workcast.broker.errors import BrokerError
 from workcast.broker.root import Root
+from workcast.broker.tether import tethered
 
 PARENT = """
 import sys, time
@@ -25,10 +37,25 @@ with EmbeddedBroker(root) as broker:
     print(broker.pid, broker.url, flush=True)
     time.sleep(600)
 """
+linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel has no such tie")
 
 
 def alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def directory_of(broker: EmbeddedBroker) -> Path:
+    return Path(broker.url.removeprefix("unix://")).parent
+
+
+def answers(broker: EmbeddedBroker) -> bool:
+    client: Any = connect(broker.url)
+    try:
+        return bool(client.ping())
+    except RedisError:
+        return False
+    finally:
+        client.close()
 
 
 def test_the_server_listens_on_a_private_socket_and_on_no_port(root: Root) -> None:
@@ -46,6 +73,22 @@ def test_the_server_listens_on_a_private_socket_and_on_no_port(root: Root) -> No
     assert not socket.parent.exists()
 
 
+@pytest.mark.parametrize("name", ['a "quoted" name', "100%41?#"])
+def test_any_temporary_directory_will_do(
+    root: Root, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    directory = tmp_path_factory.mktemp("t") / name
+    directory.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(directory))
+    with EmbeddedBroker(root) as broker:
+        assert answers(broker)
+        state = root.read_state("broker.json")
+        assert state is not None
+        assert state["pid"] == broker.pid
+        assert Path(str(state["directory"])).parent == directory
+
+
+# ── its end ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_the_server_is_gone_after_its_parent_was_killed(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
@@ -70,3 +113,129 @@ def test_a_process_that_only_has_an_orphans_pid_is_left_alone(root: Root) -> Non
     root.write_state("broker.json", f'{{"pid":{os.getpid()},"started":1.0,"directory":"/"}}')
     with EmbeddedBroker(root) as broker:
         assert broker.pid
+
+
+@linux
+def test_a_tethered_program_ends_with_the_thread_that_started_it(tmp_path: Path) -> None:
+    begun, over = threading.Event(), threading.Event()
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        processes.append(subprocess.Popen(tethered(["/bin/sh", "-c", "echo $$; exec cat"]), stdin=subprocess.PIPE,
+                                          stdout=subprocess.PIPE))  # fmt: skip
+        begun.set()
+        over.wait()
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    begun.wait()
+    with processes[0] as process:
+        assert process.stdout is not None
+        assert int(process.stdout.readline()) == process.pid  # it runs, under the launcher's own process id
+        over.set()
+        thread.join()
+        assert process.wait(20) == -signal.SIGKILL
+
+
+@linux
+def test_a_tethered_program_whose_parent_is_gone_already_is_not_started() -> None:
+    command = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid() + 1), "/bin/echo", "started"]
+    done = subprocess.run(command, check=False, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@linux
+def test_a_tethered_program_finds_the_signals_as_a_shell_leaves_them() -> None:
+    done = subprocess.run(tethered(["/bin/sh", "-c", "grep SigIgn /proc/$$/status"]), check=True, capture_output=True)
+    ignored = int(done.stdout.split()[1], 16)
+    assert not ignored & (1 << (signal.SIGPIPE - 1))
+    assert not ignored & (1 << (signal.SIGXFSZ - 1))
+
+
+# ── its restart ──────────────────────────────────────────────────────────────────────────────────────────────────────
+def kill_and_await_another(broker: EmbeddedBroker) -> None:
+    before = broker.pid
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: broker.pid != before and answers(broker))
+
+
+def test_a_server_that_is_killed_runs_again_at_the_same_address(root: Root) -> None:
+    with EmbeddedBroker(root, pause=0.01) as broker:
+        url = broker.url
+        for _ in range(2):
+            kill_and_await_another(broker)
+        assert broker.url == url
+        state = root.read_state("broker.json")
+        assert state is not None
+        assert state["pid"] == broker.pid
+    assert not alive(broker.pid)
+
+
+def test_a_server_whose_directory_is_gone_runs_again_in_a_new_one(root: Root) -> None:
+    with EmbeddedBroker(root) as broker:
+        directory = directory_of(broker)
+        shutil.rmtree(directory)
+        kill_and_await_another(broker)
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert not directory.exists()
+
+
+@contextmanager
+def obstacle(broker: EmbeddedBroker) -> Generator[Path]:
+    """As long as this context lasts, a server cannot be started: its socket's path is taken. The server's log."""
+    directory = directory_of(broker)
+    (directory / "valkey.sock").unlink()
+    (directory / "valkey.sock").mkdir()
+    yield directory / "valkey.log"
+    with suppress(FileNotFoundError):
+        (directory / "valkey.sock").rmdir()
+
+
+def test_a_restart_that_fails_is_tried_again_and_warned_of_once(root: Root, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    with EmbeddedBroker(root, pause=0.01) as broker:
+        first = broker.pid
+        with obstacle(broker) as log:
+            os.kill(first, signal.SIGKILL)
+            tried: set[int] = set()
+
+            def tries() -> int:
+                state = root.read_state("broker.json")
+                tried.add(state["pid"] if state and isinstance(state["pid"], int) else first)
+                return len(tried - {first})
+
+            wait_until(lambda: tries() >= 3)
+            assert log.exists()
+        wait_until(lambda: answers(broker))
+        wait_until(lambda: "it runs again" in caplog.text)
+    assert [record.getMessage().partition(": ")[0] for record in caplog.records] == [
+        f"the embedded Valkey of {root.directory} died and cannot be started again yet, which is tried on",
+        f"the embedded Valkey of {root.directory} died; it runs again",
+    ]
+
+
+def test_a_broker_can_be_closed_while_it_is_being_restarted(root: Root) -> None:
+    with EmbeddedBroker(root, pause=600) as broker:
+        first = broker.pid
+        with obstacle(broker):
+            os.kill(first, signal.SIGKILL)
+            wait_until(lambda: broker.pid != first)
+            broker.__exit__(None, None, None)
+    assert not alive(broker.pid)
+    assert root.read_state("broker.json") is None
+
+
+def test_a_server_that_cannot_be_started_says_why(root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ("x" * 120)).mkdir()  # too long for a socket's path
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("x" * 120)))
+    with pytest.raises(BrokerError, match="did not start; its log ends with"), EmbeddedBroker(root):
+        pass
+    assert list((tmp_path / ("x" * 120)).iterdir()) == []
+    assert not (root.state / "broker.json").exists()
+
+
+def test_the_state_file_is_json_for_this_user_only(root: Root) -> None:
+    with EmbeddedBroker(root) as broker:
+        path = root.state / "broker.json"
+        assert json.loads(path.read_bytes())["pid"] == broker.pid
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600

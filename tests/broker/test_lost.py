@@ -11,8 +11,9 @@ import pytest
 
 from support.logs import event_line, write_log
 from workcast.broker.log_relay import LogRelay
+from workcast.broker.names import RUN_LOCK_FILE
 from workcast.broker.root import Root
-from workcast.broker.run_lock import LOCK_NAME, hold_lock
+from workcast.broker.run_lock import hold_lock
 from workcast.broker.stream import Publisher, feed_key, stream_key, summary_key
 
 WORKCELL = "wc"
@@ -29,7 +30,7 @@ def publisher(redis_url: str) -> Generator[Publisher]:
 
 def leave_lock(root: Root, *, age: float) -> None:
     """The lock of a run whose process is gone."""
-    path = root.workcell(WORKCELL) / LOCK_NAME
+    path = root.workcell(WORKCELL) / RUN_LOCK_FILE
     path.touch()
     at = path.stat().st_mtime - age
     os.utime(path, (at, at))

@@ -16,11 +16,12 @@ from support.processes import Program, Up, refusal, workcast
 from support.valkey import free_port
 from support.waiting import wait_until, wait_until_async
 from workcast.broker.history import History
+from workcast.broker.names import DEMO_FILE
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
 from workcast.broker.stream import Publisher
-from workcast.cli.demo import ACTS, MARK, Act, perform
+from workcast.cli.demo import ACTS, Act, perform
 from workcast.producer.replay import RECORDINGS
 from workcast.producer.writer import read_telemetry_events
 
@@ -160,7 +161,7 @@ def test_the_demo_does_not_touch_a_workcell_that_is_not_its_own(root: Root) -> N
     said = refusal(workcast("demo", "--root", str(root.directory), "--only-agents"))
     assert "holds somebody's log" in said
     assert root.log(ENDLESS.workcell).read_bytes() == before
-    assert not (root.workcell(ENDLESS.workcell) / MARK).exists()
+    assert not (root.workcell(ENDLESS.workcell) / DEMO_FILE).exists()
 
 
 def test_agents_alone_give_up_on_a_redis_that_never_answers(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from support.logs import event_line, write_log
 from support.processes import Program, Up, gone, workcast
 from support.supervised import all_gone, reported_pids
 from support.waiting import wait_until
+from workcast.broker.names import RUN_LOCK_FILE
 from workcast.broker.root import Root
-from workcast.broker.run_lock import LOCK_NAME
 
 CALL = '{"type":"assistant","message":{"id":"m","content":[{"type":"tool_use","id":"t","name":"Bash","input":{}}]}}'
 AGENT = f"""#!/bin/sh
@@ -60,7 +60,7 @@ def await_call(place: Path) -> list[int]:
 
 def let_time_pass(place: Path) -> None:
     """As if the heartbeat, if there is one, had been an hour ago."""
-    lock = place / ".workcells" / "wc" / LOCK_NAME
+    lock = place / ".workcells" / "wc" / RUN_LOCK_FILE
     at = lock.stat().st_mtime - 3600
     os.utime(lock, (at, at))
 

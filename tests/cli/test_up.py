@@ -3,9 +3,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
+import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -113,6 +115,35 @@ def test_an_embedded_broker_that_is_killed_runs_again_and_is_filled_again(tmp_pa
         wait_until(lambda: workcast("verify", "--root", str(tmp_path)).returncode == 0)
         wait_until(lambda: httpx.get(f"{up.url}/healthz").status_code == 200)
         assert httpx.get(f"{up.url}/api/workcells/wc/events").json()["head"] == 6
+
+
+def test_an_embedded_broker_whose_directory_is_gone_runs_again(tmp_path: Path) -> None:
+    write_log(Root(tmp_path), "wc", LINES)
+    with Up(tmp_path) as up:
+        wait_until(lambda: workcast("verify", "--root", str(tmp_path)).returncode == 0)
+        broker = up.state("broker.json")
+        shutil.rmtree(broker["directory"])
+        os.kill(broker["pid"], signal.SIGKILL)
+        wait_until(lambda: workcast("verify", "--root", str(tmp_path)).returncode == 0)
+        wait_until(lambda: httpx.get(f"{up.url}/healthz").status_code == 200)
+
+
+def test_the_gateway_answers_while_the_embedded_broker_is_being_restarted(tmp_path: Path) -> None:
+    write_log(Root(tmp_path), "wc", LINES)
+    with Up(tmp_path) as up:
+        wait_until(lambda: workcast("verify", "--root", str(tmp_path)).returncode == 0)
+        broker = up.state("broker.json")
+        log = Path(broker["directory"]) / "valkey.log"
+        log.unlink()
+        os.mkfifo(log)  # opening it blocks until it is read, and with it the restart
+        os.kill(broker["pid"], signal.SIGKILL)
+        wait_until(lambda: httpx.get(f"{up.url}/healthz").status_code == 503)
+        drain = threading.Thread(target=log.read_bytes, daemon=True)
+        drain.start()
+        wait_until(lambda: up.state("broker.json")["pid"] != broker["pid"])
+        wait_until(lambda: workcast("verify", "--root", str(tmp_path)).returncode == 0)
+        up.interrupt()
+        assert up.wait() == 0
 
 
 @contextlib.contextmanager

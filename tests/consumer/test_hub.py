@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -333,10 +334,14 @@ async def test_a_broker_that_is_stopped_is_noticed_and_waited_for(root: Root) ->
 async def test_a_broker_that_is_back_is_said_to_be_so_without_waiting_for_the_next_sweep(root: Root) -> None:
     with EmbeddedBroker(root) as broker:
         async with running_hub(root, broker.url) as hub:
+            directory = Path(broker.url.removeprefix("unix://")).parent
+            aside = directory.rename(directory.with_name(f"{directory.name}-aside"))
+            directory.touch()  # as long as this file is there, the server cannot be started again
             os.kill(broker.pid, signal.SIGKILL)
             await wait_until_async(lambda: "heads" in hub._troubles)
             hub._sweep_seconds = 3600
-            await wait_until_async(broker.restart_if_dead)
+            directory.unlink()
+            shutil.rmtree(aside)
             await wait_until_async(lambda: hub.broker_error is None)
 
 

@@ -18,7 +18,7 @@ from support.agents import AGENTS
 from support.processes import workcast
 from support.real_runs import NO_RESULT, RealRun
 from support.scripted_model import ScriptedModel
-from workcast.broker.run_lock import LOCK_NAME
+from workcast.broker.names import RUN_LOCK_FILE
 
 pytestmark = [pytest.mark.accept, pytest.mark.agent, pytest.mark.timeout(700)]  # the first run installs them
 
@@ -186,7 +186,7 @@ def test_a_run_that_is_killed_in_the_middle_of_a_command(case: RealRun) -> None:
     assert types[0] == "prompt_sent"
     assert {"completed", "unknown", "malformed"}.isdisjoint(types)
     assert not (case.cell / "proof.json").exists()
-    os.utime(case.cell / LOCK_NAME, (0, 0))  # the last heartbeat was long ago
+    os.utime(case.cell / RUN_LOCK_FILE, (0, 0))  # the last heartbeat was long ago
     (listed,) = map(json.loads, workcast("ls", "--root", str(case.root), "--json").stdout.splitlines())
     assert (listed["status"], listed["open_calls"]) == ("lost", [])
 

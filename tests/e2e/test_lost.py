@@ -8,8 +8,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from support.processes import Up
+from workcast.broker.names import RUN_LOCK_FILE
 from workcast.broker.root import Root
-from workcast.broker.run_lock import LOCK_NAME, hold_lock
+from workcast.broker.run_lock import hold_lock
 from workcast.producer import TelemetryWriter
 
 pytestmark = pytest.mark.browser
@@ -23,7 +24,7 @@ def test_a_lost_run_is_shown_as_lost_and_its_calls_as_ended(page: Page, root: Ro
             page.goto(f"{up.url}/#/w/wc")
             call = page.locator('[data-testid=item][data-kind="call"]')
             expect(call).to_contain_text("running")
-        os.utime(root.workcell("wc") / LOCK_NAME, (0, 0))
+        os.utime(root.workcell("wc") / RUN_LOCK_FILE, (0, 0))
         expect(call).to_contain_text("no result: the agent ended")
         expect(page.locator(".status-lost").first).to_be_visible()
         page.goto(f"{up.url}/#/")

@@ -22,7 +22,8 @@ from support import keeper_elsewhere
 from support.processes import gone
 from support.supervised import is_keeper, keepers_of, reported_pids, zombies_of
 from support.waiting import wait_until_async
-from workcast.broker.run_lock import HEARTBEAT_S, LOCK_NAME, STALE_S, LockHeldError, hold_lock, is_over
+from workcast.broker.names import RUN_LOCK_FILE
+from workcast.broker.run_lock import HEARTBEAT_S, STALE_S, RunLockedError, hold_lock, is_over
 from workcast.events.models import BashOutput, Completed, ErrorEvent, ToolResult
 from workcast.producer import keeper
 from workcast.producer.runner import RunResult, run_agent
@@ -305,8 +306,8 @@ async def test_without_a_subreaper_children_are_found_although_they_clear_their_
 
 
 def make_stale(cell: Path) -> None:
-    at = (cell / LOCK_NAME).stat().st_mtime - 2 * STALE_S
-    os.utime(cell / LOCK_NAME, (at, at))
+    at = (cell / RUN_LOCK_FILE).stat().st_mtime - 2 * STALE_S
+    os.utime(cell / RUN_LOCK_FILE, (at, at))
 
 
 async def test_a_quiet_run_keeps_its_heart_beating(place: Place) -> None:
@@ -316,8 +317,8 @@ async def test_a_quiet_run_keeps_its_heart_beating(place: Place) -> None:
     await place.pids(1)
     make_stale(place.cell)
     assert not is_over(place.cell)
-    before = (place.cell / LOCK_NAME).stat().st_mtime
-    await wait_until_async(lambda: (place.cell / LOCK_NAME).stat().st_mtime > before, 10 * HEARTBEAT_S)
+    before = (place.cell / RUN_LOCK_FILE).stat().st_mtime
+    await wait_until_async(lambda: (place.cell / RUN_LOCK_FILE).stat().st_mtime > before, 10 * HEARTBEAT_S)
     stop.set()
     await run
     assert not is_over(place.cell)  # it has ended this moment: what it wrote last is being read
@@ -334,18 +335,27 @@ def test_a_held_lock_without_a_heartbeat_is_a_run_that_goes_on(tmp_path: Path) -
 
 
 def test_a_heartbeat_without_a_lock_is_a_run_on_the_other_side_of_a_container(tmp_path: Path) -> None:
-    (tmp_path / LOCK_NAME).touch()
+    (tmp_path / RUN_LOCK_FILE).touch()
     assert not is_over(tmp_path)
     make_stale(tmp_path)
     assert is_over(tmp_path)
 
 
 def test_who_only_looks_at_a_lock_does_not_keep_a_run_out(tmp_path: Path) -> None:
-    descriptor = os.open(tmp_path / LOCK_NAME, os.O_RDONLY | os.O_CREAT)
+    descriptor = os.open(tmp_path / RUN_LOCK_FILE, os.O_RDONLY | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     threading.Timer(0.015, os.close, (descriptor,)).start()
-    with hold_lock(tmp_path), pytest.raises(LockHeldError, match=str(os.getpid())), hold_lock(tmp_path):
+    with hold_lock(tmp_path), pytest.raises(RunLockedError, match=str(os.getpid())), hold_lock(tmp_path):
         pass
+
+
+async def test_a_run_that_waits_for_its_workcell_lets_other_tasks_go_on(place: Place) -> None:
+    place.cell.mkdir(parents=True)
+    descriptor = os.open(place.cell / RUN_LOCK_FILE, os.O_RDONLY | os.O_CREAT)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)  # as a check holds it, though not for so long
+    asyncio.get_running_loop().call_later(0.05, os.close, descriptor)
+    ended = await run_agent("exec", "true", workcell_dir=place.cell, cwd=place.cwd, writer=place.sink)
+    assert ended.status == "success"
 
 
 async def test_what_cannot_be_started_leaves_no_keeper(place: Place) -> None:

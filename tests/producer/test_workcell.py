@@ -16,7 +16,7 @@ import pytest
 from support.processes import Program, refusal, workcast
 from support.recorded import CLAUDE, CODEX
 from support.waiting import wait_until
-from workcast.broker.run_lock import LOCK_NAME
+from workcast.broker.names import RUN_LOCK_FILE
 from workcast.events.models import BaseEvent, Completed
 from workcast.producer.errors import WorkcellBusyError, WorktreeError
 from workcast.producer.runner import run_agent
@@ -58,7 +58,7 @@ def prints(agent: str) -> str:
 
 def written_in(directory: Path) -> dict[Path, int]:
     """All files, and when they were last written; but for a lock, whose time is its heartbeat."""
-    return {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.name != LOCK_NAME}
+    return {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.name != RUN_LOCK_FILE}
 
 
 def proof_in(cell: Path) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def test_where_no_worktree_can_be_made_one_sentence_says_why(
 
     assert "expected a git repository" in why(tmp_path)
     (repository / "sub").mkdir()
-    assert f"lies inside of {repository}" in why(repository / "sub")
+    assert f"is inside of {repository}" in why(repository / "sub")
     (repository / ".workcells" / "there").mkdir(parents=True)
     assert "exists already" in why(repository, "there")
     git(repository, "branch", "workcast/taken")

@@ -14,7 +14,8 @@ import pytest
 from support.broker_checker import completeness_problems
 from support.waiting import wait_until
 from workcast.broker.connection import connect
-from workcast.broker.errors import BrokerError
+from workcast.broker.errors import BrokerError, LogLockedError, SettingError
+from workcast.broker.files import lock_file
 from workcast.broker.log import natural_epoch
 from workcast.broker.root import Root
 from workcast.events.errors import EventError
@@ -206,8 +207,8 @@ def test_a_malformed_line_is_skipped_with_a_warning_and_offsets_count_it(
     path.write_bytes(b'{"type":"a"}\nrubbish\n{"type":"b","old":"field"}\n[]\n{"type":"c"}\n{"type":"torn"')
     with caplog.at_level(logging.WARNING):
         assert [event["type"] for event in read_telemetry_events(path)] == ["a", "b", "c"]
-    assert "offset 1 is no event" in caplog.text
-    assert "offset 3 is no event" in caplog.text
+    assert "offset 1 is not an event" in caplog.text
+    assert "offset 3 is not an event" in caplog.text
     assert [event["type"] for event in read_telemetry_events(path, offset=2)] == ["b", "c"]
     assert [event["type"] for event in read_telemetry_events(path, 0, 2)] == ["a", "b"]
     assert read_telemetry_events(path, 2, 1) == [{"type": "b", "old": "field"}]
@@ -365,3 +366,54 @@ def test_a_log_that_is_replaced_while_it_is_read_is_never_mixed(tmp_path: Path, 
         stop.set()
         replacing.join()
     assert len(versions) >= 20
+
+
+# ── the log's lock ───────────────────────────────────────────────────────────────────────────────────────────────────
+def test_an_emit_waits_for_the_logs_lock_as_long_as_it_is_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKCAST_LOCK_TIMEOUT", "0.05")
+    log = tmp_path / "log"
+    with lock_file(log):
+        with TelemetryWriter(log) as writer, pytest.raises(LogLockedError, match=r"within 0\.05 s"):
+            writer.thinking("lost")
+        with TelemetryWriter(log, lock_timeout=0) as writer, pytest.raises(LogLockedError, match="within 0 s"):
+            writer.thinking("lost")
+    with TelemetryWriter(log) as writer:
+        writer.thinking("kept")
+    assert [event["content"] for event in read_telemetry_events(log)] == ["kept"]
+
+
+def test_a_mirror_that_is_locked_costs_an_event_only_its_mirrored_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log, mirror = tmp_path / "log", tmp_path / "mirror"
+    with lock_file(mirror), TelemetryWriter(log, mirror_path=mirror, lock_timeout=0) as writer:
+        for _ in range(2):
+            writer.thinking("kept")
+    assert len(read_telemetry_events(log)) == 2
+    assert caplog.text.count("cannot write the mirror") == 1
+
+
+def test_a_malformed_lock_timeout_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKCAST_LOCK_TIMEOUT", "soon")
+    with pytest.raises(SettingError, match="WORKCAST_LOCK_TIMEOUT"):
+        TelemetryWriter(tmp_path / "cell" / "log")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_that_is_not_to_relay_does_not(
+    root: Root, redis_url: str, redis_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKCAST_REDIS_URL", redis_url)
+    before = set(threading.enumerate())
+    with TelemetryWriter(root.log("wc"), {"workcell_id": "wc"}, relay=False) as writer:
+        writer.thinking("only written")
+        assert set(threading.enumerate()) <= before
+        writer.close()
+        writer.thinking("and again")
+        assert set(threading.enumerate()) <= before
+    assert redis_client.keys("workcast:*") == []
+    assert len(read_telemetry_events(root.log("wc"))) == 2

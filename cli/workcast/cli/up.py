@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
-import logging
 import os
 import signal
 from collections.abc import Generator, Sequence
 from typing import Final
 
-import tenacity
 import typer
 
 from workcast.broker.embedded import EmbeddedBroker
+from workcast.broker.files import LockedError, lock_file
+from workcast.broker.names import UP_LOCK_FILE, UP_STATE_FILE
 from workcast.broker.relay import Relay, close_all
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
-from workcast.broker.running import LOCK, STATE
 from workcast.cli.serving import wait_for_redis
 from workcast.consumer.errors import ServeError
 from workcast.consumer.server import address_of, listen
 from workcast.consumer.serving import Background, serve
 from workcast.consumer.settings import GatewaySettings
 
-_KEEP_SECONDS: Final = 0.5
+_LOCK_SECONDS: Final = 0.5
+"""How long the root's lock is waited for: a process that checks whether it is held holds it for a moment too."""
 
 
 def serve_roots(roots: Roots, settings: GatewaySettings, background: Sequence[Background] = ()) -> None:
@@ -47,38 +46,22 @@ def serve_roots(roots: Roots, settings: GatewaySettings, background: Sequence[Ba
             url = settings.redis_url
             wait_for_redis(url, settings.redis_patience)
         else:
-            broker = stack.enter_context(EmbeddedBroker(roots.each[0]))
-            url, background = broker.url, [*background, _Keeper(broker)]
+            url = stack.enter_context(EmbeddedBroker(roots.each[0])).url
         address = address_of(listener)
         relays = [Relay(root, url) for root in roots.each]
         stack.callback(close_all, relays)
         for relay, root in zip(relays, roots.each, strict=True):
             relay.start()
-            stack.callback((root.state / STATE).unlink, missing_ok=True)
+            stack.callback((root.state / UP_STATE_FILE).unlink, missing_ok=True)
 
         def announce() -> None:
             for root in roots.each:
                 state = {"redis_url": url, "http_url": address, "pid": os.getpid(), "prefix": root.id_of("")}
-                root.write_state(STATE, json.dumps(state), mode=0o600)
+                root.write_state(UP_STATE_FILE, json.dumps(state), mode=0o600)
             typer.echo(address)
 
         stack.callback(_finish_undisturbed)  # the last one in is the first one out
         asyncio.run(serve(roots, url, settings, listener, announce, background))
-
-
-class _Keeper:
-    """Starts the embedded broker again if it is killed; the relay then fills it from the logs."""
-
-    __name__ = "the embedded broker's keeper"
-
-    def __init__(self, broker: EmbeddedBroker) -> None:
-        self._broker = broker
-
-    async def __call__(self, root: Root, /) -> None:
-        while True:
-            await asyncio.sleep(_KEEP_SECONDS)
-            if self._broker.restart_if_dead():
-                logging.getLogger("workcast").warning("the embedded Valkey of %s died; it runs again", root.directory)
 
 
 def _finish_undisturbed() -> None:
@@ -90,25 +73,12 @@ def _finish_undisturbed() -> None:
 @contextlib.contextmanager
 def _only_one(root: Root) -> Generator[None]:
     """Hold the root's lock: the kernel gives it back however this process ends."""
-    descriptor = os.open(root.state / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
+    with contextlib.ExitStack() as stack:
         try:
-            _lock(descriptor)
-        except BlockingIOError:
-            state = root.read_state(STATE) or {}
-            where = f" at {state['http_url']} (pid {state['pid']})" if "http_url" in state and "pid" in state else ""
+            stack.enter_context(lock_file(root.state / UP_LOCK_FILE, wait=_LOCK_SECONDS, mode=0o600))
+        except LockedError:
+            state = root.read_state(UP_STATE_FILE) or {}
+            known = "http_url" in state and "pid" in state
+            where = f" at {state['http_url']} (pid {state['pid']})" if known else ""
             raise ServeError(f"a workcast up already serves {root.directory}{where}; use that one or end it") from None
         yield
-    finally:
-        os.close(descriptor)
-
-
-@tenacity.retry(
-    stop=tenacity.stop_after_delay(0.5),
-    wait=tenacity.wait_fixed(0.02),
-    retry=tenacity.retry_if_exception_type(BlockingIOError),
-    reraise=True,
-)
-def _lock(descriptor: int) -> None:
-    """Take the lock; not at the first try, because who only looks whether it is held holds it for a moment too."""
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
+from workcast.broker.files import replace_file
+from workcast.broker.names import PROOF_FILE
 from workcast.events.frozen import Frozen
 from workcast.events.models import BaseEvent, Completed, FileWrite, PromptSent, Started, Status
 from workcast.events.timestamp import Timestamp
 from workcast.events.usage import Usage
 from workcast.producer.changes import Changed
-
-PROOF_NAME: Final = "proof.json"
 
 
 class Proof(Frozen):
@@ -46,7 +43,7 @@ class ProofKeeper:
     """Gathers the proof of one run from its events, and keeps it in the workcell."""
 
     def __init__(self, workcell_dir: Path, cwd: Path, agent: str, model: str | None, started: datetime) -> None:
-        self._path = workcell_dir / PROOF_NAME
+        self._path = workcell_dir / PROOF_FILE
         self._agent = agent
         self._model = model
         self._started = started
@@ -102,12 +99,4 @@ class ProofKeeper:
             started=self._started,
             ended=completed.timestamp,
         )
-        temporary = self._path.with_name(f".{PROOF_NAME}.{secrets.token_hex(4)}")
-        try:
-            with temporary.open("xb") as file:
-                file.write(proof.model_dump_json(indent=2).encode("utf-8", "replace") + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        replace_file(self._path, proof.model_dump_json(indent=2).encode("utf-8", "replace") + b"\n", durable=True)

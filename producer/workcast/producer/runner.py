@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
+from workcast.broker.names import OUTPUT_DIRECTORY, PROMPT_FILE
 from workcast.events.models import BaseEvent, Completed, ErrorEvent, Status, Unknown
 from workcast.events.timestamp import now
 from workcast.producer.adapters import adapter_for
@@ -28,7 +29,7 @@ from workcast.producer.limits import UNLIMITED, Limits, Meter
 from workcast.producer.plan import Plan, find_program
 from workcast.producer.process import ChildProcess, OutputPipe
 from workcast.producer.proof import ProofKeeper
-from workcast.producer.workcell import add_worktree, hide_our_files, hold_workcell
+from workcast.producer.workcell import add_worktree, hide_our_files, hold_workcell_async
 
 GRACE_S: Final = 5.0
 """Between asking an agent to end and killing it. Claude Code has taken 1.6 s."""
@@ -128,7 +129,7 @@ async def run_agent(
         await asyncio.to_thread(add_worktree, repository, workcell_dir)
     stopping = asyncio.Event() if stop is None else stop
     killing = asyncio.Event() if kill is None else kill
-    with hold_workcell(workcell_dir) as lock:
+    async with hold_workcell_async(workcell_dir) as lock:
         environment |= await asyncio.to_thread(hide_our_files, workcell_dir, cwd, environment)
         changes = Changes(cwd, workcell_dir)
         await asyncio.to_thread(changes.begin)
@@ -162,10 +163,10 @@ class _Run:
 
     async def go(self, prompt: str) -> RunResult:
         """From the prompt to ``completed``."""
-        logs = self._plan.workcell_dir / "logs"
+        logs = self._plan.workcell_dir / OUTPUT_DIRECTORY
         logs.mkdir(parents=True, exist_ok=True)
         text = prompt.encode("utf-8", "replace")  # a command line can hold bytes that are no text
-        prompt_file = self._plan.workcell_dir / "prompt.md"
+        prompt_file = self._plan.workcell_dir / PROMPT_FILE
         if self._adapter.takes_prompt:
             prompt_file.write_bytes(text)
         self._proof.clear()

@@ -1,4 +1,4 @@
-"""The writer: what a program imports to tell what its agent does."""
+"""The writer: what a program imports to emit the events of its agent."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, Final, Self
 
+from workcast.broker.appender import Appender
 from workcast.broker.connection import check_url
+from workcast.broker.environment import read_environment
 from workcast.broker.errors import BrokerError
-from workcast.broker.log import Appender, LogReader
+from workcast.broker.log import LogReader
 from workcast.broker.relay import Relay
 from workcast.broker.root import LoneLog, Root, root_of
 from workcast.broker.running import find_up, served
@@ -36,21 +38,25 @@ class TelemetryWriter:
 
     An emit validates, appends, and returns: it never waits for Redis and never fails because of it. With a Redis URL,
     a thread of this writer relays the log there. Beside an ``up`` of the log's root, which relays it already, such a
-    thread only looks, a moment later, whether it did. Without either, the log waits for whoever serves its root next.
+    thread only checks, a moment later, that it did. Without either, the log waits for the next relay of its root.
 
     Args:
-        path: the log, usually ``ROOT/.workcells/<workcell id>/telemetry.jsonl``; its directory is made.
-        context: ``workcell_id``, ``issue_id``, ``toolchain`` and ``model`` of every event; ``started`` sets what it
-            is given for the events that follow.
+        path: the log, usually ``ROOT/.workcells/<workcell id>/telemetry.jsonl``; its directory is created.
+        context: ``workcell_id``, ``issue_id``, ``toolchain`` and ``model`` of every event; what ``started`` is given
+            replaces them for the events that follow.
         redis_url: relay the log to this server; default: ``WORKCAST_REDIS_URL``, if set.
+        relay: False: write only, whatever ``redis_url`` and the environment say.
+        lock_timeout: seconds for which an emit waits for other writers; default: ``WORKCAST_LOCK_TIMEOUT``, else 10.
         mirror_path: a second JSONL file, of shortened events (see :class:`~workcast.producer.mirror.Mirror`).
         mirror_event_types: the event types it gets; None: all.
         mirror_prefix: put before their types, with a dot.
-        mirror_max_chars: longer strings are cut to so many code points and marked with ``…``.
+        mirror_max_chars: longer strings are cut to this many code points and marked with ``…``.
 
     Raises:
-        BrokerError: the Redis URL is malformed; that nobody answers there is only logged.
-        OSError: the log's directory cannot be made, or (from an emit) the log cannot be written.
+        BrokerError: the Redis URL is malformed; a server that does not answer is only logged.
+        SettingError: ``WORKCAST_LOCK_TIMEOUT`` is malformed.
+        OSError: the log's directory cannot be created, or (from an emit) the log cannot be written.
+        LogLockedError: (from an emit) another writer held the log's lock for too long; nothing was written.
         EventError: (from an emit) a field does not fit its event.
     """
 
@@ -60,25 +66,32 @@ class TelemetryWriter:
         context: Mapping[str, str | None] | None = None,
         *,
         redis_url: str | None = None,
+        relay: bool = True,
+        lock_timeout: float | None = None,
         mirror_path: Path | str | None = None,
         mirror_event_types: Iterable[str] | None = None,
         mirror_prefix: str = "telemetry",
         mirror_max_chars: int = 2000,
     ) -> None:
+        environment = read_environment()
+        timeout = environment.lock_timeout if lock_timeout is None else lock_timeout
+        self._redis_url = redis_url or environment.redis_url
+        self._may_relay = relay
+        if self._redis_url and relay:
+            check_url(self._redis_url)
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if (root := root_of(self.path)) is not None:
             root.hide_from_git()
-        self._appender = Appender(self.path)
+        self._appender = Appender(self.path, lock_timeout=timeout)
         self._context = {key: str(value) for key, value in (context or {}).items() if value is not None}
-        self._redis_url = redis_url or os.environ.get("WORKCAST_REDIS_URL")
-        if self._redis_url:
-            check_url(self._redis_url)
         self._relay: Relay | Standby | None = None
-        self._relays = True
+        self._relays = relay
         self._starting = threading.Lock()
         self._mirror = (
-            Mirror(Path(mirror_path), mirror_event_types, mirror_prefix, mirror_max_chars) if mirror_path else None
+            Mirror(Path(mirror_path), mirror_event_types, mirror_prefix, mirror_max_chars, timeout)
+            if mirror_path
+            else None
         )
 
     def __enter__(self) -> Self:
@@ -92,7 +105,7 @@ class TelemetryWriter:
     def close(self) -> None:
         """Close the log; a later emit opens it again. The writer's own relay gets 2 s to publish what is left."""
         with self._starting:
-            relay, self._relay, self._relays = self._relay, None, True
+            relay, self._relay, self._relays = self._relay, None, self._may_relay
         if isinstance(relay, Relay):
             relay.close(_DRAIN_SECONDS)
         elif relay is not None:
@@ -106,7 +119,7 @@ class TelemetryWriter:
         self._append(build({**self._context, **(data or {}), "type": type}))
 
     def write(self, event: BaseEvent) -> None:
-        """Write an event that exists already; the context fills in what it leaves open."""
+        """Write an event; the context fills in the fields that it lacks."""
         missing = {key: value for key, value in self._context.items() if getattr(event, key) is None}
         self._append(event.model_copy(update=missing) if missing else event)
 
@@ -121,7 +134,7 @@ class TelemetryWriter:
             self._start_relay()
 
     def _start_relay(self) -> None:
-        """Relay this log from a thread of our own, now that there is something in it, if anybody said where to."""
+        """Relay this log from a thread of this writer, now that the log exists, if there is a server to relay it to."""
         with self._starting:
             if self._relay is not None or not self._relays:
                 return
@@ -149,7 +162,7 @@ class TelemetryWriter:
         return Standby(root, root.id_of(self.path.absolute().parent.name))
 
     def _place(self) -> tuple[Root, str]:
-        """The root that the log lies in and its workcell id; a log that lies elsewhere goes by its context's id."""
+        """Return the log's root and workcell id; outside of a root, a root of this one log and the context's id."""
         found = root_of(self.path)
         if found is not None:
             root = served(found)
@@ -158,15 +171,15 @@ class TelemetryWriter:
         if workcell is None:
             raise BrokerError("expected a workcell_id in the context, or a log in ROOT/.workcells/<id>/, got neither")
         root = LoneLog(self.path)
-        root.local(workcell)  # raises if it is none
+        root.local(workcell)  # raises if it is malformed
         return root, workcell
 
-    # ── one method an event type, with the parameters of the system that came before ────────────────────────────────
-    # What that took is taken: see _fit.
+    # ── one method per event type, with the parameters of an earlier system ─────────────────────────────────────────
+    # Values that it accepted are accepted: see _fit.
     def started(
         self, toolchain: str, model: str | None = None, issue_id: str | int | None = None, **extra: Any
     ) -> None:
-        """The agent has started. Its toolchain, model, issue and workcell are the context of what follows."""
+        """The agent has started; its toolchain, model, issue and workcell become the context of later events."""
         given = {"toolchain": toolchain, "model": model, "issue_id": issue_id, **extra}
         self._context.update({key: str(given[key]) for key in _CONTEXT if given.get(key) is not None})
         self._emit("started", given)
@@ -186,7 +199,7 @@ class TelemetryWriter:
         self._emit("response_complete", {"content": content, "role": role, "tokens": tokens, **extra})
 
     def thinking(self, content: str, **extra: Any) -> None:
-        """A thought of the model; ``partial=True`` for a piece of one."""
+        """Reasoning of the model; ``partial=True`` for a piece of it."""
         self._emit("thinking", {"content": content, **extra})
 
     def tool_call(self, tool: str, args: Any = None, **extra: Any) -> None:
@@ -194,7 +207,7 @@ class TelemetryWriter:
         self._emit("tool_call", {"tool": tool, "args": {} if args is None else args, **extra})
 
     def tool_result(self, tool: str, result: Any, error: str | BaseException | None = None, **extra: Any) -> None:
-        """A tool's result, or what went wrong."""
+        """A tool has returned its result, or an error."""
         self._emit("tool_result", {"tool": tool, "result": result, "error": error, **extra})
 
     def file_read(self, path: str | Path, **extra: Any) -> None:
@@ -210,22 +223,23 @@ class TelemetryWriter:
         self._emit("bash_command", {"command": command, **extra})
 
     def bash_output(self, output: str, exit_code: int | None = None, **extra: Any) -> None:
-        """What a shell command printed."""
+        """A shell command has printed its output."""
         self._emit("bash_output", {"output": output, "exit_code": exit_code, **extra})
 
     def completed(
         self, status: Status, exit_code: int | None = None, duration_ms: float | None = None, **extra: Any
     ) -> None:
         """The run is over."""
-        told = {"status": status, "exit_code": exit_code, "duration_ms": duration_ms}
-        self._build({**told, **extra, "type": "completed"})  # what is None, too: nobody knows it is said as well
+        # None is written too: it says that the value is unknown.
+        given = {"status": status, "exit_code": exit_code, "duration_ms": duration_ms}
+        self._build({**given, **extra, "type": "completed"})
 
     def error(self, error: str | BaseException, **extra: Any) -> None:
-        """Something went wrong; ``retryable=True`` if it is being tried again."""
+        """Something went wrong; ``retryable=True`` if it is being retried."""
         self._emit("error", {"error": error, **extra})
 
     def _emit(self, kind: str, fields: Mapping[str, Any]) -> None:
-        """Write an event without the fields that say nothing."""
+        """Write an event without the known fields that are None."""
         model = MODELS[kind]
         known = model.model_fields.keys() - model.meaningful_nulls
         given = {key: value for key, value in fields.items() if value is not None or key not in known}
@@ -241,7 +255,7 @@ class TelemetryWriter:
 
 
 def _fit(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of another type than their field's, where what they mean is clear: 12.7 ms, an exception, a path."""
+    """Convert values of another type than their field's, where the meaning is clear: 12.7 ms, an exception, a path."""
     known = MODELS[fields["type"]].model_fields
     return {
         key: _as(field.annotation, value) if (field := known.get(key)) is not None else value
@@ -262,9 +276,9 @@ def _as(annotation: object, value: Any) -> Any:
 
 
 def read_telemetry_events(path: Path | str, offset: int = 0, limit: int | None = None) -> list[dict[str, Any]]:
-    """The events of a log from ``offset`` on, as they were written; a missing file has none.
+    """Return the events of a log from ``offset`` on, as they were written; none if the file is missing.
 
-    A line that is no event is skipped with a warning. ``limit`` bounds how many events are returned.
+    A line that is not an event is skipped with a warning. At most ``limit`` events are returned.
     """
     reader = LogReader(Path(path).resolve())
     reader.refresh()
@@ -273,13 +287,13 @@ def read_telemetry_events(path: Path | str, offset: int = 0, limit: int | None =
     while at < reader.end and (limit is None or len(events) < limit):
         lines = reader.read(at, 1024, 4 << 20).lines
         if not lines:
-            break  # the file was replaced meanwhile: what was read is what it was
+            break  # the file was replaced meanwhile
         for line in lines:
             if len(events) == limit:
                 break
             event = inspect(line)[1]
             if event is None:
-                logger.warning("%s: offset %d is no event and was skipped: %.80r", path, at, line)
+                logger.warning("%s: offset %d is not an event and was skipped: %.80r", path, at, line)
             else:
                 events.append(event)
             at += 1

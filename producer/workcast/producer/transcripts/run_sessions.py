@@ -11,8 +11,8 @@ from typing import Final, Literal
 
 from pydantic_core import from_json
 
+from workcast.broker.names import RUN_LOCK_FILE
 from workcast.broker.root import LOG_NAME, Root
-from workcast.broker.run_lock import LOCK_NAME
 from workcast.events.json_value import as_object
 from workcast.producer.transcripts.discovery import SESSION
 
@@ -68,7 +68,7 @@ class RunSessions:
     def _is_running(self, name: str) -> bool:
         """Whether a run holds the workcell; what was killed holds nothing."""
         try:
-            descriptor = os.open(self._root.workcells / name / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self._root.workcells / name / RUN_LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return False
         try:
