@@ -2,15 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from workcast.producer.adapters.fields import (
-    MAX_INTEGER,
-    get_count,
-    get_list,
-    get_number,
-    get_object,
-    get_text,
-    parse_object,
-)
+from workcast.producer.decode import parse_object
+from workcast.producer.fields import MAX_INTEGER, get_count, get_list, get_number, get_object, get_text
 
 ODD: dict[str, object] = {
     "null": None,

@@ -24,9 +24,9 @@ from workcast.events.usage import Usage
 from workcast.events.wire import wire
 from workcast.producer.adapters.base import Command, Exit
 from workcast.producer.adapters.claude import ClaudeAdapter
-from workcast.producer.adapters.fields import as_list, as_object
 from workcast.producer.adapters.gemini import GeminiAdapter
 from workcast.producer.adapters.json_lines import JsonLines
+from workcast.producer.fields import as_list, as_object
 
 LINES = {
     agent: sorted({timed.line for r in RECORDED.values() if r.agent == agent for timed in r.lines})

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from support.transcripts import SESSIONS, as_logged, lines_of, reader_of
 from workcast.events.codec import build
-from workcast.producer.adapters.fields import as_list, as_object, parse_object
+from workcast.producer.decode import parse_object
+from workcast.producer.fields import as_list, as_object
 from workcast.producer.lines import CutLine
 from workcast.producer.transcripts.base import Links, Telling
 

@@ -1,4 +1,4 @@
-"""The agents that workcast understands: adding one is a module and a line here."""
+"""The agents that workcast supports. To add one, write a module and add a line here."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ ADAPTERS: Final[Mapping[str, type[Adapter]]] = MappingProxyType(
 
 
 def adapter_for(agent: str) -> type[Adapter]:
-    """The adapter of this name.
+    """Return the adapter of an agent.
 
     Raises:
-        UnknownAgentError: there is none.
+        UnknownAgentError: no agent has this name.
     """
     try:
         return ADAPTERS[agent]

@@ -1,4 +1,4 @@
-"""A message of Claude Code that is on its way: which of its blocks are told, and what it took."""
+"""One message of Claude Code while it is being printed: the indexes of its blocks, and its tokens."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Final
 from workcast.events.frozen import make
 from workcast.events.models import BaseEvent, UsageEvent
 from workcast.events.usage import Usage
-from workcast.producer.adapters.fields import JsonObject, get_count, get_counts, get_object, get_text
+from workcast.producer.claude.messages import usage_fields
+from workcast.producer.fields import JsonObject, get_object, get_text
 
-MESSAGE_COUNTS: Final = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
+MAX_OPEN_BLOCKS: Final = 1000
+"""A block beyond these gets its index in order of completion instead."""
 
 
 @dataclass(slots=True)
@@ -21,83 +23,69 @@ class Message:
     id: str | None = None
     model: str | None = None
     open: dict[int, str] = field(default_factory=dict[int, str])
-    """Index and type of the blocks that are being streamed and have not been told whole."""
-    told: int = 0
+    """Index and type of the blocks that are being streamed and have not been printed whole."""
+    whole: int = 0
+    """How many blocks have been printed whole."""
     start_usage: JsonObject = field(default_factory=dict[str, object])
     usage: JsonObject | None = None
-    """The final count, until it is told."""
+    """The final count, until it is emitted."""
     counted: bool = False
-    """Nothing more is to be told of what it took."""
+    """The message's last ``usage`` has been emitted."""
 
     @classmethod
-    def begun(cls, said: JsonObject) -> Message:
-        """The message that the API's own form describes, with the count of its beginning."""
-        return cls(get_text(said, "id"), get_text(said, "model"), start_usage=get_object(said, "usage"))
+    def begun(cls, message: JsonObject) -> Message:
+        """Return a message from the API's own form, which contains the count at its start."""
+        return cls(get_text(message, "id"), get_text(message, "model"), start_usage=get_object(message, "usage"))
 
     def block_started(self, index: int | None, kind: str | None) -> None:
-        """A block is being streamed from now on."""
-        if index is not None:
+        """Add a block that is being streamed."""
+        if index is not None and len(self.open) < MAX_OPEN_BLOCKS:
             self.open[index] = kind or ""
 
     def block_stopped(self, index: int | None) -> None:
-        """A block is streamed to its end."""
+        """Remove a block whose stream has ended."""
         if index is not None:
             self.open.pop(index, None)
 
     def claim(self, kind: str) -> int:
-        """The index of the block that an ``assistant`` line tells whole: the line itself does not say.
+        """Return the index of a block that an ``assistant`` line prints whole, as the line does not contain it.
 
-        The line comes just before its block is closed, so it is the open one of that type. A message that is not
-        streamed is told block by block in order.
+        The line is printed just before its block ends, so it is the open block of that type. The blocks of a message
+        that is not streamed are printed in order.
         """
-        self.told += 1
+        self.whole += 1
         for index, open_kind in self.open.items():
             if open_kind == kind:
                 del self.open[index]
                 return index
-        return self.told - 1
+        return self.whole - 1
 
-    def count(self, said: JsonObject) -> None:
-        """Take the final count: it leaves out, or gives as null, what has not changed since the beginning."""
-        final = {key: value for key, value in said.items() if value is not None}
+    def count(self, usage: JsonObject) -> None:
+        """Set the final count, which omits, or gives as null, what has not changed since the start."""
+        final = {key: value for key, value in usage.items() if value is not None}
         self.usage = {**self.start_usage, **final} if final else self.usage
 
     def take_usage(self, parent: str | None, at: datetime) -> list[BaseEvent]:
-        """The final count, once, if it is there."""
+        """Return the final count, once."""
         if self.usage is None:
             return []
-        said, self.usage, self.counted = self.usage, None, True
-        return [self._event(said, parent, at)]
+        usage, self.usage, self.counted = self.usage, None, True
+        return [self._event(usage, parent, at)]
 
     def take_start_usage(self, parent: str | None, at: datetime) -> list[BaseEvent]:
-        """The count of the beginning, once, for a message whose end is not told: the input is right, the output not."""
+        """Return the count at the start, once, for a message without a final count: only its input is right."""
         if self.counted or self.id is None or not self.start_usage:
             return []
         self.counted = True
         return [self._event(self.start_usage, parent, at, partial=True)]
 
-    def _event(self, said: JsonObject, parent: str | None, at: datetime, *, partial: bool | None = None) -> UsageEvent:
+    def _event(self, usage: JsonObject, parent: str | None, at: datetime, *, partial: bool | None = None) -> UsageEvent:
         return make(
             UsageEvent,
             timestamp=at,
-            usage=message_usage(said),
+            usage=make(Usage, **usage_fields(usage)),
             message_id=self.id,
             model=self.model,
             parent_call_id=parent,
             partial=partial,
         )
-
-
-def message_usage(said: JsonObject) -> Usage:
-    """The tokens of one message, from the API's own form, which counts cached input apart."""
-    fresh, read, written, output = get_counts(said, MESSAGE_COUNTS)
-    long = get_count(get_object(said, "cache_creation"), "ephemeral_1h_input_tokens")
-    return make(
-        Usage,
-        input_tokens=fresh + read + written,
-        output_tokens=output,
-        cache_read_tokens=read,
-        cache_write_tokens=written,
-        reasoning_tokens=get_count(get_object(said, "output_tokens_details"), "thinking_tokens") or 0,
-        **({"cache_write_1h_tokens": long} if long else {}),
-    )

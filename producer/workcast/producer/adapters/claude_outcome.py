@@ -1,7 +1,7 @@
-"""What a run of Claude Code came to: its ``result`` lines and its exit code, taken together.
+"""What a run of Claude Code reports about its end: its ``result`` lines, one for each turn. The last one counts.
 
-Neither is right alone: a refused API key ends with subtype ``success``, an interrupt with exit code 0, and a SIGTERM
-without any result. There can be several results in a run, one for each turn: the last one counts.
+They contradict the exit code: a refused API key ends with subtype ``success``, an interrupt with exit code 0, and a
+SIGTERM without any result.
 """
 
 from __future__ import annotations
@@ -12,18 +12,11 @@ from operator import add
 from typing import Any, Final
 
 from workcast.events.frozen import make
-from workcast.events.models import BaseEvent, Completed, ErrorEvent, Status
+from workcast.events.models import BaseEvent, ErrorEvent
 from workcast.events.usage import ModelUsage, Usage
-from workcast.producer.adapters.base import STOPPED_EXIT_CODES, Exit, optional
-from workcast.producer.adapters.fields import (
-    JsonObject,
-    as_object,
-    get_counts,
-    get_list,
-    get_number,
-    get_object,
-    get_text,
-)
+from workcast.producer.adapters.base import optional
+from workcast.producer.adapters.outcome import SUCCESS_EXIT_CODES, Outcome
+from workcast.producer.fields import JsonObject, as_object, get_counts, get_list, get_number, get_object, get_text
 
 MODEL_COUNTS: Final = (
     "inputTokens", "cacheReadInputTokens", "cacheCreationInputTokens", "cacheCreationEphemeral1hInputTokens",
@@ -32,30 +25,30 @@ MODEL_COUNTS: Final = (
 
 
 class _Shares:
-    """What was taken of each model, counted up."""
+    """Sums of tokens and costs, one entry for each model that ran."""
 
     def __init__(self) -> None:
         self._counts: dict[str, list[int]] = {}
         self._costs_usd: dict[str, float] = {}
 
     def add(self, models: JsonObject) -> None:
-        """Count a result's share, or its total, by model."""
+        """Add the share of a result, or its total, by model."""
         for model, value in models.items():
-            said = as_object(value)
-            counts, before = get_counts(said, MODEL_COUNTS), self._counts.get(model)
+            usage = as_object(value)
+            counts, before = get_counts(usage, MODEL_COUNTS), self._counts.get(model)
             self._counts[model] = counts if before is None else list(map(add, before, counts))
-            self._costs_usd[model] = self._costs_usd.get(model, 0.0) + (get_number(said, "costUSD") or 0.0)
+            self._costs_usd[model] = self._costs_usd.get(model, 0.0) + (get_number(usage, "costUSD") or 0.0)
 
     def models(self) -> list[ModelUsage]:
-        """Tokens and US dollars by model."""
+        """Return tokens and US dollars by model."""
         return [
             make(ModelUsage, model=model, usage=_usage(counts), cost_usd=round(self._costs_usd[model], 9))
             for model, counts in self._counts.items()
         ]
 
 
-class Outcome:
-    """Collects what a run says about its own end.
+class ClaudeOutcome(Outcome):
+    """Collects the results of a run.
 
     Args:
         resumed: the session had runs before this one.
@@ -66,42 +59,27 @@ class Outcome:
         self._result: JsonObject | None = None
         self._shares = _Shares()
         self._has_shares = True
-        self._error_said = False
+        self._error_reported = False
 
-    def error_said(self) -> None:
-        """The agent has told its error in words of its own: the result that follows only repeats it."""
-        self._error_said = True
+    def error_reported(self) -> None:
+        """Note that the agent has reported its error: the result that follows only repeats it."""
+        self._error_reported = True
 
-    def take(self, result: JsonObject, at: datetime) -> list[BaseEvent]:
-        """Remember a result; an error that it is the first to tell is an event."""
-        told, self._error_said = self._error_said, False
+    def result(self, result: JsonObject, at: datetime) -> list[BaseEvent]:
+        """Keep a result; return its error unless it was reported before."""
+        reported, self._error_reported = self._error_reported, False
         self._result = result
         self._add_share(result)
-        if told or _is_aborted(result) or not _is_error(result):
+        if reported or _is_aborted(result) or not _is_error(result):
             return []
         return [ErrorEvent(timestamp=at, error=_error_text(result), retryable=False, **optional(kind=_kind(result)))]
 
-    def completed(self, exit: Exit, at: datetime) -> Completed:  # noqa: A002
-        """The last event of the run."""
-        return Completed(
-            timestamp=at,
-            status=self._status(exit),
-            exit_code=exit.exit_code,
-            duration_ms=exit.duration_ms,
-            **self._spent(),
-        )
+    def _interrupted(self, exit_code: int | None) -> bool:
+        _ = exit_code
+        return self._result is not None and _is_aborted(self._result)
 
-    def _status(self, exit: Exit) -> Status:  # noqa: A002
-        if exit.how != "exited":
-            return exit.how
-        if exit.exit_code in STOPPED_EXIT_CODES:
-            return "cancelled"
-        if self._result is None:
-            return "failed"
-        if _is_aborted(self._result):
-            return "cancelled"
-        failed = _is_error(self._result) or exit.exit_code not in {0, None}
-        return "failed" if failed else "success"
+    def _succeeded(self, exit_code: int | None) -> bool:
+        return self._result is not None and not _is_error(self._result) and exit_code in SUCCESS_EXIT_CODES
 
     def _add_share(self, result: JsonObject) -> None:
         share = "model_usage_since_last_result"
@@ -109,25 +87,25 @@ class Outcome:
         self._shares.add(get_object(result, share))
 
     def _spent(self) -> dict[str, Any]:
-        """What the run took. Nobody knows without a result.
+        """Return tokens and costs, which are unknown without a result.
 
-        ``modelUsage`` and ``total_cost_usd`` go on counting where a resumed session stopped, so they are only taken
-        from older versions, which do not say each result's share; and then for what they are.
+        ``modelUsage`` and ``total_cost_usd`` continue the count of a resumed session, so they are only used for older
+        versions, which do not report each result's share; then as what they are.
         """
         if self._result is None:
             return {}
         if self._has_shares:
-            return _told(self._shares.models())
+            return _run_fields(self._shares.models())
         total = _Shares()
         total.add(get_object(self._result, "modelUsage"))
         models = total.models()
         cost_usd = get_number(self._result, "total_cost_usd")
         if self._resumed:
             return optional(session_usage=_total(models), session_cost_usd=cost_usd)
-        return {**_told(models), **optional(cost_usd=cost_usd)}
+        return {**_run_fields(models), **optional(cost_usd=cost_usd)}
 
 
-def _told(models: list[ModelUsage]) -> dict[str, Any]:
+def _run_fields(models: list[ModelUsage]) -> dict[str, Any]:
     cost_usd = round(sum(model.cost_usd or 0.0 for model in models), 9)
     return {"usage": _total(models), "cost_usd": cost_usd, **optional(models=models or None)}
 
@@ -146,13 +124,13 @@ def _usage(counts: Sequence[int]) -> Usage:
 
 
 def _total(models: list[ModelUsage]) -> Usage:
-    return sum((model.usage for model in models), Usage() + Usage())  # a sum writes each kind, also of nothing
+    return sum((model.usage for model in models), Usage() + Usage())  # a sum sets each kind, also if it is 0
 
 
 def _is_error(result: JsonObject) -> bool:
-    """By ``is_error``: the subtype says ``success`` for a refused API key too."""
-    said = result.get("is_error")
-    return said if isinstance(said, bool) else get_text(result, "subtype") != "success"
+    """Read ``is_error``: the subtype is ``success`` for a refused API key too."""
+    is_error = result.get("is_error")
+    return is_error if isinstance(is_error, bool) else get_text(result, "subtype") != "success"
 
 
 def _is_aborted(result: JsonObject) -> bool:

@@ -1,4 +1,4 @@
-"""The ``stream_event`` lines of Claude Code, which most of its lines are: the API's stream, and whose message it is."""
+"""The ``stream_event`` lines of Claude Code, its most frequent kind: the API's stream, and the agent it belongs to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workcast.events.frozen import builder_of, make
 from workcast.events.models import BaseEvent, ErrorEvent, ResponseChunk, Thinking
 from workcast.producer.adapters.base import optional
 from workcast.producer.adapters.claude_message import Message
-from workcast.producer.adapters.fields import MAX_INTEGER, JsonObject, get_count, get_object, get_text
+from workcast.producer.fields import MAX_INTEGER, JsonObject, get_count, get_object, get_text
 
 QUIET_DELTAS: Final = ("input_json_delta", "signature_delta")
 
@@ -28,7 +28,7 @@ class Delta(Struct, gc=False):
 
 
 class ContentBlock(Struct, gc=False):
-    """A block that begins."""
+    """A block that starts."""
 
     type: str | None = None
 
@@ -45,7 +45,7 @@ class StreamEvent(Struct, gc=False):
 
 
 class StreamLine(Struct, gc=False):
-    """A line, as far as it is read."""
+    """The fields of a line that are used."""
 
     type: Literal["stream_event"]
     event: StreamEvent | None = None
@@ -59,7 +59,7 @@ decode_stream_line: Final = Decoder(StreamLine).decode
 
 
 def as_stream_line(line: JsonObject) -> StreamLine:
-    """A line of which some fields have other types: they count as missing."""
+    """Return a line whose fields of unexpected types count as missing."""
     event = get_object(line, "event")
     delta, block = get_object(event, "delta"), get_object(event, "content_block")
     return StreamLine(
@@ -79,7 +79,7 @@ def as_stream_line(line: JsonObject) -> StreamLine:
 
 
 def delta_events(line: StreamLine, event: StreamEvent, message: Message, at: datetime) -> list[BaseEvent] | None:
-    """The events of a piece; None if no rule knows it."""
+    """Return the events of a piece; None if it has no rule."""
     delta, parent = event.delta, line.parent_tool_use_id
     if delta is None:
         return None
@@ -90,28 +90,28 @@ def delta_events(line: StreamLine, event: StreamEvent, message: Message, at: dat
     if kind == "text_delta" and (text := delta.text) is not None:
         if parent is None and message_id is not None and block is not None:  # nearly all of them
             return [_chunk({"timestamp": at, "content": text, "message_id": message_id, "block": block})]
-        where = within(parent)
+        where = _within(parent)
         return [make(ResponseChunk, timestamp=at, content=text, message_id=message_id, block=block, **where)]
     if kind == "thinking_delta" and (text := delta.thinking) is not None:
-        where = within(parent)
+        where = _within(parent)
         return [make(Thinking, timestamp=at, content=text, partial=True, message_id=message_id, block=block, **where)]
     return None
 
 
 def abandoned_events(line: StreamLine, message: Message, at: datetime) -> list[BaseEvent]:
-    """The stream broke: what was shown of this message is void, and a message with another id takes its place."""
-    said = line.abandoned_blocks
-    if not said:
+    """Return the error of a stream that broke off: the message shown so far is void, and another one replaces it."""
+    abandoned = line.abandoned_blocks
+    if not abandoned:
         return []
     where = optional(
-        message_id=get_text(said, "api_message_id") or line.api_message_id or message.id,
-        from_block=get_count(said, "from_block_index"),
+        message_id=get_text(abandoned, "api_message_id") or line.api_message_id or message.id,
+        from_block=get_count(abandoned, "from_block_index"),
         parent_call_id=line.parent_tool_use_id,
     )
     text = "the model's stream broke off: what came of this message is void"
     return [ErrorEvent(timestamp=at, error=text, kind="stream_abandoned", retryable=True, **where)]
 
 
-def within(parent: str | None) -> dict[str, Any]:
-    """What an event says that a sub-agent's line told."""
+def _within(parent: str | None) -> dict[str, Any]:
+    """Return the field that a sub-agent's events have."""
     return {} if parent is None else {"parent_call_id": parent}

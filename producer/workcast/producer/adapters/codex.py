@@ -1,6 +1,6 @@
 """Codex: ``codex exec --json``.
 
-Every field is optional and every line kind may be new: what no rule knows becomes ``unknown``, and nothing raises.
+Every field is optional and every kind of line may be new: a line without a rule becomes ``unknown``; nothing raises.
 Codex prints neither the model nor whether a thread is resumed: both are taken from the command line, if it is known.
 """
 
@@ -14,31 +14,25 @@ from workcast.events.frozen import make
 from workcast.events.models import (
     BaseEvent,
     ErrorEvent,
-    PromptSent,
     ResponseComplete,
     Started,
     Thinking,
     ToolCall,
     ToolResult,
 )
-from workcast.producer.adapters.base import (
-    Command,
-    Exit,
-    OpenCall,
-    close_calls,
-    fits_argument,
-)
+from workcast.producer.adapters.base import Command, fits_argument
 from workcast.producer.adapters.codex_items import TOOL_ITEMS, call_events, result_events, tool_of
-from workcast.producer.adapters.codex_outcome import Outcome
-from workcast.producer.adapters.fields import JsonObject, get_object, get_text
+from workcast.producer.adapters.codex_outcome import CodexOutcome
 from workcast.producer.adapters.json_lines import JsonLines, Rule
-from workcast.producer.adapters.marks import Marks
 from workcast.producer.adapters.own_options import OwnOption, model_option, without_own
+from workcast.producer.calls import OpenCall
+from workcast.producer.fields import JsonObject, get_object, get_text
+from workcast.producer.recent import RecentMap
 
 RESUMING: Final = frozenset({"resume", "fork"})
-"""The subcommands that go on with a thread. Taken for one by mistake, a run only keeps its usage to itself."""
+"""The subcommands that continue a thread. If a run is taken for one by mistake, only its usage is missing."""
 STDIN: Final = "-"
-"""What Codex takes for "the prompt is on stdin"."""
+"""The argument by which Codex reads the prompt from stdin."""
 
 
 OWN: Final = (OwnOption(("--json", "--experimental-json")), OwnOption(("--skip-git-repo-check",)))
@@ -52,34 +46,26 @@ class CodexAdapter(JsonLines):
     takes_prompt: ClassVar[bool] = True
 
     def __init__(self, command: Command | None = None, /) -> None:
-        super().__init__()
         words = _options(command)
+        self._resumed = not RESUMING.isdisjoint(words)
+        self._outcome = CodexOutcome(resumed=self._resumed)
+        super().__init__(self._outcome)
         self._model = _model_in(words) if words else None
         self._started = False
-        self._calls: dict[str, OpenCall] = {}
-        self._closed = Marks()
-        self._plans: dict[str, int] = {}
+        self._plans: RecentMap[str, int] = RecentMap()
+        """How many states of each plan were emitted, by the plan's id."""
         self._plan: object = None
-        self._resumed = not RESUMING.isdisjoint(words)
-        self._outcome = Outcome(resumed=self._resumed)
 
     @classmethod
     def command(cls, prompt: str, options: Sequence[str] = (), model: str | None = None) -> Command:
-        """The prompt follows ``--``: it may begin with a dash. A lone dash, or one too long, goes through stdin."""
+        """Build the command; the prompt follows ``--``, as it may begin with a dash.
+
+        A lone dash, or a prompt that is too long, is passed on stdin.
+        """
         given = without_own(cls.name, (*OWN, *model_option(model)), options)
         argv = ("codex", "exec", "--json", "--skip-git-repo-check", *(("-m", model) if model else ()), *given, "--")
         on_stdin = prompt == STDIN or not fits_argument(prompt)
         return Command((*argv, STDIN if on_stdin else prompt), prompt_on_stdin=on_stdin)
-
-    def begin(self, prompt: str, at: datetime) -> list[BaseEvent]:
-        """The prompt."""
-        return [PromptSent(timestamp=at, prompt=prompt)]
-
-    def ending(self, exit: Exit, at: datetime) -> list[BaseEvent]:  # noqa: A002
-        """Close what is open and tell what the run came to."""
-        closed = close_calls(self._calls.values(), at)
-        self._calls.clear()
-        return [*closed, self._outcome.completed(exit, at)]
 
     def _thread_started(self, line: JsonObject, at: datetime) -> list[BaseEvent]:
         if self._started:
@@ -114,12 +100,12 @@ class CodexAdapter(JsonLines):
         kind, item_id = get_text(item, "type"), self._id(item)
         if kind == "todo_list":
             return self._todo_list(item, at)
-        if kind not in TOOL_ITEMS or item_id is None or item_id in self._closed:
+        if kind not in TOOL_ITEMS or item_id is None or self.calls.was_closed(item_id):
             return None
-        if item_id in self._calls:
-            return []  # told again: still the same call
-        call = self._calls[item_id] = OpenCall(item_id, tool_of(item), at)
-        return call_events(call, item)
+        if item_id in self.calls:
+            return []  # the same call, printed again
+        call = OpenCall(item_id, tool_of(item), at)
+        return [*self.open_call(item_id, call), *call_events(call, item)]
 
     def _item_updated(self, line: JsonObject, at: datetime) -> list[BaseEvent] | None:
         item = get_object(line, "item")
@@ -147,35 +133,34 @@ class CodexAdapter(JsonLines):
 
     def _result(self, item: JsonObject, at: datetime) -> list[BaseEvent] | None:
         item_id = self._id(item)
-        if item_id is None or item_id in self._closed:
+        if item_id is None or self.calls.was_closed(item_id):
             return None
-        self._closed.add(item_id)
-        call = self._calls.pop(item_id, None)
+        call = self.calls.take(item_id)
         if call is not None:
             return result_events(call, item, at)
-        call = OpenCall(item_id, tool_of(item), at)  # some tools are told only when they are done
+        call = OpenCall(item_id, tool_of(item), at)  # some tools are printed only when they are done
         return [*call_events(call, item), *result_events(call, item, at)]
 
     def _todo_list(self, item: JsonObject, at: datetime) -> list[BaseEvent] | None:
-        """Each new state of the plan is a call that was done at once: none stays open as long as the plan does."""
+        """Emit each new state of a plan as a call that returned at once: none stays open as long as the plan."""
         item_id, plan = self._id(item), item.get("items")
         if item_id is None or not isinstance(plan, list):
             return None
-        number = self._plans.get(item_id, 0)
+        number = self._plans.get(item_id) or 0
         if number and plan == self._plan:
             return []
         self._plan, self._plans[item_id] = plan, number + 1
         call_id = f"{item_id}.{number}" if number else item_id
-        if call_id in self._calls or call_id in self._closed:
+        if call_id in self.calls or self.calls.was_closed(call_id):
             return None
-        self._closed.add(call_id)
+        self.calls.take(call_id)
         return [
             ToolCall(timestamp=at, tool="todo_list", args={"items": plan}, call_id=call_id),
             ToolResult(timestamp=at, tool="todo_list", result=None, call_id=call_id, duration_ms=0),
         ]
 
     def _id(self, item: JsonObject) -> str | None:
-        """An item's id; Codex counts from ``item_0`` in each run."""
+        """Return an item's id, made unique in the log, as Codex counts from ``item_0`` in each run."""
         item_id = get_text(item, "id")
         return None if item_id is None else f"{self.key}-{item_id}"
 
@@ -192,7 +177,7 @@ class CodexAdapter(JsonLines):
 
 
 def _options(command: Command | None) -> tuple[str, ...]:
-    """What stands on the command line before the prompt."""
+    """Return the words of the command line before the prompt."""
     if command is None:
         return ()
     argv = command.argv
@@ -200,7 +185,7 @@ def _options(command: Command | None) -> tuple[str, ...]:
 
 
 def _model_in(words: Sequence[str]) -> str | None:
-    """The model that the command line names, if it does: the last one counts."""
+    """Return the model that the command line names last, or None."""
     found: str | None = None
     for word, after in zip(words, (*words, "")[1:], strict=True):
         name, _, value = word.partition("=")

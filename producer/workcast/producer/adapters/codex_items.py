@@ -1,4 +1,4 @@
-"""What Codex's items say that are tools: their calls and results as events."""
+"""Codex's items that are tools: their calls and results as events."""
 
 from __future__ import annotations
 
@@ -7,32 +7,26 @@ from typing import Final
 
 from workcast.events.frozen import make
 from workcast.events.models import BaseEvent, BashCommand, BashOutput, FileWrite, ToolCall, ToolResult
-from workcast.producer.adapters.base import OpenCall, milliseconds_between, optional
-from workcast.producer.adapters.fields import (
-    JsonObject,
-    as_object,
-    get_list,
-    get_object,
-    get_text,
-    plain_text,
-)
+from workcast.producer.adapters.base import milliseconds_between, optional
+from workcast.producer.calls import OpenCall
+from workcast.producer.fields import JsonObject, as_object, get_list, get_object, get_text, plain_text
 
 TOOL_ITEMS: Final = frozenset({"command_execution", "file_change", "mcp_tool_call", "collab_tool_call", "web_search"})
 NO_ARGUMENTS: Final = frozenset({
     "id", "type", "status", "server", "tool", "aggregated_output", "exit_code", "result", "error", "agents_states",
 })  # fmt: skip
-"""What an item says about itself or about its result."""
-FINE: Final = frozenset({"completed", "in_progress", None})
+"""The fields of an item that are not arguments."""
+NOT_FAILED: Final = frozenset({"completed", "in_progress", None})
 
 
 def tool_of(item: JsonObject) -> str:
-    """A tool's name: an MCP server's as Claude Code writes it, else Codex's own."""
+    """Return a tool's name: for an MCP server's, in the form that Claude Code uses, else Codex's own."""
     kind, server, tool = (get_text(item, key) or "" for key in ("type", "server", "tool"))
     return f"mcp__{server}__{tool}" if kind == "mcp_tool_call" else tool or kind
 
 
 def call_events(call: OpenCall, item: JsonObject) -> list[BaseEvent]:
-    """The events of an item that has started."""
+    """Return the events of an item that has started."""
     kind = get_text(item, "type")
     arguments = item.get("arguments") if kind == "mcp_tool_call" else _arguments(item)
     events: list[BaseEvent] = [make(ToolCall, timestamp=call.at, tool=call.tool, args=arguments, call_id=call.call_id)]
@@ -43,7 +37,7 @@ def call_events(call: OpenCall, item: JsonObject) -> list[BaseEvent]:
 
 
 def result_events(call: OpenCall, item: JsonObject, at: datetime) -> list[BaseEvent]:
-    """The events of an item that is completed."""
+    """Return the events of an item that has completed."""
     error = _error(item)
     kind = get_text(item, "type")
     exit_code = _exit_code(item) if kind == "command_execution" else None
@@ -60,8 +54,8 @@ def result_events(call: OpenCall, item: JsonObject, at: datetime) -> list[BaseEv
     if kind == "command_execution":
         output = get_text(item, "aggregated_output") or ""
         ran = exit_code is not None or output != ""  # else it was declined
-        told = make(BashOutput, timestamp=at, output=output, call_id=call.call_id, exit_code=exit_code)
-        return [result, told] if ran else [result]
+        printed = make(BashOutput, timestamp=at, output=output, call_id=call.call_id, exit_code=exit_code)
+        return [result, printed] if ran else [result]
     return [result, *_file_events(call, item, at)] if kind == "file_change" and error is None else [result]
 
 
@@ -84,26 +78,26 @@ def _result(item: JsonObject) -> object:
             return content if isinstance(content, str) else result
         case "collab_tool_call":
             return item.get("agents_states")
-        case "web_search":  # the query is known only now
+        case "web_search":  # which contains the query only when it is completed
             return _arguments(item)
         case _:
             return None
 
 
 def _error(item: JsonObject) -> str | None:
-    """What went wrong, in the best words there are; None: nothing did."""
-    said = get_text(get_object(item, "error"), "message") or get_text(item, "error")
+    """Return the most specific description of what went wrong, or None if nothing did."""
+    message = get_text(get_object(item, "error"), "message") or get_text(item, "error")
     exit_code = _exit_code(item)
     status = get_text(item, "status")
-    if said is None and status in FINE and not exit_code:
+    if message is None and status in NOT_FAILED and not exit_code:
         return None
     text = _result(item) if get_text(item, "type") == "mcp_tool_call" else None
     code = f"exit code {exit_code}" if exit_code else None
-    return said or (text if isinstance(text, str) else None) or code or status or "failed"
+    return message or (text if isinstance(text, str) else None) or code or status or "failed"
 
 
 def _file_events(call: OpenCall, item: JsonObject, at: datetime) -> list[BaseEvent]:
-    """One a change; Codex says neither lines nor a diff. A deleted file is one that was written last."""
+    """Return one ``file_write`` for each change, a deletion included; Codex prints neither line counts nor a diff."""
     events: list[BaseEvent] = []
     for change in map(as_object, get_list(item, "changes")):
         path = get_text(change, "path")

@@ -1,4 +1,4 @@
-"""Any command: what it prints is told as it is printed, with its colours, in batches."""
+"""Any command: its output is emitted unchanged, colours included, in batches."""
 
 from __future__ import annotations
 
@@ -8,15 +8,23 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import ClassVar, Final
 
-from workcast.events.models import BaseEvent, BashCommand, BashOutput, Completed, Started, Status
-from workcast.producer.adapters.base import STOPPED_EXIT_CODES, Command, Exit, run_key, unknown_line
+from workcast.events.models import BaseEvent, BashCommand, BashOutput, Started
+from workcast.producer.adapters.base import Command, Exit, run_key, unknown_line
+from workcast.producer.adapters.outcome import SUCCESS_EXIT_CODES, Outcome
 from workcast.producer.adapters.output import STREAMS, Stream
 from workcast.producer.lines import CutLine
 
 HOLD: Final = timedelta(milliseconds=100)
-"""How long output may wait for more of its kind: at most so many events a second, however it is written."""
+"""How long output is held, to emit more of it in one event: this limits the events per second."""
 MAX_CHARS: Final = 16 * 1024
-"""The most in one event, which is then whole on the wire too; what is printed faster than ``HOLD`` comes in these."""
+"""The most in one event, which the wire carries whole."""
+
+
+class _ExitCode(Outcome):
+    """The exit code alone decides."""
+
+    def _succeeded(self, exit_code: int | None) -> bool:
+        return exit_code in SUCCESS_EXIT_CODES
 
 
 class ExecAdapter:
@@ -29,8 +37,9 @@ class ExecAdapter:
     def __init__(self, command: Command | None = None, /) -> None:
         self._argv = () if command is None else command.argv
         self._key = ""
+        self._outcome = _ExitCode()
         self._ended = False
-        # A character can be cut in two by a pipe; what is no UTF-8 at all becomes U+FFFD.
+        # A pipe can cut a character in two; invalid UTF-8 becomes U+FFFD.
         self._decoders = {stream: codecs.getincrementaldecoder("utf-8")("replace") for stream in STREAMS}
         self._stream: Stream = "stdout"
         self._held = ""
@@ -38,17 +47,17 @@ class ExecAdapter:
 
     @classmethod
     def command(cls, prompt: str, options: Sequence[str] = (), model: str | None = None) -> Command:
-        """The options are the command's first words, the prompt is its last; no model has a part in it."""
+        """Build the command: the options are its first words, the prompt is its last; the model is unused."""
         _ = model
         return Command((*options, prompt))
 
     @property
     def due(self) -> datetime | None:
-        """When what is held has waited long enough."""
+        """When the held output has to be emitted."""
         return None if self._since is None else self._since + HOLD
 
     def begin(self, prompt: str, at: datetime) -> list[BaseEvent]:
-        """The command, and that it starts."""
+        """Return the command and its start."""
         command = shlex.join(self._argv or (prompt,))
         return [
             BashCommand(timestamp=at, command=command, call_id=self._call_id(at)),
@@ -62,42 +71,39 @@ class ExecAdapter:
         return self.feed_output(line + b"\n", "stdout", at)
 
     def feed_output(self, piece: bytes, stream: Stream, at: datetime) -> list[BaseEvent]:
-        """Hold the piece; tell what is full or due, or was written to the other stream before it."""
+        """Hold the piece; emit what is full or due, or was written to the other stream before it."""
         return self._hold(self._decoders[stream].decode(piece), stream, at)
 
     def flush_output(self, at: datetime) -> list[BaseEvent]:
-        """Tell what is held if it is due."""
-        return self._tell(at) if self.due is not None and at >= self.due else []
+        """Emit the held output if it is due."""
+        return self._flush(at) if self.due is not None and at >= self.due else []
 
     def end_output(self, stream: Stream, at: datetime) -> list[BaseEvent]:
-        """Tell what is held."""
-        return [*self._hold(self._decoders[stream].decode(b"", final=True), stream, at), *self._tell(at)]
+        """Emit the held output."""
+        return [*self._hold(self._decoders[stream].decode(b"", final=True), stream, at), *self._flush(at)]
 
     def end(self, exit: Exit, at: datetime) -> list[BaseEvent]:  # noqa: A002
-        """The exit code decides alone."""
+        """Emit the held output, then complete the run."""
         if self._ended:
             return []
         self._ended = True
         left = [event for stream in STREAMS for event in self.end_output(stream, at)]
-        completed = Completed(
-            timestamp=at, status=_status(exit), exit_code=exit.exit_code, duration_ms=exit.duration_ms
-        )
-        return [*left, completed]
+        return [*left, self._outcome.completed(exit, at)]
 
     def _hold(self, text: str, stream: Stream, at: datetime) -> list[BaseEvent]:
         if not text:
             return []
-        told = self._tell(at) if stream != self._stream else self.flush_output(at)
+        events = self._flush(at) if stream != self._stream else self.flush_output(at)
         self._stream = stream
         self._since = self._since or at
         self._held += text
         while len(self._held) > MAX_CHARS:
             end = self._held.rfind("\n", 0, MAX_CHARS) + 1 or MAX_CHARS
-            told.append(self._output(self._held[:end], at))
+            events.append(self._output(self._held[:end], at))
             self._held, self._since = self._held[end:], at
-        return told
+        return events
 
-    def _tell(self, at: datetime) -> list[BaseEvent]:
+    def _flush(self, at: datetime) -> list[BaseEvent]:
         held, self._held, self._since = self._held, "", None
         return [self._output(held, at)] if held else []
 
@@ -107,11 +113,3 @@ class ExecAdapter:
     def _call_id(self, at: datetime) -> str:
         self._key = self._key or run_key(at)
         return f"{self._key}-exec"
-
-
-def _status(exit: Exit) -> Status:  # noqa: A002
-    if exit.how != "exited":
-        return exit.how
-    if exit.exit_code in STOPPED_EXIT_CODES:
-        return "cancelled"
-    return "success" if exit.exit_code in {0, None} else "failed"

@@ -1,7 +1,7 @@
 """Gemini CLI: ``gemini -o stream-json``.
 
-Every field is optional and every line kind may be new: what no rule knows becomes ``unknown``, and nothing raises.
-Gemini prints texts in pieces and never whole: a text is whole once something else is printed.
+Every field is optional and every kind of line may be new: a line without a rule becomes ``unknown``; nothing raises.
+Gemini prints texts in pieces and never whole: a text is complete once something else is printed.
 """
 
 from __future__ import annotations
@@ -16,39 +16,37 @@ from msgspec.json import Decoder
 
 from workcast.events.frozen import builder_of, make
 from workcast.events.models import BaseEvent, ErrorEvent, PromptSent, ResponseChunk, ResponseComplete, Started
-from workcast.producer.adapters.base import (
-    Command,
-    Exit,
-    close_calls,
-    fits_argument,
-)
-from workcast.producer.adapters.fields import JsonObject, get_text
-from workcast.producer.adapters.gemini_outcome import Outcome
+from workcast.producer.adapters.base import Command, close_calls, fits_argument
+from workcast.producer.adapters.gemini_outcome import GeminiOutcome
 from workcast.producer.adapters.gemini_tools import Calls, call_events, result_events
-from workcast.producer.adapters.json_lines import Common, JsonLines, Rule, Told
+from workcast.producer.adapters.json_lines import Common, JsonLines, Rule, RuleResult
 from workcast.producer.adapters.own_options import OwnOption, model_option, without_own
+from workcast.producer.fields import JsonObject, get_text
 
 APPROVAL_OPTIONS: Final = frozenset({"--approval-mode", "--yolo", "-y"})
-"""Gemini refuses to be told twice."""
+"""Gemini refuses more than one of them."""
 RESUMING: Final = frozenset({"--resume", "-r", "--session-file"})
-"""The options that go on with a session."""
+"""The options that continue a session."""
+MAX_TEXT_CHARS: Final = 16 * 1024 * 1024
+"""A longer text is emitted in parts, each as a text of its own, so that the held pieces stay bounded."""
 
 
 class _Message(Struct, gc=False):
-    """A line of text, as far as it is read; most lines are."""
+    """The fields of a line of text that are used; most lines are of this kind."""
 
     type: Literal["message"]
     role: str | None = None
     content: str | None = None
     delta: Any = None
-    """True: the text is a piece of one."""
+    """True: the content is a piece of a text."""
 
 
 @dataclass(slots=True)
 class _Text:
-    """A text that is on its way."""
+    """A text that is being printed."""
 
     message_id: str
+    chars: int = 0
     pieces: list[str] = field(default_factory=list[str])
 
 
@@ -65,21 +63,21 @@ class GeminiAdapter(JsonLines):
     takes_prompt: ClassVar[bool] = True
 
     def __init__(self, command: Command | None = None, /) -> None:
-        super().__init__()
+        self._outcome = GeminiOutcome()
+        super().__init__(self._outcome)
         self._resumed = command is not None and _has(command.argv, RESUMING)
         self._started = False
         self._echo_due = False
         self._text: _Text | None = None
         self._texts = 0
-        self._calls = Calls()
-        self._outcome = Outcome()
+        self._open = Calls()
 
     @classmethod
     def command(cls, prompt: str, options: Sequence[str] = (), model: str | None = None) -> Command:
-        """The prompt is one word with its option: it may begin with a dash.
+        """Build the command; the prompt is one word with its option, as it may begin with a dash.
 
-        Gemini without a terminal has no tools that write or run commands unless all are approved. It waits half a
-        second for a prompt on stdin, which a busy machine can miss, so only what fits no argument goes there.
+        Without a terminal, Gemini has no tools that write or run commands unless all are approved. It waits half a
+        second for a prompt on stdin, which a busy machine can miss, so only a prompt that fits no argument goes there.
         """
         approval = () if _has(options, APPROVAL_OPTIONS) else ("--approval-mode", "yolo")
         argv = ("gemini", "-o", "stream-json", *approval, "--skip-trust")
@@ -87,13 +85,13 @@ class GeminiAdapter(JsonLines):
         return Command((*argv, f"--prompt={prompt}")) if fits_argument(prompt) else Command(argv, prompt_on_stdin=True)
 
     def begin(self, prompt: str, at: datetime) -> list[BaseEvent]:
-        """The prompt; Gemini will echo it."""
+        """Return the prompt, which Gemini will echo."""
         self._echo_due = True
         return [PromptSent(timestamp=at, prompt=prompt)]
 
-    def ending(self, exit: Exit, at: datetime) -> list[BaseEvent]:  # noqa: A002
-        """Close what is open and tell what the run came to."""
-        return [*self._whole_text(at), *close_calls(self._calls.take_all(), at), self._outcome.completed(exit, at)]
+    def pending(self, at: datetime) -> list[BaseEvent]:
+        """Return the text that was being printed, and the results of open calls."""
+        return [*self._whole_text(at), *close_calls(self._open.take_all(), at)]
 
     def _init(self, line: JsonObject, at: datetime) -> list[BaseEvent]:
         if self._started:
@@ -103,17 +101,17 @@ class GeminiAdapter(JsonLines):
         resumed = self._resumed or None
         return [make(Started, timestamp=at, toolchain=self.name, session_id=session, model=model, resumed=resumed)]
 
-    def _odd_message(self, line: JsonObject, at: datetime) -> Told:
-        said = _Message("message", get_text(line, "role"), get_text(line, "content"), line.get("delta"))
-        return self._message(said, at)
+    def _odd_message(self, line: JsonObject, at: datetime) -> RuleResult:
+        message = _Message("message", get_text(line, "role"), get_text(line, "content"), line.get("delta"))
+        return self._message(message, at)
 
-    def _message(self, line: _Message, at: datetime) -> Told:
+    def _message(self, line: _Message, at: datetime) -> RuleResult:
         content = line.content
         if content is None:
             return None
         match line.role:
             case "assistant":
-                self._outcome.goes_on()
+                self._outcome.continued()
                 return self._piece(content, at) if line.delta is True else self._whole(content, at)
             case "user":
                 return self._after_text(self._prompt(content, at), at)
@@ -121,7 +119,7 @@ class GeminiAdapter(JsonLines):
                 return None
 
     def _whole(self, content: str, at: datetime) -> list[BaseEvent]:
-        """A text that comes at once."""
+        """Return a text that was printed at once."""
         before = self._whole_text(at)
         return [*before, make(ResponseComplete, timestamp=at, content=content, message_id=self._next_text(), block=0)]
 
@@ -130,10 +128,12 @@ class GeminiAdapter(JsonLines):
         if text is None:
             text = self._text = _Text(self._next_text())
         text.pieces.append(content)
-        return [_chunk({"timestamp": at, "content": content, "message_id": text.message_id, "block": 0})]
+        text.chars += len(content)
+        chunk = _chunk({"timestamp": at, "content": content, "message_id": text.message_id, "block": 0})
+        return [chunk] if text.chars < MAX_TEXT_CHARS else [chunk, *self._whole_text(at)]
 
     def _prompt(self, content: str, at: datetime) -> list[BaseEvent]:
-        """The first one only repeats, perhaps with the context that hooks put before it, what was told already."""
+        """Return a prompt; the first one only echoes ours, perhaps with context that a hook put before it."""
         if self._echo_due:
             self._echo_due = False
             return []
@@ -143,35 +143,35 @@ class GeminiAdapter(JsonLines):
         tool_id, tool = get_text(line, "tool_id"), get_text(line, "tool_name")
         if tool_id is None or tool is None:
             return None
-        self._outcome.goes_on()
+        self._outcome.continued()
         arguments = line.get("parameters")
-        call = self._calls.open(tool_id, tool, arguments, at)
-        told = [] if call is None else call_events(call, arguments)
-        return self._after_text(told, at)
+        call, displaced = self._open.open(tool_id, tool, arguments, at)
+        events = [] if call is None else call_events(call, arguments)
+        return self._after_text([*close_calls(displaced, at), *events], at)
 
     def _tool_result(self, line: JsonObject, at: datetime) -> list[BaseEvent] | None:
-        called = self._calls.close(get_text(line, "tool_id"))
+        called = self._open.close(get_text(line, "tool_id"))
         if called is None:
             return None
-        self._outcome.goes_on()
+        self._outcome.continued()
         return self._after_text(result_events(called, line, at), at)
 
     def _error(self, line: JsonObject, at: datetime) -> list[BaseEvent] | None:
-        """A warning, of a loop that was found for example, is no failure."""
+        """Return an error; a warning, of a loop for example, is not a failure."""
         message = get_text(line, "message")
         if message is None:
             return None
         if get_text(line, "severity") == "warning":
             return [*self._whole_text(at), ErrorEvent(timestamp=at, error=message, kind="warning")]
-        self._outcome.broke()
+        self._outcome.failed()
         return [*self._whole_text(at), ErrorEvent(timestamp=at, error=message, retryable=False)]
 
     def _result(self, line: JsonObject, at: datetime) -> list[BaseEvent] | None:
-        told = self._outcome.take(line, at)
-        return None if told is None else self._after_text(told, at)
+        events = self._outcome.result(line, at)
+        return None if events is None else self._after_text(events, at)
 
     def _after_text(self, events: list[BaseEvent], at: datetime) -> list[BaseEvent]:
-        """The events, and before them the text that is whole now that something else is printed."""
+        """Return the events, after the text that they complete."""
         return events if self._text is None else [*self._whole_text(at), *events]
 
     def _whole_text(self, at: datetime) -> list[BaseEvent]:
@@ -182,7 +182,7 @@ class GeminiAdapter(JsonLines):
         return [make(ResponseComplete, timestamp=at, content=whole, message_id=text.message_id, block=0)]
 
     def _next_text(self) -> str:
-        """Gemini has no ids for texts."""
+        """Make an id for a text, as Gemini has none."""
         self._texts += 1
         return f"{self.key}-text-{self._texts}"
 

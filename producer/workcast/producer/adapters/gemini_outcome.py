@@ -1,21 +1,24 @@
-"""What a run of Gemini CLI came to: its ``result`` line and its exit code, taken together.
+"""What a run of Gemini CLI reports about its end, in its ``result`` line.
 
-Neither is right alone: a model's stream that breaks ends with exit code 0, and so does a SIGTERM, without any result.
+It contradicts the exit code: a model's stream that breaks off ends with exit code 0, and a SIGTERM too, without any
+result.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from workcast.events.frozen import make
-from workcast.events.models import BaseEvent, Completed, ErrorEvent, Status, UsageEvent
+from workcast.events.models import BaseEvent, ErrorEvent, UsageEvent
 from workcast.events.usage import ModelUsage, Usage
-from workcast.producer.adapters.base import STOPPED_EXIT_CODES, Exit, optional
-from workcast.producer.adapters.fields import JsonObject, as_object, get_counts, get_object, get_text
+from workcast.producer.adapters.base import optional
+from workcast.producer.adapters.outcome import SUCCESS_EXIT_CODES, Outcome
+from workcast.producer.fields import JsonObject, as_object, get_counts, get_object, get_text
 
 
-class Outcome:
-    """Collects what a run says about its own end."""
+class GeminiOutcome(Outcome):
+    """Collects the errors and the result of a run."""
 
     def __init__(self) -> None:
         self._result: JsonObject | None = None
@@ -23,16 +26,16 @@ class Outcome:
         self._models: list[ModelUsage] = []
         self._broken = False
 
-    def broke(self) -> None:
-        """An ``error`` line told what is no mere warning."""
+    def failed(self) -> None:
+        """Note an ``error`` line that is more than a warning."""
         self._broken = True
 
-    def goes_on(self) -> None:
-        """The agent works: what broke before was no end."""
+    def continued(self) -> None:
+        """Note that the agent works: an earlier error was not the end."""
         self._broken = False
 
-    def take(self, result: JsonObject, at: datetime) -> list[BaseEvent] | None:
-        """Remember a result: what the run took, and an error that it is the first to tell. None: it is the second."""
+    def result(self, result: JsonObject, at: datetime) -> list[BaseEvent] | None:
+        """Keep a result; return its usage, and its error unless that was reported. None for a second result."""
         if self._result is not None:
             return None
         self._result = result
@@ -41,7 +44,7 @@ class Outcome:
         if stats:
             self._usage = _usage(stats)
             models = get_object(stats, "models").items()
-            self._models = [make(ModelUsage, model=model, usage=_usage(as_object(said))) for model, said in models]
+            self._models = [make(ModelUsage, model=model, usage=_usage(as_object(usage))) for model, usage in models]
         if self._usage is not None and _is_some(self._usage):
             events.append(make(UsageEvent, timestamp=at, usage=self._usage))
         error = get_object(result, "error")
@@ -52,24 +55,14 @@ class Outcome:
             events.append(ErrorEvent(timestamp=at, error=text, retryable=False, **optional(kind=known)))
         return events
 
-    def completed(self, exit: Exit, at: datetime) -> Completed:  # noqa: A002
-        """The last event of the run. Gemini knows no prices."""
-        return Completed(
-            timestamp=at,
-            status=self._status(exit),
-            exit_code=exit.exit_code,
-            duration_ms=exit.duration_ms,
-            **optional(usage=self._usage, models=[told for told in self._models if _is_some(told.usage)] or None),
-        )
-
-    def _status(self, exit: Exit) -> Status:  # noqa: A002
-        if exit.how != "exited":
-            return exit.how
-        if exit.exit_code in STOPPED_EXIT_CODES:
-            return "cancelled"
+    def _succeeded(self, exit_code: int | None) -> bool:
         if self._result is None or self._broken or _failed(self._result):
-            return "failed"
-        return "success" if exit.exit_code in {0, None} else "failed"
+            return False
+        return exit_code in SUCCESS_EXIT_CODES
+
+    def _spent(self) -> dict[str, Any]:
+        """Return the tokens; Gemini reports no costs."""
+        return optional(usage=self._usage, models=[model for model in self._models if _is_some(model.usage)] or None)
 
 
 def _failed(result: JsonObject) -> bool:
@@ -78,7 +71,7 @@ def _failed(result: JsonObject) -> bool:
 
 
 def _usage(stats: JsonObject) -> Usage:
-    """The tokens of all models. The input counts cached input already; thoughts are counted in the total alone."""
+    """Map a count; its input includes cached input, and only its total includes thoughts."""
     asked, output, read = get_counts(stats, ("input_tokens", "output_tokens", "cached"))
     return make(Usage, input_tokens=asked, output_tokens=output, cache_read_tokens=read)
 

@@ -1,7 +1,7 @@
 """opencode: ``opencode run --format json``.
 
-Every field is optional and every line kind may be new: what no rule knows becomes ``unknown``, and nothing raises.
-A line is a part of a message and comes when the part is finished, sometimes after the line that ends its step;
+Every field is optional and every kind of line may be new: a line without a rule becomes ``unknown``; nothing raises.
+A line is a part of a message, printed when the part is finished, sometimes after the line that ends its step.
 opencode prints neither the prompt nor the model, and nothing while a command runs.
 """
 
@@ -12,17 +12,18 @@ from datetime import datetime
 from typing import ClassVar, Final
 
 from workcast.events.frozen import make
-from workcast.events.models import BaseEvent, ErrorEvent, PromptSent, ResponseComplete, Started, Thinking
-from workcast.producer.adapters.base import Command, Exit, OpenCall, close_calls
-from workcast.producer.adapters.fields import JsonObject, get_object, get_text
-from workcast.producer.adapters.json_lines import JsonLines, Rule, Told
-from workcast.producer.adapters.marks import Marks
-from workcast.producer.adapters.opencode_outcome import Outcome
+from workcast.events.models import BaseEvent, ErrorEvent, ResponseComplete, Started, Thinking
+from workcast.producer.adapters.base import Command
+from workcast.producer.adapters.json_lines import JsonLines, Rule, RuleResult
+from workcast.producer.adapters.opencode_outcome import OpencodeOutcome
 from workcast.producer.adapters.opencode_tools import FINISHED, call_events, result_events
 from workcast.producer.adapters.own_options import OwnOption, model_option, without_own
+from workcast.producer.calls import OpenCall
+from workcast.producer.fields import JsonObject, get_object, get_text
+from workcast.producer.recent import RecentMap, RecentSet
 
 RESUMING: Final = frozenset({"-c", "--continue", "-s", "--session"})
-"""The options that go on with a session."""
+"""The options that continue a session."""
 
 
 OWN: Final = (OwnOption(("--format",), "json"), OwnOption(("--thinking",)))
@@ -36,46 +37,36 @@ class OpencodeAdapter(JsonLines):
     takes_prompt: ClassVar[bool] = True
 
     def __init__(self, command: Command | None = None, /) -> None:
-        super().__init__()
+        self._outcome = OpencodeOutcome()
+        super().__init__(self._outcome)
         self.rules = self._first_rules
         words = () if command is None else command.argv
         self._model = _model_in(words) if words else None
         self._resumed = not RESUMING.isdisjoint(word.partition("=")[0] for word in words)
-        self._texts: dict[str | None, int] = {}
-        self._told = Marks()
-        self._calls: dict[str, OpenCall] = {}
-        self._call_ids: dict[str, str] = {}
-        self._closed = Marks()
-        self._outcome = Outcome()
+        self._texts: RecentMap[str | None, int] = RecentMap()
+        """How many texts each message has. The blocks of a message that is forgotten count from 0 again."""
+        self._emitted: RecentSet[int] = RecentSet()
+        self._call_ids: RecentMap[str, str] = RecentMap()
+        """The part that has a call id. Once forgotten, another part may have the same call id."""
 
     @classmethod
     def command(cls, prompt: str, options: Sequence[str] = (), model: str | None = None) -> Command:
-        """The prompt is given on stdin, which is taken as it is: opencode puts quotes around an argument's spaces."""
+        """Build the command; the prompt goes through stdin, as opencode puts quotes around an argument with spaces."""
         _ = prompt
         argv = ("opencode", "run", "--format", "json", "--thinking")
         given = without_own(cls.name, (*OWN, *model_option(model)), options)
         argv += (*(() if "--auto" in options else ("--auto",)), *(("-m", model) if model else ()), *given)
         return Command(argv, prompt_on_stdin=True)
 
-    def begin(self, prompt: str, at: datetime) -> list[BaseEvent]:
-        """The prompt."""
-        return [PromptSent(timestamp=at, prompt=prompt)]
-
-    def ending(self, exit: Exit, at: datetime) -> list[BaseEvent]:  # noqa: A002
-        """Close what is open and tell what the run came to."""
-        closed = close_calls(self._calls.values(), at)
-        self._calls.clear()
-        return [*closed, self._outcome.completed(exit, at)]
-
-    def _first(self, line: JsonObject, at: datetime) -> Told:
-        """The first line that a rule knows: mostly a step; of a run whose first request is refused it is an error."""
-        told = self._rules[get_text(line, "type") or ""](self, line, at)
-        if not isinstance(told, list):
-            return told
+    def _first(self, line: JsonObject, at: datetime) -> RuleResult:
+        """Read the first line with a rule: mostly a step, or an error if the first request was refused."""
+        events = self._rules[get_text(line, "type") or ""](self, line, at)
+        if not isinstance(events, list):
+            return events
         self.rules = self._rules
         session, model, resumed = get_text(line, "sessionID"), self._model, self._resumed or None
         started = make(Started, timestamp=at, toolchain=self.name, session_id=session, model=model, resumed=resumed)
-        return [started, *told]
+        return [started, *events]
 
     def _step_start(self, line: JsonObject, at: datetime) -> list[BaseEvent]:
         return self._outcome.step_started(get_object(line, "part"), at)
@@ -89,14 +80,14 @@ class OpencodeAdapter(JsonLines):
         if content is None:
             return None
         if part.get("synthetic") is True:
-            return []  # a nudge of opencode's own: to go on after it made the conversation shorter
+            return []  # opencode's own words to the model, after it shortened the conversation
         part_id, message_id = get_text(part, "id"), get_text(part, "messageID")
         if part_id is not None:
-            mark = hash((part_id, content))
-            if mark in self._told:
-                return []  # told again: something else about the part has changed
-            self._told.add(mark)
-        number = self._texts.get(message_id, 0)
+            emitted = hash((part_id, content))
+            if emitted in self._emitted:
+                return []  # printed again, because something else about the part has changed
+            self._emitted.add(emitted)
+        number = self._texts.get(message_id) or 0
         self._texts[message_id] = number + 1
         block = None if message_id is None else number
         if line.get("type") == "text":
@@ -104,37 +95,36 @@ class OpencodeAdapter(JsonLines):
         return [make(Thinking, timestamp=at, content=content, message_id=message_id, block=block)]
 
     def _tool_use(self, line: JsonObject, at: datetime) -> list[BaseEvent] | None:
-        """A call and its result at once: opencode tells of a tool only when it is done."""
+        """Return a call and its result together: opencode prints a tool only when it has returned."""
         part = get_object(line, "part")
         tool, call_id, state = get_text(part, "tool"), self._call_id(part), get_object(part, "state")
         if tool is None or call_id is None:
             return None
-        if call_id in self._closed:
-            return []  # told again: something else about the part has changed
-        call = self._calls.pop(call_id, None)
+        if self.calls.was_closed(call_id):
+            return []  # printed again, because something else about the part has changed
         events: list[BaseEvent] = []
-        if call is None:
+        if call_id not in self.calls:
             call = OpenCall(call_id, tool, at)
-            events = call_events(call, state, get_text(part, "messageID"))
-        if get_text(state, "status") in FINISHED:
-            self._closed.add(call_id)
-            return events + result_events(call, state, at)
-        self._calls[call_id] = call
+            events = self.open_call(call_id, call) + call_events(call, state, get_text(part, "messageID"))
+        if get_text(state, "status") in FINISHED and (opened := self.calls.take(call_id)) is not None:
+            events += result_events(opened, state, at)
         return events
 
     def _call_id(self, part: JsonObject) -> str | None:
-        """The call's id; that of its part if another call has had the same, as some models' APIs count anew."""
+        """Return the call's id, or its part's id if another call has the same: some models' APIs restart their ids."""
         part_id, call_id = get_text(part, "id"), get_text(part, "callID")
         if part_id is None or call_id is None:
             return call_id or part_id
-        owner = self._call_ids.setdefault(call_id, part_id)
+        owner = self._call_ids.get(call_id)
+        if owner is None:
+            owner = self._call_ids[call_id] = part_id
         return call_id if owner == part_id else part_id
 
     def _error(self, line: JsonObject, at: datetime) -> list[BaseEvent] | None:
-        """opencode tries again on its own, in silence: what it tells has failed for good."""
-        said = get_object(line, "error")
-        name = get_text(said, "name")
-        words = (get_text(get_object(said, "data"), "message"), get_text(said, "message"), name)
+        """Return an error, which is final: opencode retries without printing anything."""
+        error = get_object(line, "error")
+        name = get_text(error, "name")
+        words = (get_text(get_object(error, "data"), "message"), get_text(error, "message"), name)
         message = next((text for text in words if text), get_text(line, "error"))
         if not message:
             return None
@@ -153,7 +143,7 @@ class OpencodeAdapter(JsonLines):
 
 
 def _model_in(words: Sequence[str]) -> str | None:
-    """The model that the command line names, if it does: the last one counts."""
+    """Return the model that the command line names last, or None."""
     found: str | None = None
     for word, after in zip(words, (*words, "")[1:], strict=True):
         name, _, value = word.partition("=")

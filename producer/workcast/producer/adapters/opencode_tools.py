@@ -1,4 +1,4 @@
-"""What opencode's tools say: their calls and results as events."""
+"""The calls and results of opencode's tools as events."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import Any, Final
 
 from workcast.events.frozen import make
 from workcast.events.models import BaseEvent, BashCommand, BashOutput, FileRead, FileWrite, ToolCall, ToolResult
-from workcast.producer.adapters.base import OpenCall, optional
-from workcast.producer.adapters.fields import JsonObject, as_object, get_count, get_list, get_object, get_text
+from workcast.producer.adapters.base import optional
+from workcast.producer.calls import OpenCall
+from workcast.producer.fields import JsonObject, as_object, get_count, get_list, get_object, get_text
 
 FINISHED: Final = frozenset({"completed", "error"})
 SHELL: Final = "bash"
 READING_TOOL: Final = "read"
 WRITING_TOOLS: Final = frozenset({"write", "edit", "multiedit", "patch", "apply_patch"})
 INVALID: Final = "invalid"
-"""What stands in for a tool that there is not, or for arguments that do not fit: it always succeeds."""
+"""Replaces a tool that does not exist, or that got arguments of the wrong form; it always succeeds."""
 
 
 def call_events(call: OpenCall, state: JsonObject, message_id: str | None) -> list[BaseEvent]:
-    """The events of a call."""
+    """Return the events of a call."""
     arguments = state.get("input")
     events: list[BaseEvent] = [
         make(ToolCall, timestamp=call.at, tool=call.tool, args=arguments, call_id=call.call_id, message_id=message_id)
@@ -32,7 +33,7 @@ def call_events(call: OpenCall, state: JsonObject, message_id: str | None) -> li
 
 
 def result_events(call: OpenCall, state: JsonObject, at: datetime) -> list[BaseEvent]:
-    """The events of a call that is done."""
+    """Return the events of a call that has returned."""
     metadata = get_object(state, "metadata")
     exit_code = _exit_code(metadata) if call.tool == SHELL else None
     error = _error(call.tool, state, exit_code)
@@ -57,12 +58,12 @@ def _exit_code(metadata: JsonObject) -> int | None:
 
 
 def _error(tool: str, state: JsonObject, exit_code: int | None) -> str | None:
-    """What went wrong, in the best words there are; None: nothing did."""
+    """Return the most specific description of what went wrong, or None if nothing did."""
     if get_text(state, "status") == "error":
         return get_text(state, "error") or "the tool failed without a message"
     if tool == INVALID:
-        said = get_text(get_object(state, "input"), "error") or get_text(state, "output")
-        return said or "the call was invalid"
+        message = get_text(get_object(state, "input"), "error") or get_text(state, "output")
+        return message or "the call was invalid"
     return f"exit code {exit_code}" if exit_code else None
 
 
@@ -74,7 +75,7 @@ def _duration_ms(time: JsonObject) -> int | None:
 def _bash_output(
     call: OpenCall, state: JsonObject, metadata: JsonObject, exit_code: int | None, at: datetime
 ) -> list[BaseEvent]:
-    """The metadata hold more of a long output than the result, which is for the model."""
+    """Return the output, of which the metadata hold more than the result, which is for the model."""
     output = get_text(metadata, "output")
     if output is None:
         output = get_text(state, "output")
@@ -86,12 +87,12 @@ def _bash_output(
 def _file_events(call: OpenCall, state: JsonObject, metadata: JsonObject, at: datetime) -> Iterator[BaseEvent]:
     arguments, diff = get_object(state, "input"), get_object(metadata, "filediff")
     whole = (get_text(metadata, "filepath"), get_text(diff, "file"), get_text(get_object(metadata, "display"), "path"))
-    path = next((path for path in whole if path), get_text(arguments, "filePath"))  # that can be a relative one
+    path = next((path for path in whole if path), get_text(arguments, "filePath"))  # which may be relative
     if call.tool == READING_TOOL and path is not None:
         yield make(FileRead, timestamp=at, path=path, call_id=call.call_id)
     if call.tool not in WRITING_TOOLS:
         return
-    changed = [as_object(file) for file in get_list(metadata, "files")]  # of a patch, which can be of many files
+    changed = [as_object(file) for file in get_list(metadata, "files")]  # by a patch, which may change several files
     for file in changed:
         named = get_text(file, "movePath") or get_text(file, "filePath") or get_text(file, "file")
         if named is not None:
@@ -101,12 +102,12 @@ def _file_events(call: OpenCall, state: JsonObject, metadata: JsonObject, at: da
         yield make(FileWrite, timestamp=at, path=path, call_id=call.call_id, **change)
 
 
-def _change(said: JsonObject) -> dict[str, Any]:
-    """How a file changed, as far as the tool said."""
+def _change(change: JsonObject) -> dict[str, Any]:
+    """Describe how a file changed, as far as the tool reports it."""
     return optional(
-        lines_added=get_count(said, "additions"),
-        lines_removed=get_count(said, "deletions"),
-        diff=get_text(said, "patch") or get_text(said, "diff"),
+        lines_added=get_count(change, "additions"),
+        lines_removed=get_count(change, "deletions"),
+        diff=get_text(change, "patch") or get_text(change, "diff"),
     )
 
 

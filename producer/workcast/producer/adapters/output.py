@@ -1,4 +1,4 @@
-"""How output gets from pipes to an adapter: line by line to most, as it comes to those that want all of it."""
+"""The way from an agent's pipes to its adapter: line by line to most, as raw output to those that read all of it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ STREAMS: tuple[Stream, ...] = ("stdout", "stderr")
 
 @runtime_checkable
 class OutputReader(Protocol):
-    """Turns pieces of output into events. An adapter that is one as well gets stderr too, and all of it as it comes."""
+    """Turns pieces of output into events. An adapter that implements this gets all output as it comes, stderr too."""
 
     @property
     def due(self) -> datetime | None:
-        """When what is held back has waited long enough; None: nothing is."""
+        """When the held output has to be emitted; None if none is held."""
         ...
 
     def feed_output(self, piece: bytes, stream: Stream, at: datetime) -> list[BaseEvent]:
@@ -28,16 +28,16 @@ class OutputReader(Protocol):
         ...
 
     def flush_output(self, at: datetime) -> list[BaseEvent]:
-        """Tell what is due by now."""
+        """Emit the held output that is due."""
         ...
 
     def end_output(self, stream: Stream, at: datetime) -> list[BaseEvent]:
-        """Nothing more comes of a stream: tell what is left of it. Can be called again."""
+        """Emit what is left of a stream that has ended. May be called again."""
         ...
 
 
 class LineReader:
-    """Feeds an adapter with the lines of stdout; stderr is not for it."""
+    """Feeds an adapter with the lines of stdout, and ignores stderr."""
 
     due: datetime | None = None
 
@@ -46,16 +46,16 @@ class LineReader:
         self._lines = LineSplitter()
 
     def feed_output(self, piece: bytes, stream: Stream, at: datetime) -> list[BaseEvent]:
-        """The events of the lines that end in this piece."""
+        """Return the events of the lines that end in this piece."""
         return self._read(self._lines.feed(piece), at) if stream == "stdout" else []
 
     def flush_output(self, at: datetime) -> list[BaseEvent]:
-        """Half a line says nothing yet."""
+        """Return nothing: an incomplete line has no events yet."""
         _ = at
         return []
 
     def end_output(self, stream: Stream, at: datetime) -> list[BaseEvent]:
-        """The line that lacks its newline."""
+        """Return the events of the last line, which has no newline."""
         return self._read(self._lines.drain(), at) if stream == "stdout" else []
 
     def _read(self, lines: Iterable[bytes], at: datetime) -> list[BaseEvent]:
@@ -63,5 +63,5 @@ class LineReader:
 
 
 def reader_of(adapter: Adapter) -> OutputReader:
-    """What is to be fed with the output of an adapter's agent."""
+    """Return the reader to feed with the output of an adapter's agent."""
     return adapter if isinstance(adapter, OutputReader) else LineReader(adapter)

@@ -1,4 +1,4 @@
-"""The options that workcast itself gives to an agent: given once more by the user they break some agents' start."""
+"""The options that workcast itself passes to an agent; repeated by the user, some agents would refuse them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from workcast.producer.errors import OptionError
 
 
 class OwnOption(NamedTuple):
-    """One that the command line has already."""
+    """An option that workcast passes."""
 
     names: tuple[str, ...]
     value: str | None = None
@@ -17,15 +17,15 @@ class OwnOption(NamedTuple):
 
 
 def model_option(model: str | None) -> tuple[OwnOption, ...]:
-    """The model, if ``run`` was told one; else the user may name it to the agent."""
+    """Return the model option, if ``run`` was given a model; else the user may pass one to the agent."""
     return () if model is None else (OwnOption(("-m", "--model"), model),)
 
 
 def without_own(agent: str, own: Sequence[OwnOption], options: Sequence[str]) -> tuple[str, ...]:
-    """The user's options without those that only say what is said already.
+    """Return the user's options without those that repeat ours.
 
     Raises:
-        OptionError: one of them says something else.
+        OptionError: one of them has another value than ours.
     """
     kept: list[str] = []
     words = iter(options)
@@ -38,19 +38,19 @@ def without_own(agent: str, own: Sequence[OwnOption], options: Sequence[str]) ->
         if value is None and mine.value is not None:
             value = next(words, "")
         if value != mine.value:
-            said = " ".join(filter(None, (name, mine.value)))
+            ours = " ".join(filter(None, (name, mine.value)))
             raise OptionError(
                 f"expected no option {name} for {agent}, got it with {value!r}; "
-                f"workcast passes {said} itself: leave it out"
+                f"workcast passes {ours} itself: leave it out"
             )
     return tuple(kept)
 
 
 def _split(word: str) -> tuple[str, str | None]:
-    """An option's name, and its value if that stands in the same word: ``--name=value`` or ``-nvalue``."""
+    """Return an option's name, and its value if both are one word: ``--name=value`` or ``-nvalue``."""
     if word.startswith("--"):
         name, mark, value = word.partition("=")
         return name, value if mark else None
-    if len(word) > 2 and word.startswith("-") and not any(map(str.isspace, word)):  # else it is a text, not an option
+    if len(word) > 2 and word.startswith("-") and not any(map(str.isspace, word)):
         return word[:2], word[2:].removeprefix("=")
     return word, None

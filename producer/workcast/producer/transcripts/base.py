@@ -15,14 +15,10 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 from workcast.events.models import BaseEvent, Completed, Started, Status
-from workcast.producer.adapters.base import (
-    OpenCall,
-    close_calls,
-    milliseconds_between,
-    optional,
-    unknown_line,
-)
-from workcast.producer.adapters.fields import JsonObject, get_text, parse_object
+from workcast.producer.adapters.base import close_calls, milliseconds_between, optional, unknown_line
+from workcast.producer.calls import OpenCall
+from workcast.producer.decode import parse_object
+from workcast.producer.fields import JsonObject, get_text
 from workcast.producer.lines import CutLine
 
 Turn = Literal["none", "open", "over"]

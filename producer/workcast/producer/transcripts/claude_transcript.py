@@ -6,24 +6,18 @@ Nothing tells that a session is over: the model's ``end_turn``, an interrupt or 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import ClassVar, Final
 
-from workcast.events.models import BaseEvent, ErrorEvent, PromptSent, ResponseComplete, Thinking, UsageEvent
-from workcast.producer.adapters.base import OpenCall, optional, unknown_line
-from workcast.producer.adapters.claude_message import message_usage
-from workcast.producer.adapters.claude_tools import call_events, path_of, result_events
-from workcast.producer.adapters.fields import (
-    EMPTY,
-    JsonObject,
-    as_object,
-    get_count,
-    get_list,
-    get_number,
-    get_object,
-    get_text,
-)
+from workcast.events.models import BaseEvent, PromptSent, UsageEvent
+from workcast.events.usage import Usage
+from workcast.producer.adapters.base import milliseconds_between, optional, unknown_line
+from workcast.producer.calls import OpenCall
+from workcast.producer.claude.messages import SYNTHETIC_MODEL, failure_fields, retry_fields, text_fields, usage_fields
+from workcast.producer.claude.tools import call_fields, path_of, result_fields
+from workcast.producer.events import events_of
+from workcast.producer.fields import EMPTY, JsonObject, as_object, get_count, get_list, get_number, get_object, get_text
 from workcast.producer.transcripts.base import Links, Telling, TranscriptLine, TranscriptReader
 
 QUIET: Final = frozenset({
@@ -165,7 +159,9 @@ class ClaudeTranscript(TranscriptReader):
             return [] if call_id in self._called else None
         if (sub_agent := get_text(structured, "agentId")) is not None and call.tool in AGENT_TOOLS:
             self.links.started(sub_agent, call_id)
-        return result_events(block, structured, call, line.at)
+        failed, took = block.get("is_error") is True, milliseconds_between(call.at, line.at)
+        mapped = result_fields(call, block.get("content"), structured, failed=failed, duration_ms=took)
+        return events_of(mapped, line.at)
 
     # ── assistant ───────────────────────────────────────────────────────────────────────────────────────────────────
     def _assistant(self, line: TranscriptLine) -> list[BaseEvent] | None:
@@ -177,9 +173,9 @@ class ClaudeTranscript(TranscriptReader):
         if line.json.get("isApiErrorMessage") is True:
             if main:
                 self._end_turn(line, "failed")
-            return [_failed(line, blocks, parent)]
+            return events_of([failure_fields(blocks, get_text(line.json, "error"), parent)], line.at)
         model = get_text(message, "model")
-        if model == "<synthetic>":
+        if model == SYNTHETIC_MODEL:
             return []  # words of Claude Code itself, such as "No response requested."
         if main or self.sub_agent is not None:
             self.model = model or self.model
@@ -211,11 +207,9 @@ class ClaudeTranscript(TranscriptReader):
         content = get_text(block, kind) if kind in {"text", "thinking"} else None
         if content is None:
             return None
-        where = optional(message_id=message_id, block=index, parent_call_id=parent)
-        if kind == "text":
-            return [ResponseComplete(timestamp=line.at, content=content, **where)]
-        # The model's thoughts are kept empty where only their signature is known.
-        return [Thinking(timestamp=line.at, content=content, **where)] if content else []
+        if kind == "thinking" and not content:
+            return []  # only its signature is in the transcript
+        return events_of([text_fields(kind, content, message_id, index, parent)], line.at)
 
     def _tool_use(self, line: TranscriptLine, block: JsonObject, parent: str | None) -> list[BaseEvent] | None:
         call_id, tool = get_text(block, "id"), get_text(block, "name")
@@ -228,7 +222,7 @@ class ClaudeTranscript(TranscriptReader):
         if tool in AGENT_TOOLS and (prompt := get_text(as_object(arguments), "prompt")) is not None:
             self.links.prompted(prompt, call_id)
         call = self._calls[call_id] = OpenCall(call_id, tool, line.at, parent, path_of(arguments))
-        return call_events(call, arguments)
+        return events_of(call_fields(call, arguments), line.at)
 
     def _count(self, line: TranscriptLine, message: JsonObject, message_id: str | None, parent: str | None) -> None:
         """A message's tokens, once: at its first line, which repeats on all; later where that is not the last count."""
@@ -251,14 +245,14 @@ class ClaudeTranscript(TranscriptReader):
         if parent is None and self.sub_agent is not None:
             parent = self.links.call_of(self.sub_agent)
         where = optional(parent_call_id=parent)
-        event = UsageEvent(timestamp=at, usage=message_usage(said), message_id=message_id, **where)
+        event = UsageEvent(timestamp=at, usage=Usage(**usage_fields(said)), message_id=message_id, **where)
         return self._tell([event], f"{message_id}:usage")
 
     # ── the rest ────────────────────────────────────────────────────────────────────────────────────────────────────
     def _system(self, line: TranscriptLine) -> list[BaseEvent] | None:
         subtype = get_text(line.json, "subtype") or ""
         if subtype == "api_error":
-            return [_retry(line)]
+            return _retry(line)
         if subtype == "turn_duration" and self._turn == "open" and self._is_main(line):
             self._end_turn(line, "success", get_count(line.json, "durationMs"))
         return [] if subtype in QUIET_SYSTEM else None
@@ -282,27 +276,8 @@ def _gather(line: TranscriptLine, parts: Iterable[list[BaseEvent] | None]) -> li
     return [*events, unknown_line(ClaudeTranscript.agent, line.raw, line.at)] if None in told else events
 
 
-def _failed(line: TranscriptLine, blocks: Sequence[JsonObject], parent: str | None) -> ErrorEvent:
-    """Words that Claude Code puts into the model's mouth to tell that the request failed for good."""
-    text = "\n".join(text for block in blocks if (text := get_text(block, "text")))
-    kind = get_text(line.json, "error")
-    return ErrorEvent(
-        timestamp=line.at,
-        error=text or "the model's API failed without a message",
-        retryable=False,
-        **optional(kind=kind, parent_call_id=parent),
-    )
-
-
-def _retry(line: TranscriptLine) -> ErrorEvent:
-    """A request failed and is sent again: not the end."""
+def _retry(line: TranscriptLine) -> list[BaseEvent]:
     error = get_object(line.json, "error")
-    text = get_text(error, "formatted") or get_text(error, "message") or get_text(line.json, "error") or "unknown"
+    reason = get_text(error, "formatted") or get_text(error, "message") or get_text(line.json, "error") or "unknown"
     attempt, limit = get_count(line.json, "retryAttempt"), get_count(line.json, "maxRetries")
-    delay = get_number(line.json, "retryInMs")
-    said = f"the model's API failed: {text}"
-    if attempt is not None:
-        said += f"; retry {attempt}" + ("" if limit is None else f" of {limit}")
-    if delay is not None:
-        said += f" in {round(delay)} ms"
-    return ErrorEvent(timestamp=line.at, error=said, retryable=True)
+    return events_of([retry_fields(reason, attempt, limit, get_number(line.json, "retryInMs"))], line.at)

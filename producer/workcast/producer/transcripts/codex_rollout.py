@@ -23,7 +23,7 @@ from workcast.events.models import (
 )
 from workcast.events.usage import Usage
 from workcast.producer.adapters.base import optional
-from workcast.producer.adapters.fields import JsonObject, as_object, get_count, get_list, get_object, get_text
+from workcast.producer.fields import JsonObject, as_object, get_count, get_list, get_object, get_text
 from workcast.producer.transcripts.base import Links, TranscriptLine, TranscriptReader
 from workcast.producer.transcripts.codex_tools import LEGACY_TOOLS, TOOLS, tool_events
 

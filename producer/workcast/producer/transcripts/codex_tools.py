@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from workcast.events.models import BaseEvent, FileRead, FileWrite
-from workcast.producer.adapters.base import EPOCH, OpenCall, optional
+from workcast.producer.adapters.base import EPOCH, optional
 from workcast.producer.adapters.codex_items import call_events, result_events, tool_of
-from workcast.producer.adapters.fields import JsonObject, as_list, as_object, get_count, get_list, get_object, get_text
+from workcast.producer.calls import OpenCall
+from workcast.producer.fields import JsonObject, as_list, as_object, get_count, get_list, get_object, get_text
 
 TOOLS: Final = {
     "CommandExecution": "command_execution",

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from workcast.producer.adapters.fields import JsonObject, get_object, get_text, parse_object
+from workcast.producer.decode import parse_object
+from workcast.producer.fields import JsonObject, get_object, get_text
 
 Agent = Literal["claude", "codex"]
 AGENTS: Final[tuple[Agent, ...]] = ("claude", "codex")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from workcast.producer.adapters.fields import get_object, get_text, parse_object
+from workcast.producer.decode import parse_object
+from workcast.producer.fields import get_object, get_text
 from workcast.producer.transcripts.base import Links, TranscriptReader, parse_time
 from workcast.producer.transcripts.claude_transcript import ClaudeTranscript
 from workcast.producer.transcripts.codex_rollout import CodexRollout

@@ -1,0 +1,17 @@
+"""Events from fields that a mapping made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Final
+
+from workcast.events.frozen import validator
+from workcast.events.models import MODELS, BaseEvent
+
+_VALIDATORS: Final = {kind: validator(model) for kind, model in MODELS.items()}
+
+
+def events_of(mapped: Iterable[dict[str, Any]], at: datetime) -> list[BaseEvent]:
+    """Build one event for each set of fields, all with the same time; none of the fields may be None but a payload."""
+    return [_VALIDATORS[fields["type"]]({"timestamp": at, **fields}) for fields in mapped]
