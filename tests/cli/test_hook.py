@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,10 +13,13 @@ from typing import Any
 
 import pytest
 
-from support.processes import workcast
-from support.transcripts import FOLDER, lines_of, logged
+from support.processes import environment, workcast
+from support.transcripts import FOLDER, SESSIONS, import_session, lines_of, logged, transcript_at
+from workcast.broker.environment import Environment
 from workcast.broker.root import Root
 from workcast.events.codec import build
+from workcast.producer.hooks.recorder import CATCH_UP_BYTES, record
+from workcast.producer.session_index import MAX_BYTES, SessionIndex
 
 PAYLOADS = [
     json.loads(line) for line in lines_of(FOLDER / "claude-2.1.330-basic-hooks.hooks.jsonl") if line.strip()
@@ -166,11 +171,9 @@ def test_other_payloads_are_taken_and_say_nothing_of_their_own(root: Root, name:
     "value", [None, [], "x", {"stdout": 5, "file": 1, "structuredPatch": [1, {"lines": [2]}]}, 1e400]
 )
 def test_no_payload_breaks_it(root: Root, field: str, value: object) -> None:
-    from workcast.cli.hook import tell
-
     for name in ("PreToolUse", "PostToolUse", "PostToolUseFailure", "UserPromptSubmit", "Stop"):
         payload = {**PAYLOADS[3], **named(name), field: value}
-        tell(json.dumps(payload).encode(), str(root.directory), {})
+        record(json.dumps(payload).encode(), str(root.directory), Environment())
     assert all(build(event) for event in logged(root, CELL))
 
 
@@ -178,3 +181,164 @@ def test_its_help_is_that_of_any_verb() -> None:
     done = workcast("hook", "--help")
     assert done.returncode == 0
     assert b"--root" in done.stdout
+
+
+# ── logs of any length ───────────────────────────────────────────────────────────────────────────────────────────────
+FILLER = b'{"type":"response_complete","timestamp":"2026-11-22T08:00:00.000Z","content":"' + b"x" * 1000 + b'"}\n'
+SESSION_LOG_BYTES = 64 << 20
+
+
+def grow(root: Root, size: int, filler: bytes = FILLER) -> None:
+    """Append to the session's log what a follower of its transcript would."""
+    with root.log(CELL).open("ab") as log:
+        log.write(filler * (size // len(filler)))
+
+
+READER = """
+import re, sys
+from pathlib import Path
+from workcast.cli.hook import run
+code = run([])
+read = int(re.search(r"rchar: (\\d+)", Path("/proc/self/io").read_text())[1])
+mapped = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+print(read + mapped, code)
+"""
+
+
+def bytes_used(root: Root, payload: dict[str, Any]) -> int:
+    """How much a hook reads, by calls and by mapping files into memory."""
+    done = subprocess.run(
+        [sys.executable, "-c", READER],
+        input=json.dumps(payload).encode(),
+        env=environment(WORKCAST_ROOT=str(root.directory)),
+        capture_output=True,
+        check=True,
+    )
+    used, code = done.stdout.split()
+    assert (code, done.stderr) == (b"0", b"")
+    return int(used)
+
+
+def hook_now(root: Root, payload: dict[str, Any]) -> None:
+    """A hook within this process."""
+    record(json.dumps(payload).encode(), str(root.directory), Environment())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says in /proc/self what a process has read and mapped")
+@pytest.mark.parametrize("name", ["PreToolUse", "PostToolUse", "UserPromptSubmit", "SessionEnd"])
+def test_a_hook_reads_no_more_of_a_long_log_than_of_a_short_one(root: Root, name: str) -> None:
+    hook_now(root, named("UserPromptSubmit"))
+    short = bytes_used(root, named(name, tool_use_id="a", prompt="a"))
+    hook_now(root, named("UserPromptSubmit", prompt="b"))
+    grow(root, SESSION_LOG_BYTES)
+    hook_now(root, named("UserPromptSubmit", prompt="c"))
+    assert bytes_used(root, named(name, tool_use_id="d", prompt="d")) - short < SESSION_LOG_BYTES / 16
+
+
+def test_a_call_far_back_in_the_log_is_still_known_when_it_returns(root: Root) -> None:
+    hook_now(root, named("PreToolUse"))
+    grow(root, 3 * CATCH_UP_BYTES)
+    hook_now(root, named("PostToolUse"))
+    assert [event["type"] for event in logged(root, CELL) if event["type"].startswith("tool")] == [
+        "tool_call", "tool_result",
+    ]  # fmt: skip
+
+
+def test_a_call_that_another_writer_appended_is_known(root: Root) -> None:
+    hook_now(root, named("UserPromptSubmit"))
+    call: dict[str, Any] = {
+        "type": "tool_call",
+        "tool": "Bash",
+        "args": {},
+        "call_id": named("PostToolUse")["tool_use_id"],
+    }
+    grow(root, CATCH_UP_BYTES // 2)
+    grow(root, 200, json.dumps({**call, "timestamp": "2026-11-22T08:00:00Z", "source": "a:0"}).encode() + b"\n")
+    calls = [event["type"] for event in logged(root, CELL)].count("tool_call")
+    hook_now(root, named("PostToolUse"))
+    assert [event["type"] for event in logged(root, CELL)].count("tool_call") == calls
+    assert logged(root, CELL)[-2]["type"] == "tool_result"
+
+
+def test_a_follower_keeps_the_index_of_hooks_up_to_date(root: Root) -> None:
+    path = SESSIONS["claude-2.1.330-basic"][0]
+    workcell = transcript_at(path).workcell
+    session = {"session_id": workcell.removeprefix("claude-")}
+    hook_now(root, {**named("SessionStart"), **session})
+    events = import_session(root, path)
+    with root.log(workcell).open("ab") as log:
+        log.write(FILLER * (2 * CATCH_UP_BYTES // len(FILLER)))
+    results = [event["call_id"] for event in events if event["type"] == "tool_result"]
+    assert len(results) == 3
+    before = root.log(workcell).stat().st_size
+    for call_id in results:
+        hook_now(root, {**named("PreToolUse", tool_use_id=call_id), **session})
+        hook_now(root, {**named("PostToolUse", tool_use_id=call_id), **session})
+    assert root.log(workcell).stat().st_size == before
+
+
+def test_a_log_that_was_removed_starts_again(root: Root) -> None:
+    hook_now(root, named("PreToolUse"))
+    root.log(CELL).unlink()
+    hook_now(root, named("PreToolUse"))
+    assert [event["type"] for event in logged(root, CELL)] == ["started", "tool_call", "bash_command"]
+
+
+def test_a_call_that_was_pruned_from_the_log_is_still_known(root: Root) -> None:
+    hook_now(root, named("PreToolUse"))
+    log = root.log(CELL)
+    log.with_suffix(".new").write_bytes(b'{"type":"log","epoch":7,"base":3}\n')
+    log.with_suffix(".new").replace(log)
+    hook_now(root, named("PostToolUse"))
+    lines = [json.loads(line)["type"] for line in lines_of(log)]
+    assert lines == ["log", "tool_result", "bash_output"]
+
+
+def test_a_hook_that_finds_no_index_makes_one_of_the_end_of_the_log(root: Root) -> None:
+    hook_now(root, named("PreToolUse"))
+    for index in root.state.glob("*.session"):
+        index.unlink()
+    grow(root, CATCH_UP_BYTES // 2)
+    hook_now(root, named("PreToolUse"))
+    assert [event["type"] for event in logged(root, CELL)].count("tool_call") == 1
+
+
+def test_the_index_stays_small_and_keeps_the_calls_that_have_not_returned(root: Root, tmp_path: Path) -> None:
+    root.workcell(CELL).mkdir(parents=True)
+    root.log(CELL).write_bytes(b"")
+    path = tmp_path / "index"
+    event = {"timestamp": "2026-11-22T08:00:00Z", "source": "hook"}
+    index = SessionIndex(path, root.log(CELL))
+    index.add([{"type": "prompt_sent", "prompt": "x", **event}, {"type": "tool_call", "call_id": "open", **event}])
+    for number in range(40):
+        ids = [f"toolu_{number}_{call}" for call in range(1000)]
+        index.add({"type": kind, "call_id": one, **event} for one in ids for kind in ("tool_call", "tool_result"))
+    again = SessionIndex(path, root.log(CELL))
+    assert path.stat().st_size <= MAX_BYTES
+    assert again.has_call("open")
+    assert not again.has_result("open")
+    assert again.has_result("toolu_39_999")
+    assert not again.has_call("toolu_0_0")
+    assert again.is_open
+
+
+@pytest.mark.parametrize("lost", [1, 2, 20, 75, 90, 110, 150, 300])
+def test_an_index_that_was_torn_is_made_up_for(root: Root, lost: int) -> None:
+    hook_now(root, named("UserPromptSubmit"))
+    hook_now(root, named("PreToolUse"))
+    path = next(root.state.glob("*.session"))
+    path.write_bytes(path.read_bytes()[:-lost])
+    for _ in range(2):
+        hook_now(root, named("UserPromptSubmit"))
+        hook_now(root, named("PreToolUse"))
+        hook_now(root, named("PostToolUse"))
+    assert [event["type"] for event in logged(root, CELL)] == [
+        "started", "prompt_sent", "tool_call", "bash_command", "tool_result", "bash_output",
+    ]  # fmt: skip
+
+
+def test_a_hook_loads_neither_pydantic_nor_redis() -> None:
+    code = "import sys; from workcast.cli.hook import run; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout.split()
+    assert "workcast.producer.hooks.recorder" in modules
+    assert not {"pydantic", "redis", "msgspec", "asyncio", "typer", "hashlib"} & set(modules)

@@ -34,6 +34,8 @@ CHECKPOINT_SUFFIX: Final = "checkpoint"
 TRANSCRIPT_SUFFIX: Final = "transcript"
 """How far the transcripts of a session have been imported."""
 SESSION_LOCK_SUFFIX: Final = "telling"
+SESSION_INDEX_SUFFIX: Final = "session"
+"""What the log of a session contains, for hooks."""
 
 
 def state_file(workcell: str, suffix: str) -> str:

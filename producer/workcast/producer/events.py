@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
-from workcast.events.frozen import validator
+from workcast.events.frozen import builder_of
 from workcast.events.models import MODELS, BaseEvent
 
-_VALIDATORS: Final = {kind: validator(model) for kind, model in MODELS.items()}
+_BUILDERS: Final = {kind: builder_of(model) for kind, model in MODELS.items()}
 
 
 def events_of(mapped: Iterable[dict[str, Any]], at: datetime) -> list[BaseEvent]:
     """Build one event for each set of fields, all with the same time; none of the fields may be None but a payload."""
-    return [_VALIDATORS[fields["type"]]({"timestamp": at, **fields}) for fields in mapped]
+    return [_BUILDERS[fields["type"]]({"timestamp": at, **fields}) for fields in mapped]

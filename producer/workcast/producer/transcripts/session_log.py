@@ -15,9 +15,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from workcast.broker.log import Appender, parse_header
+from workcast.broker.names import SESSION_INDEX_SUFFIX, state_file
 from workcast.broker.root import Root
 from workcast.events.codec import dump
 from workcast.producer.lines import size_of
+from workcast.producer.session_index import SessionIndex
 from workcast.producer.transcripts.base import Links, Telling
 from workcast.producer.transcripts.checkpoint import Checkpoint, load, save
 from workcast.producer.transcripts.discovery import Transcript
@@ -244,6 +246,7 @@ class SessionLog:
                 try:
                     self._look_at_log()
                     self._append([telling for telling in self._waiting if not self._told.tells(telling)])
+                    self._index()
                 except BaseException:
                     self.forget()  # what of it is in the log, the log will tell
                     raise
@@ -262,6 +265,12 @@ class SessionLog:
                 appender.append(bytes(batch))
         self._waiting = []
         self._seen = self._log_stamp()  # what was added is ours: nobody else writes while we hold the workcell
+
+    def _index(self) -> None:
+        """Keep the index for hooks, if a hook has made one."""
+        path = self._root.state / state_file(self._root.local(self.workcell), SESSION_INDEX_SUFFIX)
+        if path.exists():
+            SessionIndex(path, self._log).catch_up()
 
     def _line(self, telling: Telling) -> bytes:
         context: dict[str, Any] = {"workcell_id": self.workcell, "source": telling.source}
