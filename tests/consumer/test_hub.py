@@ -13,7 +13,7 @@ import pytest
 from support.history_checker import Log, problems
 from support.log_edits import prune
 from support.logs import event_line, write_log
-from support.viewers import Viewer, events_of, running_hub, running_relay
+from support.viewers import Viewer, events_of, head_of, running_hub, running_relay
 from support.waiting import DEADLINE, wait_until_async
 from workcast.broker.embedded import EmbeddedBroker
 from workcast.broker.log import natural_epoch
@@ -23,7 +23,8 @@ from workcast.broker.stream import Budgets, feed_key, stream_key, summary_key
 from workcast.consumer.channel import Channel
 from workcast.consumer.frame import Frame
 from workcast.consumer.hub import Hub
-from workcast.consumer.source import Missing, Source
+from workcast.consumer.refill import Missing
+from workcast.consumer.source import Source
 
 LINES = [event_line(n) for n in range(50)]
 EPOCH = natural_epoch(LINES[0])
@@ -37,7 +38,7 @@ async def open_at(hub: Hub, workcell: str, head: int) -> Channel:
     """The workcell's channel, once it has come to this head; watched, so that the hub keeps it."""
     async with asyncio.timeout(DEADLINE):
         while True:
-            channel = await hub.open(workcell)
+            channel = await hub.channels.open(workcell)
             if channel is not None and channel.head >= head:
                 channel.listen(_watch)
                 return channel
@@ -47,12 +48,17 @@ async def open_at(hub: Hub, workcell: str, head: int) -> Channel:
 async def read_all(hub: Hub, channel: Channel, offset: int = 0) -> list[bytes]:
     lines: list[bytes] = []
     while offset < channel.head:
-        found = await hub.fetch(channel, offset)
+        found = await hub.refill.fetch(channel, offset)
         assert isinstance(found, Frame)
         assert found.offset == offset
         lines += found.lines
         offset = found.end
     return lines
+
+
+def status_of(hub: Hub, workcell: str) -> str | None:
+    summary = hub.fleet.get(workcell)
+    return None if summary is None else summary.status
 
 
 class Counting:
@@ -111,10 +117,10 @@ async def test_what_neither_stream_nor_log_has_is_missing_up_to_what_there_is(
     root.log("wc").unlink()
     redis_client.xtrim(stream_key("wc"), maxlen=10, approximate=False)
     channel = await open_at(hub, "wc", 50)
-    assert await hub.fetch(channel, 0) == Missing(0, 40, "unavailable")
+    assert await hub.refill.fetch(channel, 0) == Missing(0, 40, "unavailable")
     assert await read_all(hub, channel, 40) == LINES[40:]
     redis_client.delete(stream_key("wc"))
-    assert await hub.fetch(channel, 0) == Missing(0, 50, "unavailable")
+    assert await hub.refill.fetch(channel, 0) == Missing(0, 50, "unavailable")
 
 
 async def test_what_was_pruned_is_said_to_be_so_even_before_a_relay_has_seen_it(root: Root, redis_url: str) -> None:
@@ -126,11 +132,11 @@ async def test_what_was_pruned_is_said_to_be_so_even_before_a_relay_has_seen_it(
     async with running_hub(root, redis_url) as hub:
         channel = await open_at(hub, "wc", 50)
         assert channel.base == 0
-        assert await hub.fetch(channel, 5) == Missing(5, 20, "pruned")
+        assert await hub.refill.fetch(channel, 5) == Missing(5, 20, "pruned")
         assert channel.base == 20
         assert await read_all(hub, channel, 20) == LINES[20:]
     async with running_hub(root, redis_url) as hub:
-        assert await hub.page(await open_at(hub, "wc", 50), 5, 3) == (20, LINES[20:23])
+        assert await hub.refill.page(await open_at(hub, "wc", 50), 5, 3) == (20, LINES[20:23])
 
 
 async def test_a_log_that_cannot_be_read_is_missing_events_and_no_crash(
@@ -143,7 +149,7 @@ async def test_a_log_that_cannot_be_read_is_missing_events_and_no_crash(
     redis_client.delete(stream_key("wc"))
     root.log("wc").unlink()
     root.log("wc").mkdir()
-    assert await hub.fetch(channel, 0) == Missing(0, 50, "unavailable")
+    assert await hub.refill.fetch(channel, 0) == Missing(0, 50, "unavailable")
     redis_client.delete(summary_key("wc"))
     async with running_hub(root, redis_url) as other:
         channel = await open_at(other, "wc", 0)
@@ -155,9 +161,9 @@ async def test_viewers_at_one_place_share_one_read_and_one_frame(root: Root, red
     async with running_hub(root, redis_url) as hub:
         channel = await open_at(hub, "wc", 50)
         channel._clear()
-        counting: Any = Counting(hub._source)
-        hub._source = counting
-        frames = await asyncio.gather(*(hub.fetch(channel, 0) for _ in range(20)))
+        counting: Any = Counting(hub.refill._source)
+        hub.refill._source = counting
+        frames = await asyncio.gather(*(hub.refill.fetch(channel, 0) for _ in range(20)))
         assert counting.asked.count("read_stream") == 1
         assert all(frame is frames[0] for frame in frames)
 
@@ -167,12 +173,12 @@ async def test_a_reader_that_leaves_takes_nothing_from_the_others(root: Root, re
     async with running_hub(root, redis_url) as hub:
         channel = await open_at(hub, "wc", 50)
         channel._clear()
-        first, second = (asyncio.create_task(hub.fetch(channel, 0)) for _ in range(2))
+        first, second = (asyncio.create_task(hub.refill.fetch(channel, 0)) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
         assert isinstance(await second, Frame)
         assert first.cancelled()
-        assert hub._reads == {}
+        assert hub.refill._reads == {}
 
 
 async def test_large_events_are_not_read_many_times_over(root: Root, redis_url: str, relay: Relay) -> None:
@@ -182,7 +188,7 @@ async def test_large_events_are_not_read_many_times_over(root: Root, redis_url: 
     async with running_hub(root, redis_url, frame_bytes=65536) as hub:
         channel = await open_at(hub, "wc", 200)
         channel._clear()
-        source: Any = hub._source
+        source: Any = hub.refill._source
         ask = source.read_stream
 
         async def read_stream(*arguments: Any) -> Any:
@@ -227,12 +233,12 @@ async def test_a_feed_that_lost_events_is_no_loss(hub: Hub, root: Root, relay: R
 async def test_a_feed_that_began_anew_with_smaller_ids_is_followed_again(hub: Hub, redis_client: Any) -> None:
     key = feed_key(0)
     redis_client.xadd(key, {"w": "wc", "e": 1, "o": 0, "d": "{}"}, id="99999999999999-0")
-    await wait_until_async(lambda: hub._after == "99999999999999-0")
+    await wait_until_async(lambda: hub._feed.position == "99999999999999-0")
     redis_client.delete(key)
     redis_client.xadd(key, {"w": "other", "e": 1, "o": 0, "d": "{}"}, id="5-0")
-    await wait_until_async(lambda: hub._after == "5-0")
+    await wait_until_async(lambda: hub._feed.position == "5-0")
     redis_client.xadd(key, {"w": "third", "e": 1, "o": 0, "d": "{}"}, id="5-1")
-    await wait_until_async(lambda: hub._after == "5-1")
+    await wait_until_async(lambda: hub._feed.position == "5-1")
 
 
 async def test_junk_in_the_broker_stops_nothing(
@@ -243,15 +249,15 @@ async def test_junk_in_the_broker_stops_nothing(
     redis_client.hset(summary_key("junk"), mapping={"json": "no json"})
     redis_client.zadd("workcast:{0}:workcells", {"junk": 1})
     write_log(root, "wc", LINES)
-    await wait_until_async(lambda: (hub.fleet.get("wc") or {}).get("head") == 50)
+    await wait_until_async(lambda: head_of(hub, "wc") == 50)
     await wait_until_async(lambda: hub.broker_error is None)
-    assert (hub.fleet.get("junk") or {})["status"] == "new"
+    assert status_of(hub, "junk") == "new"
     await open_at(hub, "wc", 50)
 
 
 async def test_a_workcell_that_the_feed_names_and_nobody_has_is_none(hub: Hub, root: Root, redis_client: Any) -> None:
     told = redis_client.xadd(feed_key(0), {"w": "ghost", "e": 1, "o": 0, "d": "{}"})
-    await wait_until_async(lambda: hub._after == told.decode())
+    await wait_until_async(lambda: hub._feed.position == told.decode())
     root.workcell("here").mkdir()
     await wait_until_async(lambda: "here" in hub.fleet.ids())
     assert hub.fleet.ids() == ["here"]
@@ -263,13 +269,13 @@ async def test_who_asks_for_all_workcells_at_once_shares_a_look_that_began_after
     hub._sweep_seconds = 3600
     root.workcell("first").mkdir()
     await wait_until_async(lambda: hub.fleet.ids() == ["first"])
-    ids, looks = hub._archive.ids, list[list[str]]()
+    ids, looks = hub._keeper._archive.ids, list[list[str]]()
 
     def counted() -> list[str]:
         looks.append(ids())
         return looks[-1]
 
-    hub._archive.ids = counted  # type: ignore[method-assign]
+    hub._keeper._archive.ids = counted  # type: ignore[method-assign]
     early = asyncio.create_task(hub.complete_fleet())
     await wait_until_async(lambda: len(looks) == 1)
     root.workcell("second").mkdir()
@@ -285,7 +291,7 @@ async def test_an_error_in_one_task_is_told_until_it_has_passed(
 ) -> None:
     async with running_hub(root, redis_url) as hub:
         root.workcells.chmod(0)
-        ids, archive = hub._archive.ids, hub._archive
+        ids, archive = hub._keeper._archive.ids, hub._keeper._archive
 
         def broken() -> list[str]:
             raise PermissionError("no entry")
@@ -303,7 +309,7 @@ async def test_a_broker_that_comes_late_and_goes_away_in_between_is_waited_for(t
     link = tmp_path / "redis.sock"
     async with running_hub(root, f"unix://{link}", connected=False) as hub:
         await wait_until_async(lambda: "cannot reach Redis" in (hub.broker_error or ""))
-        channel = await hub.open("wc")
+        channel = await hub.channels.open("wc")
         assert channel is not None
         assert (channel.epoch, channel.head) == (EPOCH, 50)
         for _ in range(2):
@@ -353,7 +359,7 @@ async def test_another_epoch_in_the_feed_makes_the_hub_ask_which_one_is_in_force
     channel = await open_at(hub, "wc", 50)
     redis_client.xadd(feed_key(0), {"w": "wc", "e": 1, "o": 700, "d": "{}"})  # a straggler of an old epoch
     await wait_until_async(lambda: not channel.loaded)
-    again = await hub.open("wc")
+    again = await hub.channels.open("wc")
     assert again is channel
     assert (channel.epoch, channel.head, channel.loaded) == (EPOCH, 50, True)
 
@@ -361,12 +367,12 @@ async def test_another_epoch_in_the_feed_makes_the_hub_ask_which_one_is_in_force
 async def test_without_a_broker_a_replaced_log_shows_nothing_of_the_old_ones_head(tmp_path: Path, root: Root) -> None:
     write_log(root, "wc", LINES)
     async with running_hub(root, f"unix://{tmp_path}/none.sock", connected=False) as hub:
-        channel = await hub.open("wc")
+        channel = await hub.channels.open("wc")
         assert channel is not None
         channel.set_position(EPOCH, 0, 50)
         fresh = [event_line(0, "fresh")]
         write_log(root, "wc", fresh, "wb")
-        await hub.load(channel)
+        await hub.channels.load(channel)
         # Nor anything of the new one, until a relay has said that this is its epoch.
         assert (channel.epoch, channel.head) == (natural_epoch(fresh[0]), 0)
 
@@ -375,7 +381,7 @@ async def test_a_frame_of_an_epoch_that_went_under_the_read_is_not_shown(hub: Hu
     write_log(root, "wc", LINES)
     channel = await open_at(hub, "wc", 50)
     channel._clear()
-    reading = asyncio.create_task(hub.fetch(channel, 0))
+    reading = asyncio.create_task(hub.refill.fetch(channel, 0))
     await asyncio.sleep(0)
     await asyncio.sleep(0)  # now the read itself is under way
     channel.set_position(EPOCH + 1, 0, 3)
@@ -385,22 +391,22 @@ async def test_a_frame_of_an_epoch_that_went_under_the_read_is_not_shown(hub: Hu
 # ── channels and fleet ───────────────────────────────────────────────────────────────────────────────────────────────
 async def test_two_who_open_a_new_workcell_at_once_get_one_channel(hub: Hub, root: Root) -> None:
     root.workcell("wc").mkdir()
-    channels = await asyncio.gather(*(hub.open("wc") for _ in range(10)))
+    channels = await asyncio.gather(*(hub.channels.open("wc") for _ in range(10)))
     assert channels[0] is not None
     assert all(channel is channels[0] for channel in channels)
-    assert set(await asyncio.gather(hub.open("nobody"), hub.open("nobody"))) == {None}
-    assert "nobody" not in hub._channels
+    assert set(await asyncio.gather(hub.channels.open("nobody"), hub.channels.open("nobody"))) == {None}
+    assert "nobody" not in hub.channels._channels
 
 
 async def test_a_channel_that_is_swept_away_while_it_is_opened_is_opened_again(hub: Hub, root: Root) -> None:
     root.workcell("wc").mkdir()
 
     async def opened() -> tuple[Channel | None, Channel | None]:
-        return await hub.open("wc"), hub._channels.get("wc")  # in one step: the next sweep forgets it again
+        return await hub.channels.open("wc"), hub.channels._channels.get("wc")
 
     opening = asyncio.create_task(opened())
     await asyncio.sleep(0)
-    del hub._channels["wc"]
+    del hub.channels._channels["wc"]
     channel, kept = await opening
     assert channel is not None
     assert kept is channel
@@ -409,8 +415,8 @@ async def test_a_channel_that_is_swept_away_while_it_is_opened_is_opened_again(h
 async def test_channels_that_nobody_watches_are_given_up(hub: Hub, root: Root) -> None:
     for number in range(20):
         root.workcell(f"wc-{number}").mkdir()
-        assert await hub.open(f"wc-{number}") is not None
-    await wait_until_async(lambda: not hub._channels)
+        assert await hub.channels.open(f"wc-{number}") is not None
+    await wait_until_async(lambda: not hub.channels._channels)
 
 
 async def test_the_fleet_is_the_union_of_directories_and_broker_and_forgets_what_is_in_neither(
@@ -426,10 +432,10 @@ async def test_the_fleet_is_the_union_of_directories_and_broker_and_forgets_what
         with running_relay(root, redis_url), running_relay(elsewhere, redis_url):
             viewer.say({"op": "subscribe", "fleet": True})
             await wait_until_async(lambda: set(hub.fleet.ids()) == {"here", "empty", "far"})
-            await wait_until_async(lambda: (hub.fleet.get("far") or {}).get("head") == 50)
+            await wait_until_async(lambda: head_of(hub, "far") == 50)
         root.workcell("empty").rmdir()
         await viewer.until(lambda m: m["op"] == "fleet" and m["removed"] == ["empty"])
-        assert (hub.fleet.get("far") or {})["head"] == 50
+        assert head_of(hub, "far") == 50
         redis_client.delete("workcast:{0}:workcells", summary_key("far"))
         await viewer.until(lambda m: m["op"] == "fleet" and m["removed"] == ["far"])
         assert hub.fleet.ids() == ["here"]

@@ -15,6 +15,7 @@ from support.viewers import running_relay
 from support.waiting import wait_until
 from workcast.broker.root import Root
 from workcast.consumer.metrics import Metrics
+from workcast.ledger.summary import Summary
 
 
 def numbers(gateway: Gateway) -> dict[str, float]:
@@ -74,7 +75,7 @@ def test_health_is_red_when_the_relays_fall_silent(root: Root, redis_url: str, m
 def test_agents_versions_are_a_bounded_number_of_time_series() -> None:
     metrics = Metrics()
     summaries = [
-        {"id": f"wc-{n}", "head": n, "counts": {"unknown": n}, "unknown": {f"claude {n}": n}} for n in range(1, 3001)
+        Summary(id=f"wc-{n}", head=n, counts={"unknown": n}, unknown={f"claude {n}": n}) for n in range(1, 3001)
     ]
     metrics.add_states(lambda: summaries, dict[str, float])
     (family,) = (family for family in metrics.registry.collect() if family.name == "workcast_unknown_lines")

@@ -6,7 +6,7 @@ import pytest
 
 from support.gateway import Gateway, get
 from support.logs import event_line, write_log
-from support.viewers import Viewer, running_hub, running_relay
+from support.viewers import Viewer, head_of, running_hub, running_relay
 from support.waiting import wait_until, wait_until_async
 from workcast.broker.root import Root
 
@@ -20,7 +20,7 @@ async def test_a_workcell_that_another_root_has_published_is_refused(
     write_log(other, "theirs", [event_line(1)])
     with running_relay(other, redis_url):
         async with running_hub(other, redis_url) as hub:
-            await wait_until_async(lambda: (hub.fleet.get("wc") or {}).get("head") == 1)
+            await wait_until_async(lambda: head_of(hub, "wc") == 1)
     write_log(root, "wc", [event_line(100)])
     async with running_hub(root, redis_url) as hub, Viewer(hub) as viewer:
         viewer.subscribe("wc")

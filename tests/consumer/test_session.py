@@ -24,7 +24,7 @@ async def published(hub: Hub, workcell: str, count: int) -> None:
     head = 0
     async with asyncio.timeout(DEADLINE):
         while head < count:
-            channel = await hub.open(workcell)
+            channel = await hub.channels.open(workcell)
             head = channel.head if channel else 0
             await asyncio.sleep(0)
 
@@ -362,7 +362,7 @@ async def test_a_socket_that_breaks_ends_the_session_and_nothing_is_left_of_it(h
     viewer.subscribe(wc)
     viewer.say({"op": "subscribe", "fleet": True})
     await viewer.until_op("fleet")
-    channel = await hub.open(wc)
+    channel = await hub.channels.open(wc)
     assert [channel and channel.watched, hub.fleet.watched] == [True, True]
 
     async def broken(text: str) -> None:

@@ -11,6 +11,7 @@ from support.viewers import Viewer
 from support.waiting import wait_until_async
 from workcast.broker.root import Root
 from workcast.consumer.hub import Hub
+from workcast.ledger.summary import Summary
 
 pytestmark = pytest.mark.usefixtures("relay")
 
@@ -54,7 +55,7 @@ async def test_fleet_changes_come_at_most_four_times_a_second(hub: Hub, root: Ro
         viewer.say({"op": "subscribe", "fleet": True})
         await viewer.until_op("fleet")
         for head in range(200):
-            hub.fleet.update({"wc": {"id": "wc", "head": head}})
+            hub.fleet.update({"wc": Summary(id="wc", head=head)})
             await asyncio.sleep(0.002)
         await viewer.until(lambda m: m["op"] == "fleet" and any(w.get("head") == 199 for w in m["workcells"]))
         assert viewer.ops().count("fleet") <= 2 + (loop.time() - began) / 0.25
@@ -70,7 +71,7 @@ async def test_a_change_of_more_workcells_than_a_page_holds_comes_at_that_pace_t
         viewer.say({"op": "subscribe", "fleet": True})
         await viewer.until_op("fleet", 3)
         began = loop.time()
-        hub.fleet.update({name: {**(hub.fleet.get(name) or {}), "head": 1} for name in names})
+        hub.fleet.update({name: Summary(id=name, head=1) for name in names})
         await viewer.until_op("fleet", 6)
         messages = [m for m in viewer.got if m["op"] == "fleet"][3:]
         assert [len(m["workcells"]) for m in messages] == [500, 500, 100]

@@ -87,7 +87,7 @@ def test_viewers_of_both_kinds_watch_side_by_side(gateway: Gateway) -> None:
 @given(st.lists(st.binary(max_size=2000).map(lambda line: wire(line.replace(b"\n", b""))), min_size=1, max_size=40))
 def test_a_compressed_frame_holds_the_same_message(lines: list[bytes]) -> None:
     built = build_frame("wc", 1, 0, len(lines), lines)
-    for frame in (built, built.retold("wc", 1, 10**6)):
+    for frame in (built, built.with_head("wc", 1, 10**6)):
         assert _payload(frame.plain) == (0x81, frame.payload)
         first, data = _payload(frame.deflated)
         if first == 0xC1:

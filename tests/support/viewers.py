@@ -19,8 +19,8 @@ from workcast.broker.root import Root
 from workcast.broker.roots import Roots
 from workcast.broker.stream import Budgets, Subscriber
 from workcast.consumer.archive import RootArchive
-from workcast.consumer.frame import Frame
 from workcast.consumer.hub import Hub
+from workcast.consumer.prepared import PreparedFrame
 from workcast.consumer.protocol import Limits
 from workcast.consumer.session import Session
 
@@ -87,7 +87,7 @@ class MemoryTransport:
         await self.draining.wait()
         self.sent.append(text)
 
-    async def send_frame(self, frame: Frame) -> None:
+    async def send_frame(self, frame: PreparedFrame) -> None:
         await self.send(frame.text)
 
     async def receive(self) -> str | bytes | None:
@@ -173,6 +173,12 @@ class Viewer:
 def _fields(cursor: object) -> Message:
     assert isinstance(cursor, dict)
     return {"epoch": cursor["epoch"], "offset": cursor["offset"]}
+
+
+def head_of(hub: Hub, workcell: str) -> int | None:
+    """The head in the fleet's summary of a workcell; None if the fleet lacks it."""
+    summary = hub.fleet.get(workcell)
+    return None if summary is None else summary.head
 
 
 def events_of(messages: list[Message], workcell: str) -> list[Message]:

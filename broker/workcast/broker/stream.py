@@ -273,16 +273,16 @@ class Subscriber:
         with broker_errors(self.url):
             check_layout(self.url, await self._client.get(LAYOUT_KEY))
 
-    async def feed_end(self, number: int) -> str:
+    async def feed_end(self) -> str:
         """The ID of the feed's newest entry: a concrete place to read on from, unlike ``$``."""
         with broker_errors(self.url):
-            last = await self._client.xrevrange(feed_key(number), count=1)
+            last = await self._client.xrevrange(feed_key(0), count=1)
         return last[0][0].decode() if last else "0-0"
 
-    async def read_feed(self, number: int, after: str, count: int, block_ms: int) -> tuple[str, list[FeedEntry]]:
+    async def read_feed(self, after: str, count: int, block_ms: int) -> tuple[str, list[FeedEntry]]:
         """Entries after an ID, waiting for the first one; the ID to go on from, and what came."""
         with broker_errors(self.url):
-            reply = await self._client.xread({feed_key(number): after}, count=count, block=block_ms)
+            reply = await self._client.xread({feed_key(0): after}, count=count, block=block_ms)
         if not reply:
             return after, []
         entries = reply[0][1]
@@ -333,6 +333,11 @@ class Subscriber:
                     pipe.hget(summary_key(workcell), "json")
                 replies = await pipe.execute()
         return {workcell: reply for workcell, reply in zip(workcells, replies, strict=True) if reply is not None}
+
+    async def request_window(self, workcell: str) -> None:
+        """Ask the relay that carries a workcell to publish its window: an ended log may have no stream."""
+        with broker_errors(self.url):
+            await self._client.sadd(wanted_key(partition(workcell)), workcell)
 
     async def aclose(self) -> None:
         await self._client.aclose()

@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
 
+from workcast.broker.stream import Budgets
 from workcast.consumer.frame import Frame, build_frame, split
 
+_STREAM_ENTRIES: Final = Budgets().stream_entries
 _FIRST_GUESS: Final = 2048
 """Bytes of a line, until lines were seen."""
 
@@ -31,7 +33,11 @@ class Channel:
         self.foreign = False
         """Whether another root has published this workcell id, which a workcell here has too."""
         self.heard: tuple[int, int] | None = None
-        """The epoch and end that the feed told of last, while the position was not in force."""
+        """The epoch and end of the last events from the feed while the position was not in force."""
+        self.window_due = 0.0
+        """When the relays may be asked again to publish the stream of this workcell, by the event loop's clock."""
+        self._stream_start: int | None = None
+        """The first offset that the stream holds, as far as reads have shown."""
         self._ring: deque[Frame] = deque()
         self._size = 0
         self._ring_bytes = ring_bytes
@@ -58,6 +64,7 @@ class Channel:
             head = max(head, heard[1])  # published after the broker gave its answer
         if epoch != self.epoch:
             self._clear()
+            self._stream_start = None
             self.epoch, self.base, self.head = epoch, base, head
         else:
             self.base = max(self.base, base)
@@ -100,7 +107,7 @@ class Channel:
         if frame.offset == offset:
             if frame.head < self.head:
                 self._size -= frame.size
-                frame = ring[at] = frame.retold(self.workcell, self.epoch, self.head)
+                frame = ring[at] = frame.with_head(self.workcell, self.epoch, self.head)
                 self._size += frame.size
                 self._trim()  # a head of more digits is longer
             return frame
@@ -113,6 +120,16 @@ class Channel:
     def saw(self, lines: Sequence[bytes]) -> None:
         """Learn from lines that were read how long they are hereabouts."""
         self._line_bytes = max(1, sum(map(len, lines)) // len(lines))
+
+    def stream_may_hold(self, offset: int) -> bool:
+        """Whether the stream is worth asking for the event at ``offset``; if not, it is in the log alone."""
+        start = self.head - _STREAM_ENTRIES if self._stream_start is None else self._stream_start
+        return offset >= start
+
+    def saw_stream(self, offset: int, first: int) -> None:
+        """Note that the first event at or after ``offset`` in the stream is ``first``."""
+        known = self._stream_start
+        self._stream_start = first if known is None or first > offset else min(known, first)
 
     def notify(self) -> None:
         """Wake every viewer of this workcell."""

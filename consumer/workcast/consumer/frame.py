@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from workcast.consumer.prepared import WORTH_COMPRESSING, PreparedFrame, deflate, frame_header
+
 ENVELOPE_BYTES: Final = 320
 """An ``events`` message has at most so many bytes beside its events: names, and numbers below 2^53."""
-_FIN_TEXT: Final = 0x81
-_COMPRESSED: Final = 0x40
-_WORTH_IT: Final = 256
-"""Bytes of a message below which compressing it costs more than it saves."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +28,11 @@ class Events:
     @cached_property
     def deflated(self) -> bytes:
         """The same, compressed without context: valid after whatever a viewer had before."""
-        compressor = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
-        data = compressor.compress(self.joined) + compressor.flush(zlib.Z_SYNC_FLUSH)
-        return data[:-4]  # the empty block at the end is left out (RFC 7692, 7.2.1)
+        return deflate(self.joined)
 
 
 @dataclass(frozen=True)
-class Frame:
+class Frame(PreparedFrame):
     """The events from ``offset`` on, and the message that carries them and tells of ``head``."""
 
     offset: int
@@ -65,40 +60,27 @@ class Frame:
         """Bytes of the message."""
         return len(self.start) + len(self.events.joined)
 
-    @property
-    def text(self) -> str:
-        """The message as text."""
-        return self.payload.decode()
-
-    def retold(self, workcell: str, epoch: int, head: int) -> Frame:
+    def with_head(self, workcell: str, epoch: int, head: int) -> Frame:
         """The same events with the head that there is now; they are neither joined nor compressed again."""
         return Frame(self.offset, head, _start(workcell, epoch, self.offset, head), self.events)
 
     @cached_property
     def plain(self) -> bytes:
         """The message as a WebSocket frame (RFC 6455, 5.2): made for the first viewer, written to all."""
-        return _header(_FIN_TEXT, self.size) + self.start + self.events.joined
+        return frame_header(self.size) + self.start + self.events.joined
 
     @cached_property
     def deflated(self) -> bytes:
         """The same for viewers that negotiated compression: without context, so it is valid for each of them."""
-        if self.size < _WORTH_IT:
+        if self.size < WORTH_COMPRESSING:
             return self.plain
         data = _stored(self.start) + self.events.deflated
-        return _header(_FIN_TEXT | _COMPRESSED, len(data)) + data
+        return frame_header(len(data), compressed=True) + data
 
 
 def _stored(data: bytes) -> bytes:
     """A block that is not compressed (RFC 1951, 3.2.4): names and numbers that a window could hardly make shorter."""
     return b"\0" + len(data).to_bytes(2, "little") + (len(data) ^ 0xFFFF).to_bytes(2, "little") + data
-
-
-def _header(first: int, length: int) -> bytes:
-    if length < 126:
-        return bytes((first, length))
-    if length < 1 << 16:
-        return bytes((first, 126)) + length.to_bytes(2, "big")
-    return bytes((first, 127)) + length.to_bytes(8, "big")
 
 
 def build_frame(workcell: str, epoch: int, offset: int, head: int, lines: Sequence[bytes]) -> Frame:

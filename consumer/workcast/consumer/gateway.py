@@ -14,7 +14,7 @@ from fastapi import FastAPI, HTTPException, Query, Response, WebSocket
 from fastapi.responses import PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocketDisconnect
 
@@ -24,10 +24,10 @@ from workcast.broker.root import Root
 from workcast.broker.roots import Roots
 from workcast.consumer.account_api import add_account
 from workcast.consumer.asyncapi import document
-from workcast.consumer.frame import Frame
 from workcast.consumer.guard import LOOPBACK, Guard
 from workcast.consumer.http_errors import http_errors, open_channel, unknown_workcell
 from workcast.consumer.hub import Hub, origin_conflict
+from workcast.consumer.prepared import PreparedFrame
 from workcast.consumer.protocol import SUBPROTOCOL, EventPage, Limits, Workcell, Workcells
 from workcast.consumer.session import CLOSE_TOO_MUCH, Session
 from workcast.consumer.settings import GatewaySettings
@@ -122,7 +122,7 @@ def _add_api(app: FastAPI, hub: Hub, history: History, roots: Roots, limits: Lim
         channel = await open_channel(hub, workcell)
         epoch, head = channel.epoch, channel.head
         with http_errors():
-            offset, lines = await hub.page(channel, offset, limit)
+            offset, lines = await hub.refill.page(channel, offset, limit)
         if channel.epoch != epoch:
             raise HTTPException(409, f"the log of {workcell} was replaced; ask again")
         body = b'{"epoch":%d,"base":%d,"head":%d,"offset":%d,"events":[%s]}' % (
@@ -229,11 +229,7 @@ def describe(hub: Hub, roots: Roots, workcell: str) -> Workcell:
 
 
 def _summary(hub: Hub, workcell: str) -> Summary:
-    """The fleet's, or an empty one: whatever a broker holds of one workcell, the others are listed."""
-    try:
-        return Summary.model_validate(hub.fleet.get(workcell) or {"id": workcell})
-    except ValidationError:
-        return Summary(id=workcell)
+    return hub.fleet.get(workcell) or Summary(id=workcell)
 
 
 def _created(path: Path, summary: Summary) -> str:
@@ -263,7 +259,7 @@ class SocketTransport:
     async def send(self, text: str) -> None:
         await self._send({"type": "websocket.send", "text": text})
 
-    async def send_frame(self, frame: Frame) -> None:
+    async def send_frame(self, frame: PreparedFrame) -> None:
         if FRAME_KEY in self._socket.scope["extensions"]:
             await self._send({"type": "websocket.send", FRAME_KEY: frame})
         else:

@@ -31,7 +31,7 @@ async def open_channel(hub: Hub, workcell: str) -> Channel:
     Raises:
         HTTPException: 404 if nobody knows it; 409 if what the broker has of it is of another root.
     """
-    channel = await hub.open(workcell)
+    channel = await hub.channels.open(workcell)
     if channel is None:
         raise unknown_workcell(workcell)
     if channel.foreign:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter as Counted
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from workcast.events.json_value import as_object
+from workcast.ledger.summary import Summary
 
 _MAX_WORKCELLS: Final = 1000
 """Workcells told of one by one, the most recently active first; a time series each."""
@@ -42,22 +42,21 @@ class Metrics:
         self.viewers: set[Watched] = set()
 
     def add_states(
-        self, summaries: Callable[[], Iterable[Mapping[str, Any]]], heartbeats: Callable[[], Mapping[str, float]]
+        self, summaries: Callable[[], Iterable[Summary]], heartbeats: Callable[[], Mapping[str, float]]
     ) -> None:
         """Read the fleet's and the relays' state whenever the metrics are asked for."""
         self.registry.register(_States(self.viewers, summaries, heartbeats))
 
 
-def _last_time(summary: Mapping[str, Any]) -> str:
-    last = as_object(summary.get("last")) or {}
-    return str(last.get("timestamp"))
+def _last_time(summary: Summary) -> str:
+    return (summary.last and summary.last.timestamp) or ""
 
 
 class _States(Collector):
     def __init__(
         self,
         viewers: set[Watched],
-        summaries: Callable[[], Iterable[Mapping[str, Any]]],
+        summaries: Callable[[], Iterable[Summary]],
         heartbeats: Callable[[], Mapping[str, float]],
     ) -> None:
         self._viewers = viewers
@@ -75,18 +74,18 @@ class _States(Collector):
         heads = GaugeMetricFamily("workcast_relay_position", "Events relayed of a workcell.", labels=["workcell"])
         newest = sorted(summaries, key=_last_time, reverse=True)
         for summary in newest[:_MAX_WORKCELLS]:
-            heads.add_metric([str(summary["id"])], summary["head"])
+            heads.add_metric([summary.id], summary.head)
         yield heads
         lines = GaugeMetricFamily("workcast_odd_lines", "Lines that no rule knows, in all logs.", labels=["kind"])
         for kind in ("unknown", "malformed"):
-            lines.add_metric([kind], sum(summary["counts"].get(kind, 0) for summary in summaries))
+            lines.add_metric([kind], sum(summary.counts.get(kind, 0) for summary in summaries))
         yield lines
         unknown = GaugeMetricFamily(
             "workcast_unknown_lines", "Lines that no rule knows, by agent and version.", labels=["agent"]
         )
         by_version = Counted[str]()
         for summary in summaries:
-            by_version.update(summary.get("unknown", {}))
+            by_version.update(summary.unknown)
         for version, count in by_version.most_common(_MAX_VERSIONS):
             unknown.add_metric([version], count)
         yield unknown

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from workcast.consumer.channel import Channel
+from workcast.consumer.fleet import FleetCursor
 from workcast.consumer.frame import Frame
 from workcast.consumer.hub import Hub, origin_conflict
+from workcast.consumer.prepared import PreparedFrame
 from workcast.consumer.protocol import (
     Cursor,
     Error,
     ErrorCode,
-    Fleet,
     Follow,
     From,
     Gap,
@@ -37,18 +38,21 @@ from workcast.consumer.protocol import (
     UnsubscribeFleet,
     client_messages,
 )
-from workcast.consumer.source import Missing
+from workcast.consumer.refill import Missing
+from workcast.consumer.throttle import Throttle
 from workcast.events.json_value import as_object
 
 CLOSE_MALFORMED: Final = 4400
 CLOSE_TOO_MUCH: Final = 4429
 _MAX_REPLIES: Final = 64
 """Replies that wait for the socket; while there are more, no further message is read from this viewer."""
-_FLEET_PAGE: Final = 500
-_PACE_SECONDS: Final = 0.25
+_THROTTLE_SECONDS: Final = 0.25
 """Fleet changes and heads for viewers that do not follow come at most four times a second."""
 _EXPECTED_FROM: Final = 'expected "start", "tail", {"last":200} or {"epoch":E,"offset":N}, whole numbers from 0 on'
 _OPS: Final = frozenset(("subscribe", "unsubscribe", "follow", "ping"))
+
+
+T = TypeVar("T")
 
 
 class Transport(Protocol):
@@ -58,7 +62,7 @@ class Transport(Protocol):
         """Send one text message; returns once the socket has room for the next."""
         ...
 
-    async def send_frame(self, frame: Frame) -> None:
+    async def send_frame(self, frame: PreparedFrame) -> None:
         """Send a message that was built for many viewers; returns once the socket has room for the next."""
         ...
 
@@ -66,25 +70,6 @@ class Transport(Protocol):
         """The next message, or None once the viewer is gone."""
 
     async def close(self, code: int, reason: str) -> None: ...
-
-
-class Pace:
-    """Lets something happen at most once in a while."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._due = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-
-    def ready(self, wake: Callable[[], None]) -> bool:
-        """Whether the time has come; if not, ``wake`` is called once when it has."""
-        loop = asyncio.get_running_loop()
-        if loop.time() >= self._due:
-            self._due = loop.time() + self._seconds
-            return True
-        if self._timer is None or self._timer.when() < self._due:
-            self._timer = loop.call_at(self._due, wake)
-        return False
 
 
 @dataclass(slots=True)
@@ -97,7 +82,7 @@ class Subscription:
     told_live: bool = False
     follow: bool = True
     told_head: int = -1
-    pace: Pace = field(default_factory=lambda: Pace(_PACE_SECONDS))
+    throttle: Throttle = field(default_factory=lambda: Throttle(_THROTTLE_SECONDS))
     """Of its ``head`` messages."""
 
 
@@ -109,12 +94,11 @@ class Session:
         self._hub = hub
         self._limits = limits
         self._subscriptions: dict[str, Subscription] = {}
-        self._seen: dict[str, Mapping[str, Any]] | None = None
-        """The summaries this viewer has; None while it is not subscribed to the fleet."""
-        self._fleet_paged = False
-        self._fleet_dirty = False
-        self._fleet_pace = Pace(_PACE_SECONDS)
+        self._fleet: FleetCursor | None = None
+        """None while the viewer is not subscribed to the fleet."""
+        self._fleet_throttle = Throttle(_THROTTLE_SECONDS)
         self._replies: deque[BaseModel] = deque()
+        self._replied = asyncio.Event()
         self._room = asyncio.Event()
         self._wake = asyncio.Event()
 
@@ -132,7 +116,7 @@ class Session:
             results = await asyncio.gather(writer, reader, return_exceptions=True)
             for subscription in self._subscriptions.values():
                 subscription.channel.unlisten(self._wake.set)
-            self._hub.fleet.unlisten(self._fleet_changed)
+            self._leave_fleet()
             self._hub.metrics.viewers.discard(self)
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, ConnectionError):
@@ -186,16 +170,15 @@ class Session:
             case Subscribe():
                 await self._subscribe(message.workcell, message.from_)
             case SubscribeFleet():
-                self._seen, self._fleet_paged = {}, False
-                self._hub.fleet.listen(self._fleet_changed)
-                self._fleet_changed()
+                self._leave_fleet()
+                self._fleet = self._hub.fleet.open(self._wake.set)
+                self._wake.set()
             case Unsubscribe():
                 subscription = self._subscriptions.pop(message.workcell, None)
                 if subscription is not None:
                     subscription.channel.unlisten(self._wake.set)
             case UnsubscribeFleet():
-                self._seen = None
-                self._hub.fleet.unlisten(self._fleet_changed)
+                self._leave_fleet()
             case Follow():
                 await self._follow(message)
             case Ping():
@@ -211,7 +194,7 @@ class Session:
                 workcell,
             )
             return
-        channel = await self._hub.open(workcell)
+        channel = await self._hub.channels.open(workcell)
         if channel is None:
             self._error(
                 "unknown_workcell", f"no workcell {workcell[:140]!r} here; ask again when the fleet shows it", workcell
@@ -277,6 +260,23 @@ class Session:
             sent = True
         return sent
 
+    async def _reply_until(self, question: Coroutine[object, object, T]) -> T:
+        """Return the answer to ``question``; send replies while it is awaited, so that a ``pong`` does not wait."""
+        task = asyncio.create_task(question)
+        try:
+            while not task.done():
+                self._replied.clear()
+                if await self._flush():
+                    continue
+                replied = asyncio.create_task(self._replied.wait())
+                try:
+                    await asyncio.wait((task, replied), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    replied.cancel()
+            return task.result()
+        finally:
+            task.cancel()
+
     async def _advance(self, workcell: str) -> bool:
         """Send the next message of one subscription; False if there is none for now."""
         subscription = self._subscriptions.get(workcell)
@@ -284,7 +284,7 @@ class Session:
             return False
         channel = subscription.channel
         if not channel.loaded:
-            await self._hub.load(channel)
+            await self._reply_until(self._hub.channels.load(channel))
             if self._subscriptions.get(workcell) is not subscription:
                 return True
         if channel.epoch != subscription.epoch:
@@ -303,7 +303,9 @@ class Session:
         return False
 
     async def _send_events(self, workcell: str, subscription: Subscription) -> bool:
-        found = await self._hub.fetch(subscription.channel, subscription.cursor)
+        found: Frame | Missing | None = self._hub.refill.in_memory(subscription.channel, subscription.cursor)
+        if found is None:
+            found = await self._reply_until(self._hub.refill.fetch(subscription.channel, subscription.cursor))
         stale = subscription.epoch != subscription.channel.epoch or not subscription.follow
         if stale or self._subscriptions.get(workcell) is not subscription:
             return True  # reset, paused, replaced or gone while it was fetched: look again
@@ -330,36 +332,32 @@ class Session:
         head = subscription.channel.head
         if head == subscription.told_head:
             return False
-        if subscription.pace.ready(self._wake.set):
+        if subscription.throttle.ready(self._wake.set):
             subscription.told_head = head
             self._reply(Head(workcell=workcell, epoch=subscription.epoch, head=head))
             return True
         return False
 
     async def _send_fleet(self) -> bool:
-        """Send a page of the fleet, or what changed, four times a second at most."""
-        if self._seen is None or not self._fleet_dirty:
+        """Send the next page of the fleet; after the last, what changed, at most four times a second."""
+        cursor = self._fleet
+        if cursor is None or not self._hub.fleet.has_news(cursor):
             return False
-        if not self._fleet_pace.ready(self._wake.set) and self._fleet_paged:
+        if not self._fleet_throttle.ready(self._wake.set) and cursor.complete:
             return False
-        self._fleet_dirty = False
-        seen = self._seen
-        while self._seen is seen:  # until it is unsubscribed, or subscribed anew, in between
-            changes = self._hub.fleet.changes_since(seen, _FLEET_PAGE)
-            if self._fleet_paged and not changes.workcells and not changes.removed:
-                return False
-            await self._transport.send(to_json(Fleet(**changes._asdict())).decode())
-            if self._fleet_paged or not changes.more:
-                self._fleet_paged, self._fleet_dirty = True, changes.more or self._fleet_dirty
-                return True
-        return True
+        message = self._hub.fleet.read(cursor)
+        if message is not None:
+            await self._transport.send_frame(message.frame)
+        return message is not None
 
-    def _fleet_changed(self) -> None:
-        self._fleet_dirty = True
-        self._wake.set()
+    def _leave_fleet(self) -> None:
+        if self._fleet is not None:
+            self._hub.fleet.close(self._fleet)
+            self._fleet = None
 
     def _reply(self, message: BaseModel) -> None:
         self._replies.append(message)
+        self._replied.set()
         self._wake.set()
 
     def _error(self, code: ErrorCode, message: str, workcell: str | None = None) -> None:

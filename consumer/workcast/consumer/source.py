@@ -1,22 +1,26 @@
-"""What the hub reads from the broker."""
+"""The source: what a gateway reads from the broker, each question with a time limit."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+import asyncio
+from collections.abc import Awaitable
+from typing import Protocol, TypeVar
 
+from workcast.broker.errors import BrokerError
 from workcast.broker.stream import FeedEntry
 from workcast.broker.watermark import Watermark
 
+T = TypeVar("T")
+
 
 class Source(Protocol):
-    """What the hub reads from the broker."""
+    """What a gateway reads from the broker; each method raises BrokerError if it cannot be reached."""
 
     async def check(self) -> None: ...
 
-    async def feed_end(self, number: int, /) -> str: ...
+    async def feed_end(self) -> str: ...
 
-    async def read_feed(self, number: int, after: str, count: int, block_ms: int, /) -> tuple[str, list[FeedEntry]]: ...
+    async def read_feed(self, after: str, count: int, block_ms: int, /) -> tuple[str, list[FeedEntry]]: ...
 
     async def read_stream(self, workcell: str, epoch: int, offset: int, count: int, /) -> tuple[int, list[bytes]]: ...
 
@@ -26,11 +30,43 @@ class Source(Protocol):
 
     async def summaries(self, workcells: list[str], /) -> dict[str, bytes]: ...
 
+    async def request_window(self, workcell: str, /) -> None: ...
 
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """Events that cannot be had: they go on at ``until``."""
 
-    offset: int
-    until: int
-    reason: Literal["pruned", "unavailable"]
+class TimedSource:
+    """A source whose questions fail after ``seconds``: TCP alone may never report that a server has stopped."""
+
+    def __init__(self, source: Source, seconds: float) -> None:
+        self._source = source
+        self._seconds = seconds
+
+    async def check(self) -> None:
+        await self._within(self._source.check())
+
+    async def feed_end(self) -> str:
+        return await self._within(self._source.feed_end())
+
+    async def read_feed(self, after: str, count: int, block_ms: int) -> tuple[str, list[FeedEntry]]:
+        return await self._within(self._source.read_feed(after, count, block_ms))
+
+    async def read_stream(self, workcell: str, epoch: int, offset: int, count: int) -> tuple[int, list[bytes]]:
+        return await self._within(self._source.read_stream(workcell, epoch, offset, count))
+
+    async def watermarks(self, workcells: list[str]) -> list[Watermark]:
+        return await self._within(self._source.watermarks(workcells))
+
+    async def workcells(self) -> list[str]:
+        return await self._within(self._source.workcells())
+
+    async def summaries(self, workcells: list[str]) -> dict[str, bytes]:
+        return await self._within(self._source.summaries(workcells))
+
+    async def request_window(self, workcell: str) -> None:
+        await self._within(self._source.request_window(workcell))
+
+    async def _within(self, question: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await question
+        except TimeoutError as error:
+            raise BrokerError(f"no answer from Redis for {self._seconds:g} s; is it stopped?") from error

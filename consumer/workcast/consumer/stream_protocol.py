@@ -10,7 +10,7 @@ import contextlib
 import logging
 import socket
 from asyncio.transports import BaseTransport
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -20,6 +20,8 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPe
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
+from workcast.consumer.prepared import PreparedFrame
+
 FRAME_KEY: Final = "workcast.frame"
 """An extension of ASGI: in a ``websocket.send`` message, a :class:`PreparedFrame` to write as it is."""
 _SEND_BUFFER: Final = 128 * 1024
@@ -28,16 +30,6 @@ _PONG: Final = b"\x8a"
 """How its frame begins."""
 _WRITE_HIGH: Final = 256 * 1024
 """Of asyncio, for one viewer: above it, the session waits until the viewer has drained."""
-
-
-class PreparedFrame(Protocol):
-    """A text message as WebSocket frames, to be written as they are."""
-
-    @property
-    def plain(self) -> bytes: ...
-
-    @property
-    def deflated(self) -> bytes: ...
 
 
 class StreamProtocol(WebSocketsSansIOProtocol):

@@ -1,0 +1,131 @@
+"""The channels of the watched workcells: opened on demand, kept at the broker's heads, dropped when unwatched."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from workcast.broker.errors import BrokerError, WorkcellIdError
+from workcast.broker.root import check_workcell_id
+from workcast.broker.watermark import Watermark
+from workcast.consumer.archive import Archive
+from workcast.consumer.channel import Channel
+from workcast.consumer.source import Source
+
+logger = logging.getLogger("workcast.hub")
+
+
+class Channels:
+    """One channel for each workcell that is watched, or was since the last sweep."""
+
+    def __init__(self, source: Source, archive: Archive, ring_bytes: int, frame_bytes: int) -> None:
+        self._source = source
+        self._archive = archive
+        self._ring_bytes = ring_bytes
+        self._frame_bytes = frame_bytes
+        self._channels: dict[str, Channel] = {}
+        self._loads: dict[Channel, asyncio.Task[bool]] = {}
+
+    def __contains__(self, workcell: str) -> bool:
+        return workcell in self._channels
+
+    async def open(self, workcell: str) -> Channel | None:
+        """Return the channel of a workcell, loaded; None if neither broker nor log has the workcell."""
+        try:
+            check_workcell_id(workcell)
+        except WorkcellIdError:
+            return None
+        while True:
+            channel = self._channels.get(workcell)
+            if channel is None:
+                # In place before the broker is asked, so that what the feed brings meanwhile is not missed.
+                channel = self._channels[workcell] = Channel(workcell, self._ring_bytes, self._frame_bytes)
+            known = channel.loaded or await self.load(channel)
+            if self._channels.get(workcell) is not channel:
+                continue  # swept away meanwhile: the feed would not reach it
+            if known:
+                return channel
+            if not channel.watched:
+                del self._channels[workcell]
+            return None
+
+    async def load(self, channel: Channel) -> bool:
+        """Ask the broker, or else the log, for epoch and head; False if neither has the workcell.
+
+        Concurrent callers share one answer.
+        """
+        task = self._loads.get(channel)
+        if task is None:
+            task = self._loads[channel] = asyncio.create_task(self._load(channel))
+            task.add_done_callback(lambda _: self._loads.pop(channel, None))
+        return await asyncio.shield(task)
+
+    async def _load(self, channel: Channel) -> bool:
+        channel.heard = None
+        away = False
+        try:
+            watermark = (await self._source.watermarks([channel.workcell]))[0]
+        except BrokerError:
+            watermark, away = Watermark(), True
+        if watermark.epoch:
+            channel.foreign = await asyncio.to_thread(self._is_foreign, channel.workcell, watermark.origin)
+            channel.set_position(watermark.epoch, watermark.base, watermark.head)
+            return True
+        try:
+            read_extent = self._archive.synced_extent if away else self._archive.extent
+            extent = await asyncio.to_thread(read_extent, channel.workcell)
+        except OSError as error:
+            logger.warning("the log of %s cannot be read: %s", channel.workcell, error)
+            extent = None
+        if extent is None:
+            channel.loaded = channel.watched  # its viewers keep what they have, until it is published again
+            return channel.loaded
+        # With a broker, nothing may be shown yet: the relay will publish the head. Without one, everything that a
+        # crash cannot take back, and that no other log can replace unnoticed.
+        shown = channel.head if extent.epoch == channel.epoch else 0
+        channel.set_position(extent.epoch, extent.base, max(shown, extent.end if away else extent.base))
+        return True
+
+    def _is_foreign(self, workcell: str, origin: str) -> bool:
+        return bool(origin) and self._archive.origin(workcell) not in (None, origin)
+
+    def push(self, workcell: str, epoch: int, offset: int, lines: list[bytes]) -> None:
+        """Hand consecutive events from the feed to the channel of their workcell."""
+        channel = self._channels[workcell]
+        if channel.loaded and channel.epoch == epoch:
+            channel.push(offset, lines)
+            return
+        channel.heard = (epoch, offset + len(lines))
+        if channel.loaded:
+            channel.loaded = False  # another epoch: the broker must be asked which one is in force
+            channel.notify()
+
+    async def compare_heads(self) -> None:
+        """Compare every channel with what the broker has.
+
+        Raises:
+            BrokerError: the broker does not answer.
+        """
+        names = list(self._channels)
+        if not names:
+            return
+        for name, watermark in zip(names, await self._source.watermarks(names), strict=True):
+            channel = self._channels.get(name)
+            if channel is None or not watermark.epoch or not channel.loaded:
+                continue
+            if channel.epoch == watermark.epoch:
+                channel.set_position(watermark.epoch, watermark.base, watermark.head)
+            else:
+                channel.loaded = False  # the feed may have overtaken this answer: ask again
+                channel.notify()
+
+    def sweep(self) -> None:
+        """Drop the channels that no viewer watches."""
+        for workcell in [name for name, channel in self._channels.items() if not channel.watched]:
+            del self._channels[workcell]
+
+    async def close(self) -> None:
+        """Cancel the questions whose callers have left."""
+        for task in self._loads.values():
+            task.cancel()
+        await asyncio.gather(*self._loads.values(), return_exceptions=True)
