@@ -11,8 +11,9 @@ import pytest
 from support.broker_checker import completeness_problems
 from support.log_edits import edit_a_copy, edit_in_place, prune, read_log
 from support.logs import event_line, write_log
-from workcast.broker.history import Extent, History, epoch_of
+from workcast.broker.history import Extent, History
 from workcast.broker.log import LogReader
+from workcast.broker.log_facts import epoch_of
 from workcast.broker.log_relay import LogRelay
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
@@ -92,7 +93,7 @@ def test_a_lagging_relay_does_not_take_back_how_far_another_has_come(root: Root,
     write_log(root, WORKCELL, numbered(2000, 5))
     pump(ahead)
     assert lagging.pump()
-    noted = root.mark(WORKCELL)
+    noted = root.log_state(WORKCELL).watermark()
     assert noted is not None
     assert noted.head == 2005
 
@@ -334,6 +335,7 @@ def test_a_gateway_without_a_broker_vouches_for_no_edited_copy(
     root: Root, publisher: Publisher, redis_client: Any
 ) -> None:
     path, epoch = shown_and_pruned(root, publisher, 40)
+    LogRelay(root, WORKCELL, publisher).vouch()
     assert History(Roots(root)).synced_extent(WORKCELL) == Extent(epoch, 10, 40)
     keep(path)
     edit_a_copy(path, 5, event_line(999))
@@ -345,11 +347,11 @@ def test_a_gateway_without_a_broker_vouches_for_no_edited_copy(
 
 
 def test_what_was_noted_never_goes_back_within_an_epoch(root: Root) -> None:
-    root.note(WORKCELL, Watermark(7, 47, 1, 10, 100))
-    root.note(WORKCELL, Watermark(7, 40, 2, 0, 90))
-    assert root.mark(WORKCELL) == Watermark(7, 47, 1, 10, 100)
-    root.note(WORKCELL, Watermark(7, 50, 3, 0, 90))
-    root.note(WORKCELL, Watermark(7, 48, 4, 20, 110))
-    assert root.mark(WORKCELL) == Watermark(7, 50, 3, 20, 110)
-    root.note(WORKCELL, Watermark(8, 1, 5, 0, 120))
-    assert root.mark(WORKCELL) == Watermark(8, 1, 5, 0, 120)
+    root.log_state(WORKCELL).raise_watermark(Watermark(7, 47, 1, 10, 100))
+    root.log_state(WORKCELL).raise_watermark(Watermark(7, 40, 2, 0, 90))
+    assert root.log_state(WORKCELL).watermark() == Watermark(7, 47, 1, 10, 100)
+    root.log_state(WORKCELL).raise_watermark(Watermark(7, 50, 3, 0, 90))
+    root.log_state(WORKCELL).raise_watermark(Watermark(7, 48, 4, 20, 110))
+    assert root.log_state(WORKCELL).watermark() == Watermark(7, 50, 3, 20, 110)
+    root.log_state(WORKCELL).raise_watermark(Watermark(8, 1, 5, 0, 120))
+    assert root.log_state(WORKCELL).watermark() == Watermark(8, 1, 5, 0, 120)

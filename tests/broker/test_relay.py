@@ -21,8 +21,8 @@ from support.valkey import Server
 from support.waiting import wait_until
 from workcast.broker.connection import check_url, connect, connect_async, mask_url
 from workcast.broker.errors import BrokerError
-from workcast.broker.history import epoch_of
 from workcast.broker.log import LogReader
+from workcast.broker.log_facts import epoch_of
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
 from workcast.broker.stream import LAYOUT_KEY, Publisher, feed_key, stream_key

@@ -22,8 +22,8 @@ from support.valkey import ReplicatedServer
 from support.writers import Writers
 from workcast.broker.connection import connect
 from workcast.broker.errors import BrokerError
-from workcast.broker.history import epoch_of
 from workcast.broker.log import Appender, LogReader
+from workcast.broker.log_facts import epoch_of
 from workcast.broker.log_relay import LogRelay
 from workcast.broker.root import Root
 from workcast.broker.stream import Budgets, Publisher, feed_key, stream_key
@@ -215,7 +215,7 @@ class RelayMachine(RuleBasedStateMachine):
     @rule(longer=st.booleans())
     def edit_the_first_line_in_place(self, *, longer: bool) -> None:
         """It gives the epoch, unless a header or a state file does."""
-        if self.lines() and read_log(self.path)[0] is None and self.root.epoch("wc") is None:
+        if self.lines() and read_log(self.path)[0] is None and not self.root.log_state("wc").written_epoch():
             self.edit(edit_in_place, 0, longer=longer)
 
     @precondition(lambda self: not self.down)
@@ -229,7 +229,7 @@ class RelayMachine(RuleBasedStateMachine):
         explains.
         """
         self.pump(which, 20)
-        mark = self.relays[which].mark
+        mark = self.relays[which].watermark
         header, lines = read_log(self.path)
         base = header.base if header else 0
         if mark is None or mark.epoch != self.epoch() or not base < mark.head <= base + len(lines):
@@ -247,7 +247,7 @@ class RelayMachine(RuleBasedStateMachine):
 
     def published(self) -> int:
         """How many of the log's lines have been published in its epoch, as far as its mark tells."""
-        mark = self.root.mark("wc")
+        mark = self.root.log_state("wc").watermark()
         header, lines = read_log(self.path)
         base = header.base if header else 0
         if mark is None or mark.epoch != self.epoch() or mark.head > base + len(lines):

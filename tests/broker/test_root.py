@@ -54,16 +54,13 @@ def test_an_origin_stays_the_same_and_differs_between_roots(
     root: Root, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     other = Root(tmp_path_factory.mktemp("other"))
-    assert root.origin() == Root(root.directory).origin()
-    assert root.origin() != other.origin()
+    assert root.ensure_origin() == Root(root.directory).ensure_origin() == Root(root.directory).origin()
+    assert root.ensure_origin() != other.ensure_origin()
 
 
-def test_an_epoch_is_read_back_and_rubbish_is_none(root: Root) -> None:
-    assert root.epoch("wc") is None
-    root.write_epoch("wc", 12345)
-    assert root.epoch("wc") == 12345
-    (root.state / "wc.epoch").write_text("rubbish")
-    assert root.epoch("wc") is None
+def test_reading_an_origin_creates_none(root: Root) -> None:
+    assert root.origin() == ""
+    assert list(root.state.iterdir()) == []
 
 
 def test_a_state_file_is_replaced_whole_with_its_mode(root: Root) -> None:

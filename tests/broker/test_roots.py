@@ -62,12 +62,10 @@ def test_an_id_of_no_root_here_is_refused(api: Root, plain: Root, workcell: str)
         plain.log(workcell)
 
 
-def test_what_is_kept_of_a_workcell_bears_its_directorys_name(api: Root) -> None:
-    api.prepare()
-    api.write_epoch("api:wc", 7)
-    api.write_checkpoint("api:wc", '{"a":1}')
-    assert (api.epoch("api:wc"), api.checkpoint("api:wc")) == (7, {"a": 1})
-    assert Root(api.directory).epoch("wc") == 7  # so that a root may get a name, or lose it
+def test_the_state_files_of_a_log_are_named_after_its_directory(api: Root) -> None:
+    api.log_state("api:wc").write_epoch(7)
+    assert api.log_state("api:wc").written_epoch() == (7,)
+    assert Root(api.directory).log_state("wc").written_epoch() == (7,)  # so that a root may get a name, or lose it
 
 
 def test_roots_that_are_the_same_or_share_a_name_are_refused(api: Root, plain: Root, tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ from support.valkey import Server
 from support.viewers import Viewer, running_hub, running_relay
 from support.waiting import wait_until_async
 from workcast.broker.connection import connect
-from workcast.broker.history import epoch_of
 from workcast.broker.log import LogReader
+from workcast.broker.log_facts import epoch_of
 from workcast.broker.root import Root
 from workcast.broker.stream import Budgets, feed_key, stream_key
 from workcast.events.wire import wire

@@ -23,8 +23,8 @@ from support.chaos import World, settle, world
 from support.history_checker import epochs_shown, problems
 from support.socket_viewers import SocketViewer
 from support.waiting import wait_until_async
-from workcast.broker.history import epoch_of
 from workcast.broker.log import LogReader
+from workcast.broker.log_facts import epoch_of
 
 SEED = int(os.environ.get("WORKCAST_CHAOS_SEED") or SystemRandom().randrange(1_000_000))
 SECONDS = float(os.environ.get("WORKCAST_CHAOS_SECONDS") or 240)

@@ -10,11 +10,9 @@ import errno
 import hashlib
 import json
 import os
-import secrets
 import stat
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +20,7 @@ from typing import Any, Final
 from pydantic_core import from_json
 
 from workcast.broker.appender import Appender as Appender  # noqa: PLC0414 - found here as well
+from workcast.broker.files import replace_file
 from workcast.events.json_value import as_object
 
 _SCAN_BYTES: Final = 1 << 20
@@ -298,19 +297,3 @@ def _open(path: Path) -> int | None:
         return descriptor
     os.close(descriptor)
     return None
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file as a whole: a reader sees the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def join_lines(lines: Iterable[bytes]) -> bytes:
-    """Lines without newlines as the bytes that an append takes."""
-    return b"".join(line + b"\n" for line in lines)

@@ -1,12 +1,7 @@
-"""Carries one log to its stream: reads past the stream's head, syncs, publishes, and answers what the script says.
-
-Beside a log lie a mark, which tells whether the log is still the one that was published even when the broker has
-forgotten, and a checkpoint, which only saves the work of folding the summary anew.
-"""
+"""Carries one log to its stream: reads past the stream's head, syncs, publishes, and handles the script's answer."""
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 import time
@@ -18,8 +13,10 @@ from zlib import crc32
 from pydantic import ValidationError
 
 from workcast.broker.errors import OriginConflictError
-from workcast.broker.history import epoch_of, is_file_of
+from workcast.broker.identity import Decision, decide
 from workcast.broker.log import LogReader
+from workcast.broker.log_facts import contradicts, gather_facts
+from workcast.broker.log_state import Checkpoint
 from workcast.broker.lost import UNENDED, as_lost, writer_is_gone
 from workcast.broker.root import Root
 from workcast.broker.stream import Answer, Batch, Budgets
@@ -36,7 +33,7 @@ logger = logging.getLogger("workcast.relay")
 
 
 class Broker(Protocol):
-    """What a relay asks of the broker."""
+    """What a log's relay needs of the broker."""
 
     @property
     def budgets(self) -> Budgets: ...
@@ -49,96 +46,82 @@ class Broker(Protocol):
 
 
 class LogRelay:
-    """One log's way to its stream. Not safe for several threads; safe beside any other relay of the same log."""
+    """Relays one log. Not safe for several threads; safe beside any other relay of the same log."""
 
     def __init__(self, root: Root, workcell: str, broker: Broker, prices: PriceTable | None = None) -> None:
         self.workcell = workcell
         self._root = root
         self._broker = broker
-        self._reader = LogReader(root.log(workcell), root.index(workcell))
-        self._attached = False
-        self._generation = -1
-        self._replaced = False
-        self._epoch: int = 0
-        self._replaces: int | None = None
-        self._next = 0
-        self._begins_window = False
-        self._synced = -1
         self._prices = prices or shipped_prices()
+        self._reader = LogReader(root.log(workcell), root.index(workcell))
+        self._state = root.log_state(workcell)
+        self._generation: int | None = None
+        self._saw_replacement = False
+        self._attached = False
+        self._epoch = 0
+        self._own: Watermark | None = None
+        """How far this relay has published the log or found it published, and of which file."""
+        self._next = 0
+        """The offset of the next line to publish."""
+        self._begins_window = False
+        self._replaces: int | None = None
+        self._synced = -1
         self._fold = self._new_fold()
-        self._mark: Watermark | None = None
-        self._file = (-1, 0)
-        """Inode and base of the log when its place was found last."""
         self._checkpointed: Watermark | None = None
         self._lost_at: tuple[int, int] | None = None
-        """Epoch and end of the log when it was found without a writer."""
-        self._told_lost_at: tuple[int, int] | None = None
-        self._told_base: int | None = None
+        """Epoch and end of the log when its writer was found to be gone."""
+        self._published_lost_at: tuple[int, int] | None = None
+        self._published_base: int | None = None
         """The base that the broker has, as far as this relay knows."""
 
     @property
-    def mark(self) -> Watermark | None:
-        """How far this relay has published, if it has."""
-        return self._mark
+    def watermark(self) -> Watermark | None:
+        """How far this relay has published the log, or found it published."""
+        return self._own
 
     def detach(self) -> None:
-        """Find the place in the broker anew before the next batch: the broker may have forgotten everything."""
+        """Compare log and broker again before the next batch: the broker may have forgotten everything."""
         self._attached = False
 
-    def reconcile(self, position: Watermark) -> bool:
-        """Compare with what the broker says it has; False if the broker has lost something."""
+    def reconcile(self, stored: Watermark) -> bool:
+        """Compare with the broker's watermark; False if the broker has lost something."""
         if not self._attached or self._begins_window:
             return True
-        if position.epoch == self._epoch and position.head >= self._next:
-            self._told_base = position.base  # a relay that has not seen a prune may have told an older one
+        if stored.epoch == self._epoch and stored.head >= self._next:
+            self._published_base = stored.base  # a relay that has not seen a prune may have published an older one
             return True
         self.detach()
         return False
 
-    def follow(self, position: Watermark) -> bool:
-        """Go on from where another relay has come to; True if it has published all there is."""
-        self._reader.refresh()
-        if not self._attached or self._generation != self._reader.generation or position.epoch != self._epoch:
+    def follow(self, stored: Watermark) -> bool:
+        """Go on from where another relay has published to; True if it has published everything."""
+        self._refresh()
+        if not self._attached or stored.epoch != self._epoch:
             return False
-        self._next = max(self._next, position.head)
+        self._next = max(self._next, stored.head)
         return self._next >= self._reader.end
 
     def pump(self) -> bool:
-        """Publish what the log has and the stream has not, one batch at most; True if there may be more.
+        """Publish at most one batch of what the stream lacks; True if there may be more.
 
         Raises:
             BrokerError: Redis is away; nothing is lost, call again when it is back.
             OriginConflictError: another root has published this workcell id.
             OSError: the log cannot be read.
         """
-        self._reader.refresh()
-        known = self._attached and self._generation == self._reader.generation
-        if not known and not self._attach():
+        self._refresh()
+        if not self._attached and not self.attach():
             return False
         if self._fold.offset < self._next:
             self._catch_up()
             return True
         if self._next >= self._reader.end:
-            self._tell_base()
+            self._publish_base()
             return False
         return self._publish()
 
-    def _tell_base(self) -> None:
-        """A prune without a new line is no batch to publish."""
-        reader = self._reader
-        if self._told_base != reader.base and self._next == self._fold.offset == reader.end:
-            self._amend()
-
-    def _amend(self) -> bool:
-        """Tell the broker base and summary at a head that stays; False if it has both, or another head."""
-        reader = self._reader
-        end, base = reader.end, reader.base
-        amended = self._broker.amend(self.workcell, self._epoch, self._root.origin(), end, base, self._summary(end))
-        self._told_base = base
-        return amended
-
     def judge(self) -> None:
-        """Tell the broker when the log has lost its writer in the middle of a run, and when it has one again.
+        """Amend the summary when the writer is gone in the middle of a run, and when one is there again.
 
         Raises:
             BrokerError: Redis is away.
@@ -146,132 +129,127 @@ class LogRelay:
         """
         if not self._attached or self._fold.status not in UNENDED:
             return
-        reader, here = self._reader, (self._epoch, self._fold.offset)
+        here = (self._epoch, self._fold.offset)
         lost_at = here if writer_is_gone(self._root.log(self.workcell)) else None
-        if lost_at == self._told_lost_at:
+        if lost_at == self._published_lost_at:
             return
-        reader.refresh()
-        if self._generation != reader.generation or not self._next == self._fold.offset == reader.end:
-            return  # it goes on: what comes says how
+        self._refresh()
+        if not self._has_published_all():
+            return  # it goes on: the lines that follow decide
         self._lost_at = lost_at
         if self._amend() and lost_at:
-            logger.warning("%s is lost: its writer is gone, and has not said how the run ended", self.workcell)
-        self._told_lost_at = lost_at
+            logger.warning("%s is lost: its writer is gone, and its log does not say how the run ended", self.workcell)
+        self._published_lost_at = lost_at
 
     def checkpoint(self) -> None:
-        """Keep index and summary on disk, so that the next start neither scans nor folds the whole log."""
+        """Keep index and fold on disk, so that the next start neither scans nor folds the whole log."""
         if self._attached:
             self._reader.save_index()
-        mark = self._mark
-        if mark is None or mark == self._checkpointed or self._fold.offset != mark.head:
+        own = self._own
+        if own is None or own.crc is None or own == self._checkpointed or self._fold.offset != own.head:
             return
-        state = {"epoch": mark.epoch, "head": mark.head, "crc": mark.crc, "fold": self._fold.to_state()}
-        self._root.write_checkpoint(self.workcell, json.dumps(state))
-        self._checkpointed = mark
+        self._state.write_checkpoint(Checkpoint(own, self._fold.to_state()))
+        self._checkpointed = own
 
-    # ── finding the place ────────────────────────────────────────────────────────────────────────────────────────────
-    def _attach(self) -> bool:
-        """Decide the epoch and where to go on; False while the log has no line."""
+    def vouch(self) -> None:
+        """Sync the log and raise its watermark while there is no broker, so that a gateway may show its lines.
+
+        A log that is not the noted one stays as it is: the next attach gives it an epoch.
+
+        Raises:
+            OSError: the log cannot be read or synced.
+        """
+        noted = self._state.watermark()
+        self._refresh()
         reader = self._reader
+        facts = gather_facts(
+            reader, self._state, noted=noted, own=self._own, saw_replacement=self._saw_replacement
+        )  # fmt: skip
+        decision = decide(facts)
+        known = noted is not None and noted.head == reader.end and not decision.moved
+        if known or not (decision.keeps_what_was_shown or decision.kind == "new"):
+            return
+        reader.sync()
+        last = reader.read(reader.end - 1, 1, 1).lines
+        if last:
+            shown = Watermark(decision.epoch, reader.end, crc32(last[0]), reader.base, reader.inode)
+            self._state.raise_watermark(shown)
+
+    # ── attaching ────────────────────────────────────────────────────────────────────────────────────────────────────
+    def attach(self) -> bool:
+        """Decide which log this is and where to go on; False while it has no line.
+
+        Raises:
+            BrokerError: Redis is away.
+            OSError: the log cannot be read.
+        """
         self._attached = False
-        if self._is_empty():  # as workcells begin: no reason to ask the broker, at each sweep, for each of them
+        if self._reader.end == self._reader.base:  # as workcells begin: no reason to ask the broker at each sweep
             return False
         stored = self._broker.watermarks([self.workcell])[0]
-        checkpoint, fold = self._read_checkpoint()
-        noted = self._root.mark(self.workcell)
+        checkpoint, noted = self._state.checkpoint(), self._state.watermark()
         gone = writer_is_gone(self._root.log(self.workcell))
-        # Looked at after the marks were read: another relay may have published lines that came in between.
-        reader.refresh()
-        if self._is_empty():
+        # After the watermarks were read: another relay may have published lines that were written in between.
+        self._refresh()
+        reader = self._reader
+        facts = gather_facts(
+            reader, self._state, noted=noted, checkpoint=checkpoint.watermark if checkpoint else None, broker=stored,
+            own=self._own, saw_replacement=self._saw_replacement,
+        )  # fmt: skip
+        decision = decide(facts)
+        if decision.kind == "empty":
             return False
-        epoch = epoch_of(self._root, self.workcell, reader)
-        known = (self._mark, checkpoint, stored if stored.epoch else None, noted)
-        marks = [mark for mark in known if mark is not None and mark.epoch == epoch]
-        # A copy that was edited in its middle has the same first and last lines. What this relay saw before says
-        # something only about the epoch that it saw it in.
-        replaced = (self._replaced and self._epoch == epoch) or (noted is not None and noted.inode != reader.inode)
-        renewed = replaced and bool(marks) and not self._is_pruned(epoch, stored, noted)
-        # A first line, a header or a state file may give an epoch that stood for an earlier log.
-        renewed |= self._has_returned(epoch, {mark.epoch for mark in known if mark is not None})
-        if renewed or any(self._contradicts(mark) for mark in marks):
-            epoch = self._fresh_epoch(epoch)
+        if decision.retire:
+            self._state.retire_epochs(decision.retire)
+        epoch = self._fresh_epoch(decision) if decision.needs_epoch else decision.epoch
         if epoch != self._epoch or self._fold.offset > reader.end:
-            valid = checkpoint is not None and checkpoint.epoch == epoch
-            self._fold = fold if fold is not None and valid else self._new_fold(reader.base)
-            self._mark = None
+            self._fold = self._take_up_fold(checkpoint, epoch)
+        self._fold.offset = max(self._fold.offset, reader.base)  # pruned lines are no longer counted
         self._epoch = epoch
         self._lost_at = (epoch, reader.end) if gone else None
-        self._replaces = stored.epoch if stored.epoch not in (0, epoch) else None
-        if stored.epoch == epoch and reader.base <= stored.head:
-            self._next, self._begins_window = stored.head, False
-        else:
-            self._rewind()
-        self._fold.offset = max(self._fold.offset, reader.base)  # pruned lines are counted no more
+        self._replaces = decision.replaces
+        self._begins_window = decision.head is None
+        self._next = self._window_start() if decision.head is None else decision.head
         self._synced = -1
-        self._told_base = stored.base if stored.epoch == epoch else None
-        self._file = (reader.inode, reader.base)
-        if noted is not None and noted.epoch == epoch and noted.inode != reader.inode:
+        self._published_base = stored.base if decision.head is not None else None
+        self._own = self._found_published(decision)
+        if decision.moved and noted is not None:
             # It was pruned: from here on this is the file. Once the broker has the new base, nothing else says so.
-            self._root.note(self.workcell, replace(noted, inode=reader.inode, base=reader.base))
-        self._attached, self._replaced = True, False
+            self._state.raise_watermark(replace(noted, inode=reader.inode, base=reader.base))
+        self._attached, self._saw_replacement = True, False
         return True
 
-    def _is_empty(self) -> bool:
-        """Whether the log has no line; that it is another file is remembered."""
-        self._replaced |= self._generation not in (-1, self._reader.generation)
-        self._generation = self._reader.generation
-        return self._reader.end == self._reader.base
+    def _refresh(self) -> None:
+        """Read what was added to the log; detach from a file that was replaced or rewritten."""
+        self._reader.refresh()
+        if self._generation != self._reader.generation:
+            self._saw_replacement |= self._generation is not None
+            self._generation = self._reader.generation
+            self._attached = False
 
-    def _has_returned(self, epoch: int, known: set[int]) -> bool:
-        """Whether ``epoch`` was another log's; those among ``known`` that are not in force are so from now on."""
-        retired = self._root.retired_epochs(self.workcell)
-        if gone := known - {epoch} - retired:
-            self._root.retire_epochs(self.workcell, gone)
-        return epoch in retired
+    def _found_published(self, decision: Decision) -> Watermark:
+        reader, head = self._reader, decision.head or self._reader.base
+        last = reader.read(head - 1, 1, 1).lines if head > reader.base else []
+        return Watermark(self._epoch, head, crc32(last[0]) if last else None, reader.base, reader.inode)
 
-    def _is_pruned(self, epoch: int, stored: Watermark, noted: Watermark | None) -> bool:
-        """Whether a log that is another file is so because it was pruned: see :func:`is_file_of`."""
-        header = self._reader.header
-        if header is None or self._reader.inode == self._file[0]:
-            return False
-        if noted is not None and noted.epoch == epoch:
-            return is_file_of(noted, self._reader)
-        if epoch == self._epoch:
-            return header.base > self._file[1]
-        return stored.epoch != epoch or header.base > stored.base
-
-    def _contradicts(self, mark: Watermark) -> bool:
-        """Whether the log is not the one that ``mark``, of the same epoch, was taken of."""
-        reader = self._reader
-        if mark.head > reader.end:
-            return True
-        if mark.crc is None or mark.head <= reader.base:
-            return False
-        lines = reader.read(mark.head - 1, 1, 1).lines
-        return not lines or crc32(lines[0]) != mark.crc
-
-    def _fresh_epoch(self, old: int) -> int:
-        epoch = old
-        while epoch in (0, old):
+    def _fresh_epoch(self, decision: Decision) -> int:
+        epoch = 0
+        while epoch in (0, decision.epoch):
             epoch = secrets.randbits(48)
         header = self._reader.header
-        self._root.write_epoch(self.workcell, epoch, header.epoch if header else None)
+        self._state.write_epoch(epoch, header.epoch if header else None)
         return epoch
+
+    def _take_up_fold(self, checkpoint: Checkpoint | None, epoch: int) -> Fold:
+        if checkpoint is not None and checkpoint.watermark.epoch == epoch:
+            try:
+                return Fold.from_state(checkpoint.fold, self._prices)
+            except ValidationError:
+                pass  # damaged, or of another price table: fold again
+        return self._new_fold(self._reader.base)
 
     def _new_fold(self, base: int = 0) -> Fold:
         return Fold(offset=base, tally=Tally(self._prices))
-
-    def _read_checkpoint(self) -> tuple[Watermark | None, Fold | None]:
-        state = self._root.checkpoint(self.workcell)
-        if state is None:
-            return None, None
-        epoch, head, crc = state.get("epoch"), state.get("head"), state.get("crc")
-        if not isinstance(epoch, int) or not isinstance(head, int) or not isinstance(crc, int):
-            return None, None
-        try:
-            return Watermark(epoch, head, crc), Fold.from_state(state.get("fold"), self._prices)
-        except ValidationError:
-            return Watermark(epoch, head, crc), None
 
     def _window_start(self) -> int:
         """The first offset that the budgets leave in the stream."""
@@ -282,43 +260,44 @@ class LogRelay:
     def _rewind(self) -> None:
         self._next, self._begins_window = self._window_start(), True
 
-    # ── carrying ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── publishing ───────────────────────────────────────────────────────────────────────────────────────────────────
     def _catch_up(self) -> None:
-        """Fold lines that are in the stream already, or older than its window: one batch."""
+        """Fold one batch of lines that are in the stream already, or older than its window."""
         count = min(self._next - self._fold.offset, 8 * BATCH_LINES)
         for line in self._reader.read(self._fold.offset, count, 4 * BATCH_BYTES).lines:
             self._fold.add(inspect(line)[1])
 
     def _publish(self) -> bool:
         reader = self._reader
-        noted = self._root.mark(self.workcell)
+        noted = self._state.watermark()
         span = reader.read(self._next, BATCH_LINES, BATCH_BYTES)
-        # Without lines, the file was replaced since it was looked at. The lines published last are looked at each time:
-        # this relay's, and those of whichever relay came furthest, which a lagging one has never seen.
-        # And a directory that became a link out of the root may have been read through it.
-        differs = any(self._differs_from(mark) for mark in {self._mark, noted})
-        if not span.lines or differs or self._root.leads_out(self.workcell):
+        # Without lines, the file was replaced since the refresh. Before each batch, the lines that this relay and the
+        # one that came furthest have published are compared: a relay that lags has never read the latter. And a
+        # directory that became a link out of the root may have been read through it.
+        if not span.lines or self._differs(noted) or self._root.leads_out(self.workcell):
             self.detach()
             return True
         if span.end > self._synced:
             reader.sync()
             self._synced = reader.end
-        batch = Batch(
-            workcell=self.workcell, epoch=self._epoch, origin=self._root.origin(), base=reader.base,
-            offset=span.offset, entries=list(self._entries(span.offset, span.lines)),
-            window_start=self._window_start(), begins_window=self._begins_window, replaces=self._replaces,
-            summary=self._summary(span.end),
-        )  # fmt: skip
-        # Noted before it is published: should this relay and the broker both forget what was shown, and the log be
-        # replaced, whoever relays it next must not give the new lines the old ones' places. Never taken back.
+        batch = self._batch(span.offset, list(self._entries(span.offset, span.lines)), span.end)
+        # Noted before it is published: should both this relay and the broker forget what was shown, and the log be
+        # replaced, the next relay must not give the new lines the offsets of the old ones. Never taken back.
         shown = Watermark(self._epoch, batch.end, batch.entries[-1][0], reader.base, reader.inode)
-        self._root.note(self.workcell, shown)
-        answer = self._broker.publish(batch, time.time_ns() // 1_000_000)
-        self._take(answer, batch)
+        self._state.raise_watermark(shown)
+        self._take(self._broker.publish(batch, _now_ms()), batch, shown)
         return True
 
-    def _differs_from(self, mark: Watermark | None) -> bool:
-        return mark is not None and mark.epoch == self._epoch and self._contradicts(mark)
+    def _batch(self, offset: int, entries: list[tuple[int, bytes]], end: int) -> Batch:
+        return Batch(
+            workcell=self.workcell, epoch=self._epoch, origin=self._root.ensure_origin(), base=self._reader.base,
+            offset=offset, entries=entries, window_start=self._window_start(), begins_window=self._begins_window,
+            replaces=self._replaces, summary=self._summary(end),
+        )  # fmt: skip
+
+    def _differs(self, noted: Watermark | None) -> bool:
+        shown = {mark for mark in (self._own, noted) if mark is not None and mark.epoch == self._epoch}
+        return any(contradicts(self._reader, watermark) for watermark in shown)
 
     def _entries(self, offset: int, lines: list[bytes]) -> Iterator[tuple[int, bytes]]:
         for at, line in enumerate(lines, offset):
@@ -329,17 +308,17 @@ class LogRelay:
 
     def _summary(self, end: int) -> bytes:
         if self._fold.offset != end:
-            return b""  # an old batch, published again: the newer summary stands
+            return b""  # an old batch, published again: the newer summary stays
         summary = self._fold.summary(self.workcell, self._epoch, self._reader.base, self._root.origin())
         is_lost = self._lost_at == (self._epoch, end) and self._fold.status in UNENDED
         return to_json(as_lost(summary) if is_lost else summary)
 
-    def _take(self, answer: Answer, batch: Batch) -> None:
+    def _take(self, answer: Answer, batch: Batch, shown: Watermark) -> None:
         match answer.kind:
             case "ok":
-                self._mark = Watermark(self._epoch, batch.end, batch.entries[-1][0])
+                self._own = shown
                 self._next, self._begins_window, self._replaces = batch.end, False, None
-                self._told_base = batch.base
+                self._published_base = batch.base
             case "empty":
                 self._rewind()
             case "gap":
@@ -349,9 +328,29 @@ class LogRelay:
                 else:
                     self._rewind()
             case "epoch":
-                self.detach()  # another relay switched: look at the disk again before anything else
+                self.detach()  # another relay switched: read the files again before anything else
             case "origin":
                 raise OriginConflictError(
                     f"workcell {self.workcell!r} of {self._root.directory} is already published from another root "
                     f"(origin {answer.value}); rename the workcell, or give the roots names"
                 )
+
+    def _publish_base(self) -> None:
+        """Publish the base after a prune that no new line followed."""
+        if self._published_base != self._reader.base and self._has_published_all():
+            self._amend()
+
+    def _has_published_all(self) -> bool:
+        return self._attached and self._next == self._fold.offset == self._reader.end
+
+    def _amend(self) -> bool:
+        """Publish base and summary at the same head; False if the broker has both, or another head."""
+        end, base = self._reader.end, self._reader.base
+        origin = self._root.ensure_origin()
+        amended = self._broker.amend(self.workcell, self._epoch, origin, end, base, self._summary(end))
+        self._published_base = base
+        return amended
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

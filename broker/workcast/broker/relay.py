@@ -50,6 +50,7 @@ class Relay:
         self._next_heartbeat = 0.0
         self._drain_until = 0.0
         self._closed = False
+        self._vouched = False
         self._left = False
 
     def start(self) -> None:
@@ -113,6 +114,7 @@ class Relay:
                 if not self._stop.is_set():  # else we ended the question ourselves
                     self._complain("broker", str(error))
                 self._run_id = ""  # whatever comes back may have forgotten everything
+                self._vouch()
                 self._wait_longer()
             except Exception:
                 logger.exception("the relay of %s met an error it does not know, and goes on", self._root.directory)
@@ -121,6 +123,25 @@ class Relay:
             self._drain()
         except BrokerError as error:
             self._complain("broker", str(error))
+
+    def _vouch(self) -> None:
+        """Note what is in the logs while there is no broker, so that gateways may show it."""
+        self._changed |= self._watcher.wait(0) if self._vouched else set(self._ids())
+        self._vouched = True
+        for workcell in sorted(self._changed):
+            if self._stop.is_set():
+                return
+            try:
+                if not self._root.leads_out(workcell):
+                    self._log_relay(workcell).vouch()
+            except OSError as error:
+                self._complain(workcell, str(error))
+
+    def _log_relay(self, workcell: str) -> LogRelay:
+        relay = self._relays.get(workcell)
+        if relay is None:
+            relay = self._relays[workcell] = LogRelay(self._root, workcell, self._publisher, usable_prices())
+        return relay
 
     def _wait_longer(self) -> None:
         self._backoff = min(max(self._backoff * 2, 0.05), _MAX_BACKOFF_SECONDS)
@@ -144,7 +165,7 @@ class Relay:
     def _send_heartbeat(self) -> None:
         """Last in a turn, and no reason to end one: a server that is full takes no heartbeat, but a trimmed batch."""
         try:
-            self._publisher.send_heartbeat(self._root.origin())
+            self._publisher.send_heartbeat(self._root.ensure_origin())
         except BrokerError as error:
             self._complain("heartbeat", str(error))
         else:
@@ -197,10 +218,7 @@ class Relay:
             if self._root.leads_out(workcell):
                 self._complain(workcell, f"{workcell} is not published: it is a symbolic link out of its root")
                 return False
-            relay = self._relays.get(workcell)
-            if relay is None:
-                relay = self._relays[workcell] = LogRelay(self._root, workcell, self._publisher, usable_prices())
-            more = relay.pump()
+            more = self._log_relay(workcell).pump()
         except (OriginConflictError, OSError) as error:
             self._complain(workcell, str(error))
             return False

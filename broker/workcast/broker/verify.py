@@ -10,8 +10,8 @@ from zlib import crc32
 from pydantic import BaseModel
 
 from workcast.broker.errors import WorkcellIdError
-from workcast.broker.history import epoch_of
 from workcast.broker.log import LogReader
+from workcast.broker.log_facts import epoch_of
 from workcast.broker.root import Root
 from workcast.broker.stream import Publisher, StreamEntry
 from workcast.broker.watermark import Watermark
@@ -47,16 +47,11 @@ def verifiable(root: Root, publisher: Publisher) -> list[str]:
     Raises:
         BrokerError: Redis cannot be reached.
     """
-    here, origin = root.ids(), _origin(root)
+    here, origin = root.ids(), root.origin()
     others = [workcell for workcell in set(publisher.workcells()).difference(here) if root.owns(workcell)]
     positions = zip(others, publisher.watermarks(others), strict=True)
     gone = [workcell for workcell, position in positions if position.crc is not None and position.origin == origin]
     return sorted([*here, *gone])
-
-
-def _origin(root: Root) -> str:
-    """That of the root; empty if nothing was ever published from it. Verifying makes none."""
-    return root.origin() if (root.state / "origin").exists() else ""
 
 
 def verify_patiently(root: Root, workcell: str, publisher: Publisher, seconds: float) -> Verdict:
@@ -91,7 +86,7 @@ def verify(root: Root, workcell: str, publisher: Publisher, until: int | None = 
     """
     position = publisher.watermarks([workcell])[0]
     entries = publisher.entries(workcell)
-    is_foreign = position.epoch != 0 and position.origin not in ("", _origin(root))
+    is_foreign = position.epoch != 0 and position.origin not in ("", root.origin())
     if not root.holds(workcell):
         return _verify_gone(root, workcell, None if is_foreign else position)
     reader = LogReader(root.log(workcell))

@@ -15,7 +15,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from workcast.broker.root import LOG_NAME, Root
+from workcast.broker.names import LOG_FILE
+from workcast.broker.root import Root
 
 if TYPE_CHECKING:
     from watchfiles._rust_notify import RustNotify  # its public functions make a new one for each wait
@@ -95,7 +96,7 @@ class InotifyWatcher:
                     changed.add(workcell)
             elif event.mask & self._flags.IGNORED:
                 self._watched.pop(event.wd, None)
-            elif event.name == LOG_NAME and event.wd in self._watched:
+            elif event.name == LOG_FILE and event.wd in self._watched:
                 changed.add(self._watched[event.wd])
         return changed
 
@@ -143,7 +144,7 @@ class PortableWatcher:
         self._stop.clear()
         if isinstance(found, str):
             return set()
-        changed = {self._root.id_of(Path(path).parent.name) for _, path in found if Path(path).name == LOG_NAME}
+        changed = {self._root.id_of(Path(path).parent.name) for _, path in found if Path(path).name == LOG_FILE}
         if self._root.ids() != self._known:
             before = set(self._known)
             self._notify.close()

@@ -9,8 +9,8 @@ import httpx
 from pydantic import ValidationError
 
 from workcast.broker.errors import RootError
-from workcast.broker.history import epoch_of
 from workcast.broker.log import LogReader
+from workcast.broker.log_facts import epoch_of
 from workcast.broker.lost import UNENDED, as_lost, writer_is_gone
 from workcast.broker.price_file import current_prices
 from workcast.broker.root import Root

@@ -11,8 +11,8 @@ from typing import Final, Literal
 
 from pydantic_core import from_json
 
-from workcast.broker.names import RUN_LOCK_FILE
-from workcast.broker.root import LOG_NAME, Root
+from workcast.broker.names import LOG_FILE, RUN_LOCK_FILE
+from workcast.broker.root import Root
 from workcast.events.json_value import as_object
 from workcast.producer.transcripts.discovery import SESSION
 
@@ -56,7 +56,7 @@ class RunSessions:
             return
         for name in names:
             if not SESSION.fullmatch(name) and not name.startswith("."):
-                self._look(self._logs.setdefault(name, _Log()), self._root.workcells / name / LOG_NAME)
+                self._look(self._logs.setdefault(name, _Log()), self._root.workcells / name / LOG_FILE)
 
     def whose(self, agent: str, session: str) -> Whose:
         """Whose a session is, as far as the logs told at the last :meth:`refresh`."""
