@@ -5,7 +5,7 @@ export default defineConfig({
   build: {
     outDir: '../consumer/workcast/consumer/static',
     emptyOutDir: true,
-    // The gateway's policy allows no data: URLs and no inline script.
+    // The gateway's content security policy forbids data: URLs and inline scripts.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     target: 'es2023',

@@ -32,13 +32,13 @@ def up(root: Root) -> Generator[Up]:
 
 
 def numbered(count: int, start: int = 0) -> list[bytes]:
-    """Events that are an item each."""
+    """Return events that are one item each."""
     complete = b'{"type":"response_complete","timestamp":"2026-01-01T00:00:00Z","content":"chunk %d","message_id":"%d"}'
     return [complete % (number, number) for number in range(start, start + count)]
 
 
 def play(root: Root, workcell: str, recording: str) -> Path:
-    """A recorded run, as fast as it goes."""
+    """Replay a recorded run without its pauses."""
 
     async def no_wait(_: float) -> None:
         await asyncio.sleep(0)
@@ -57,7 +57,7 @@ _FIRST_IN_VIEW = """async () => {
   const first = () => [...document.querySelectorAll('[data-testid=item]')]
     .find((row) => row.getBoundingClientRect().top > top);
   let row, place, still = 0;
-  while (still < 20) { // the wheel's own scrolling takes a few frames to come to rest
+  while (still < 20) { // scrolling by the wheel takes a few frames to settle
     const now = first(), at = now.getBoundingClientRect().top;
     still = now === row && at === place ? still + 1 : 0;
     [row, place] = [now, at];
@@ -67,7 +67,7 @@ _FIRST_IN_VIEW = """async () => {
 }"""
 
 
-def test_the_fleet_shows_workcells_as_they_come_and_what_they_do(page: Page, root: Root, up: Up) -> None:
+def test_the_fleet_shows_new_workcells_and_their_activity(page: Page, root: Root, up: Up) -> None:
     page.goto(up.url)
     for name in ("wc-b", "wc-a"):
         with TelemetryWriter(root.log(name), {"workcell_id": name}) as writer:
@@ -82,7 +82,7 @@ def test_the_fleet_shows_workcells_as_they_come_and_what_they_do(page: Page, roo
     expect(card).to_have_attribute("data-status", "failed")
 
 
-def test_what_an_agent_says_and_does_grows_on_the_page_as_it_comes(page: Page, root: Root, up: Up) -> None:
+def test_answers_thinking_and_calls_grow_while_the_agent_works(page: Page, root: Root, up: Up) -> None:
     with TelemetryWriter(root.log("wc"), {"workcell_id": "wc"}) as writer:
         writer.response_complete("This **one** was there.", message_id="m0", block=0)
         page.goto(f"{up.url}/#/w/wc")
@@ -110,7 +110,7 @@ def test_what_an_agent_says_and_does_grows_on_the_page_as_it_comes(page: Page, r
         expect(call).to_contain_text("all is well")
 
 
-def test_a_panel_closes_by_escape_by_back_and_by_a_click_outside(page: Page, root: Root, up: Up) -> None:
+def test_a_panel_closes_by_escape_back_and_a_click_outside(page: Page, root: Root, up: Up) -> None:
     write_log(root, "wc", numbered(3))
     page.goto(up.url)
     card = page.locator('[data-workcell="wc"]')
@@ -145,9 +145,7 @@ def test_a_long_log_opens_at_its_tail_with_a_bounded_window_and_scrolls_back_to_
     assert wait_for(page, head=30_005).items[-1].offset == 30_004
 
 
-def test_scrolled_up_the_view_stands_still_while_events_arrive_and_says_how_many(
-    page: Page, root: Root, up: Up
-) -> None:
+def test_a_view_scrolled_up_stays_in_place_and_counts_new_events(page: Page, root: Root, up: Up) -> None:
     write_log(root, "wc", numbered(300))
     page.goto(f"{up.url}/#/w/wc")
     wait_for(page, head=300)
@@ -171,7 +169,7 @@ def test_a_permalink_opens_the_log_at_its_offset(page: Page, root: Root, up: Up)
     expect(page.locator('[data-testid=item][data-offset="7777"]')).to_contain_text("chunk 7777")
 
 
-def test_a_log_that_is_replaced_begins_anew_on_the_page(page: Page, root: Root, up: Up) -> None:
+def test_a_replaced_log_is_shown_from_its_start(page: Page, root: Root, up: Up) -> None:
     write_log(root, "wc", numbered(50))
     page.goto(f"{up.url}/#/w/wc")
     before = wait_for(page, head=50)
@@ -183,7 +181,7 @@ def test_a_log_that_is_replaced_begins_anew_on_the_page(page: Page, root: Root, 
     assert "chunk 900" in seen.items[0].text
 
 
-def test_what_is_no_event_or_of_an_unknown_type_is_shown_raw(page: Page, root: Root, up: Up) -> None:
+def test_lines_that_are_not_events_or_of_an_unknown_type_are_shown_raw(page: Page, root: Root, up: Up) -> None:
     write_log(root, "wc", [b"<b>rubbish</b>", b'{"type":"tomorrow","x":1}', b'{"type":"unknown","raw":"odd line"}'])
     page.goto(f"{up.url}/#/w/wc")
     seen = wait_for(page, head=3)
@@ -194,7 +192,7 @@ def test_what_is_no_event_or_of_an_unknown_type_is_shown_raw(page: Page, root: R
 
 
 @pytest.mark.parametrize("recording", ["nasty", "tools", "subagent-foreground"])
-def test_a_recorded_run_is_shown_whole_and_its_text_does_nothing(
+def test_a_recorded_run_is_shown_completely_and_its_text_has_no_effect(
     page: Page, root: Root, up: Up, complaints: Complaints, recording: str
 ) -> None:
     page.set_viewport_size({"width": 1280, "height": 8000})
@@ -214,7 +212,7 @@ def test_a_recorded_run_is_shown_whole_and_its_text_does_nothing(
     assert page.evaluate(f"{foreign}.map((node) => node.outerHTML)") == []
 
 
-def test_runs_that_repeat_their_message_ids_are_kept_apart(page: Page, root: Root, up: Up) -> None:
+def test_runs_with_the_same_message_ids_are_kept_apart(page: Page, root: Root, up: Up) -> None:
     page.set_viewport_size({"width": 1280, "height": 6000})
     play(root, "wc", "claude-2.1.330-basic")
     path = play(root, "wc", "claude-2.1.330-basic")

@@ -1,4 +1,4 @@
-"""The page by its keys, its address and its layout: what moves the focus and the view, and what must stand still."""
+"""The page's keys, addresses and layout: what moves the focus and the view, and what must stay in place."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def up(root: Root) -> Generator[Up]:
 
 
 def numbered(count: int) -> list[bytes]:
-    """Events that are an item each."""
+    """Return events that are one item each."""
     complete = b'{"type":"response_complete","timestamp":"2026-01-01T00:00:00Z","content":"chunk %d","message_id":"%d"}'
     return [complete % (number, number) for number in range(count)]
 
 
 def fleet(root: Root, *names: str) -> None:
-    """Workcells that are running, begun one after the other."""
+    """Write the logs of running workcells, each started a second after the one before."""
     for second, name in enumerate(names):
         write_log(root, name, [b'{"type":"started","timestamp":"2026-01-01T00:00:0%dZ"}' % second])
 
@@ -62,7 +62,7 @@ def test_escape_closes_the_help_then_the_workcell_and_never_leaves_the_site(page
     focused(page, "wc")
 
 
-def test_a_workcell_that_was_opened_by_its_address_closes_to_the_fleet_also_after_going_back(
+def test_a_workcell_opened_by_its_address_closes_to_the_fleet_also_after_going_back(
     page: Page, root: Root, up: Up
 ) -> None:
     write_log(root, "wc", numbered(3))
@@ -74,7 +74,7 @@ def test_a_workcell_that_was_opened_by_its_address_closes_to_the_fleet_also_afte
         expect(timeline).to_have_count(0)
         expect(page).to_have_url(f"{up.url}/#/")
         page.go_back()
-    # From the fleet, a link to one of its events lies between: closing goes back behind both.
+    # Opened from the fleet, then a link to an event: closing goes back over both.
     page.goto(up.url)
     page.locator('[data-workcell="wc"]').click()
     page.locator("[data-testid=item] .permalink").last.click()
@@ -111,11 +111,11 @@ def test_page_and_arrow_keys_scroll_a_workcell(page: Page, root: Root, up: Up) -
     expect(timeline).to_have_attribute("data-following", "true")
 
 
-def test_the_way_to_the_end_covers_no_row(page: Page, root: Root, up: Up) -> None:
+def test_the_button_to_the_end_covers_no_row(page: Page, root: Root, up: Up) -> None:
     write_log(root, "wc", numbered(300))
     page.goto(f"{up.url}/#/w/wc")
     wait_for(page, head=300)
-    expect(page.locator(".facts")).to_contain_text("300 events")  # the head has its height by now
+    expect(page.locator(".facts")).to_contain_text("300 events")  # the head has its final height
     height = page.get_by_test_id("timeline").bounding_box()
     page.keyboard.press("PageUp")
     button = page.get_by_test_id("to-end").bounding_box()
@@ -125,10 +125,10 @@ def test_the_way_to_the_end_covers_no_row(page: Page, root: Root, up: Up) -> Non
     assert button["y"] >= height["y"] + height["height"]
 
 
-def test_the_fleet_is_walked_opened_and_searched_by_keys(page: Page, root: Root, up: Up) -> None:
+def test_keys_walk_open_and_search_the_fleet(page: Page, root: Root, up: Up) -> None:
     fleet(root, "wc-c", "wc-b", "wc-a")
     for name in ("wc-a", "wc-b", "wc-c"):
-        up.show(name, 1)  # what is new yet stands below the others
+        up.show(name, 1)  # a new workcell is sorted below the others
     page.goto(up.url)
     expect(page.get_by_test_id("workcell-card")).to_have_count(3)
     for key, name in (
@@ -160,7 +160,7 @@ def test_the_fleet_is_walked_opened_and_searched_by_keys(page: Page, root: Root,
     expect(page.get_by_role("complementary", name="Keys")).to_have_count(0)
 
 
-def test_a_row_that_moves_keeps_the_focus_and_its_status_keeps_its_button(page: Page, root: Root, up: Up) -> None:
+def test_a_moving_row_keeps_the_focus_and_a_seen_status_keeps_its_button(page: Page, root: Root, up: Up) -> None:
     fleet(root, "wc-c", "wc-b", "wc-a")
     page.goto(up.url)
     expect(page.get_by_test_id("workcell-card")).to_have_count(3)
@@ -179,16 +179,16 @@ def test_a_row_that_moves_keeps_the_focus_and_its_status_keeps_its_button(page: 
     expect(page.get_by_role("button", name="running 0")).to_be_visible()
 
 
-def test_where_nothing_is_one_sentence_says_so(page: Page, root: Root, up: Up) -> None:
+def test_an_empty_or_unknown_workcell_says_so_in_one_sentence(page: Page, root: Root, up: Up) -> None:
     write_log(root, "empty", [])
-    for address, words in (("nobody", "There is no workcell with this name."), ("empty", "No events yet.")):
+    for address, words in (("unknown", "There is no workcell with this name."), ("empty", "No events yet.")):
         page.goto(f"{up.url}/#/w/{address}")
         expect(page.get_by_role("feed")).to_contain_text(words)
         expect(page.get_by_test_id("item")).to_have_count(0)
         expect(page.locator(".panel-foot")).to_have_text("")
 
 
-def test_a_permalink_beyond_the_end_shows_the_end_and_says_where_it_is(page: Page, root: Root, up: Up) -> None:
+def test_a_permalink_beyond_the_end_shows_the_end_and_says_so(page: Page, root: Root, up: Up) -> None:
     write_log(root, "wc", numbered(40))
     page.goto(f"{up.url}/#/w/wc?o=99999999")
     expect(page.get_by_text("there is no event #99999999: the log ends at #39")).to_be_visible()
@@ -196,7 +196,7 @@ def test_a_permalink_beyond_the_end_shows_the_end_and_says_where_it_is(page: Pag
     expect(page.get_by_test_id("range")).to_contain_text("#39 of 40")
 
 
-def test_an_address_that_leads_nowhere_becomes_the_fleets(page: Page, root: Root, up: Up) -> None:
+def test_an_invalid_address_is_replaced_by_the_fleets(page: Page, root: Root, up: Up) -> None:
     write_log(root, "wc", numbered(1))
     for address in ("#/w/wc?o=abc", "#/foo", "#/w/"):
         page.goto("about:blank")
@@ -207,7 +207,7 @@ def test_an_address_that_leads_nowhere_becomes_the_fleets(page: Page, root: Root
         expect(page).to_have_url(f"{up.url}/#/")
 
 
-def test_a_gateway_that_is_gone_leaves_a_name_a_button_and_no_false_word(page: Page, root: Root) -> None:
+def test_without_a_gateway_the_page_shows_the_lost_connection_and_what_it_has(page: Page, root: Root) -> None:
     write_log(root, "a-workcell", numbered(3))
     page.set_viewport_size({"width": 390, "height": 800})
     with Up(root.directory) as up:
@@ -221,7 +221,7 @@ def test_a_gateway_that_is_gone_leaves_a_name_a_button_and_no_false_word(page: P
     assert page.evaluate("(({scrollWidth, clientWidth}) => scrollWidth <= clientWidth)(document.querySelector('h2'))")
 
 
-def test_a_failed_call_says_exit_code_and_time_apart_and_stderr_is_marked(page: Page, root: Root, up: Up) -> None:
+def test_a_failed_call_shows_its_exit_code_and_duration_and_stderr_is_marked(page: Page, root: Root, up: Up) -> None:
     with TelemetryWriter(root.log("wc"), {"workcell_id": "wc"}) as writer:
         writer.tool_call("Bash", {"command": "make"}, call_id="c1")
         writer.bash_output("\n".join(str(number) for number in range(30)), 7, call_id="c1")
@@ -233,10 +233,10 @@ def test_a_failed_call_says_exit_code_and_time_apart_and_stderr_is_marked(page: 
     expect(page.locator("[data-kind=output]")).to_contain_text("show all (1 line, 9,000 characters)")
 
 
-def test_rows_are_of_one_height_and_the_id_of_a_workcell_goes_before_its_issue(page: Page, root: Root, up: Up) -> None:
+def test_rows_have_one_height_and_an_issue_is_cut_before_the_id(page: Page, root: Root, up: Up) -> None:
     for name, issue in (("fix-the-checkout", "ISSUE-" + "9" * 90), ("plain", None)):
         with TelemetryWriter(root.log(name), {"workcell_id": name}) as writer:
-            writer.started("claude", "a-model-with-a-name-that-nobody-would-write-on-one-line", issue)
+            writer.started("claude", "a-model-with-a-name-that-does-not-fit-on-one-line", issue)
             writer.tool_call("Bash", {"command": "make"}, call_id="c1")
     with TelemetryWriter(root.log("done"), {"workcell_id": "done"}) as writer:
         writer.completed("success", 0, 10)

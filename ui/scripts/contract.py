@@ -1,4 +1,4 @@
-"""Print the JSON Schema of everything the dashboard receives or sends, from the models of broker and consumer."""
+"""Print the JSON Schema of all messages that the dashboard receives or sends, from the pydantic models."""
 
 import json
 import sys
@@ -15,10 +15,10 @@ REF = "#/definitions/{model}"
 
 
 def _tidy(definition: dict[str, Any], *, whole: bool) -> None:
-    """Say what pydantic's schema leaves open: a tag is always there, and of what is sent whole every field is."""
+    """Mark the fields that are always present as required: tags, and with ``whole`` all fields."""
     required = set(definition.get("required", ()))
     for name, field in definition.get("properties", {}).items():
-        # A field's own title, or a default beside a reference, would become a type of its own.
+        # A field's title, or a default beside a reference, would be generated as a separate type.
         field.pop("title", None)
         field.pop("default", None)
         if not field:
@@ -29,7 +29,7 @@ def _tidy(definition: dict[str, Any], *, whole: bool) -> None:
 
 
 def schema() -> dict[str, Any]:
-    """One schema whose definitions become one TypeScript file, with the unions by name."""
+    """Return one schema for one TypeScript file, with the unions as named definitions."""
     _, rest = models_json_schema(
         [(m, "serialization") for m in (Summary, protocol.Workcells, protocol.EventPage, protocol.AccountPage)],
         ref_template=REF,
@@ -44,7 +44,7 @@ def schema() -> dict[str, Any]:
         definitions |= union.pop("$defs")
         union.pop("discriminator", None)
         definitions[name] = union
-    # Events are written without the fields that were not set, and a client may leave out what has a default.
+    # Events omit unset fields, and a client may omit fields with a default.
     sparse = {ref["$ref"].rsplit("/")[-1] for name in ("KnownEvent", "ClientMessage") for ref in unions[name]["oneOf"]}
     for name, definition in definitions.items():
         _tidy(definition, whole=name not in sparse | {"Usage", "ModelUsage", "Malformed", "EventMark"})

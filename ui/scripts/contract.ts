@@ -1,4 +1,4 @@
-// Generates src/contract.ts from the pydantic models; with --check, fails if the file is not current.
+// Generates src/contract.ts from the pydantic models; with --check, fails if the file is outdated.
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -18,7 +18,7 @@ const generated = await compile(schema, 'Contract', {
 if (process.argv.includes('--check')) {
   const current = existsSync(target) ? readFileSync(target, 'utf8') : '';
   if (current !== generated) {
-    console.error('src/contract.ts does not fit the models any more: run `npm run contract` and commit it');
+    console.error('src/contract.ts does not match the models: run `make contract` and commit it');
     process.exit(1);
   }
 } else {

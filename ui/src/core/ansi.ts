@@ -1,10 +1,10 @@
-// Terminal colours as spans of text with class names; every other control sequence is dropped, no text ever is.
+// Terminal colours as spans of text with class names. Other control sequences are dropped, text never is.
 export interface Span {
   readonly text: string;
   readonly classes: string;
 }
 
-// Sequences are matched to their own end only: a parser that looks for the next "m" would swallow text unseen.
+// A sequence is matched to its own end only: a search for the next "m" could swallow text.
 const SEQUENCE =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences begin with one
   /\u001b(?:\[([0-9;:?<=>]*)[ -/]*([@-~])|\](?:[^\u0007\u001b]{0,2048})(?:\u0007|\u001b\\)|[()][0-9A-B]|[=>78cDEHM])/g;
@@ -24,7 +24,7 @@ interface Style {
   readonly on: Set<number>;
 }
 
-/** "Hidden" (8) is not honoured: what an agent printed is shown. */
+/** Split a text into spans by its colours and styles. The style "hidden" (8) is ignored, so that no text is hidden. */
 export function ansi(text: string): Span[] {
   if (!text.includes('\u001b')) return text === '' ? [] : [{ text, classes: '' }];
   const spans: Span[] = [];
@@ -66,7 +66,7 @@ function apply(style: Style, parameters: string): void {
   }
 }
 
-/** Of the table of 256 the first 16 have a name here; the rest are shown in the text's own colour. */
+/** The first 16 of the 256 colours have a name here; text in any other keeps its default colour. */
 function tableName(index: number): string {
   return index >= 0 && index < 16 ? String(index) : '';
 }

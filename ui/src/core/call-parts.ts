@@ -1,4 +1,4 @@
-// The texts of a tool call, each said once: an output is often repeated in the result, a command in the arguments.
+// The texts of a tool call without repetition: results often repeat the output, arguments the command.
 import type { CallItem } from './item.ts';
 
 export interface CallParts {
@@ -20,7 +20,7 @@ export function callParts(call: CallItem): CallParts {
   };
 }
 
-/** The last line that says something. */
+/** The last line that is not blank, cut to 400 characters. */
 export function lastLine(text: string): string {
   return text.trimEnd().slice(-2_000).split('\n').at(-1)?.slice(0, 400) ?? '';
 }
@@ -31,13 +31,13 @@ function argumentsText(call: CallItem): string | null {
   if (typeof args !== 'object') return String(args);
   const rest = Object.entries(args).filter(([, value]) => command === null || value !== command);
   if (rest.length === 0) return null;
-  // A text is read as a text, not as a JSON string.
+  // Strings are shown as they are, not as JSON.
   return rest
     .map(([name, value]) => `${name}: ${typeof value === 'string' ? value : JSON.stringify(value, null, 2)}`)
     .join('\n');
 }
 
-/** A result as text; content blocks, as the Model Context Protocol has them, by their texts. */
+/** A result as text; of content blocks of the Model Context Protocol, their texts. */
 function textOf(value: unknown): string | null {
   if (value === null || value === undefined || value === '') return null;
   if (typeof value === 'string') return value;
@@ -51,11 +51,11 @@ function isTextBlock(value: unknown): value is { text: string } {
   return typeof value === 'object' && value !== null && 'text' in value && typeof value.text === 'string';
 }
 
-/** Claude Code puts what a failed command printed behind its exit code; the output says it already. */
+/** The error without the output: Claude Code appends the output of a failed command to its exit code. */
 function withoutOutput(error: string, output: string): string | null {
-  const said = output.trim();
+  const printed = output.trim();
   const rest =
-    said !== '' && error.trim().endsWith(said) ? error.trim().slice(0, -said.length).trim() : error;
+    printed !== '' && error.trim().endsWith(printed) ? error.trim().slice(0, -printed.length).trim() : error;
   return rest === '' ? null : rest;
 }
 

@@ -12,7 +12,7 @@ export class Calls {
   readonly #open = new Set<CallItem>();
 
   /** Fold an event; returns its item, and whether the item is new. */
-  take(event: CallEvent, start: Start): [Item, boolean] {
+  fold(event: CallEvent, start: Start): [Item, boolean] {
     switch (event.type) {
       case 'tool_call':
         return [this.#call(event, start), true];

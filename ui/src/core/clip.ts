@@ -1,7 +1,10 @@
-// The beginning of a long text: so many lines, and no more characters than fit on them.
+// The beginning of a long text, limited in lines and in characters.
+/** Characters per line that count towards the limit. */
 const WIDTH = 240;
+/** A rest of so few characters is shown instead of a button. */
+const TRIFLE = 40;
 
-/** The text itself if it is short enough, also if what would be hidden is not worth a button. */
+/** Return the first lines of a text, or the whole text if little would be hidden. */
 export function clip(text: string, lines: number): string {
   let end = -1;
   for (let line = 0; line < lines; line += 1) {
@@ -10,5 +13,5 @@ export function clip(text: string, lines: number): string {
   }
   const byLines = end < 0 ? text.length : end;
   const cut = Math.min(byLines, lines * WIDTH);
-  return text.length - cut <= 40 ? text : text.slice(0, cut);
+  return text.length - cut <= TRIFLE ? text : text.slice(0, cut);
 }

@@ -1,7 +1,7 @@
-// What the wire carries as an event, and whether it is what its type promises.
+// Events as the wire carries them, and whether one fits the model of its type.
 import type { KnownEvent } from '../contract.ts';
 
-/** An event as it came: known types that do not fit their model travel unchanged, so nothing is certain yet. */
+/** An event as received: any field may have any type, because events that do not fit their model are not dropped. */
 export type WireEvent = { readonly [field: string]: unknown };
 
 const FIELDS: Record<string, 'string' | 'number' | 'boolean'> = {
@@ -63,7 +63,7 @@ export function isKnownType(type: string): type is KnownEvent['type'] {
   return Object.hasOwn(REQUIRED, type);
 }
 
-/** The event with its type, if every field that the page shows is of the kind the model says; else null. */
+/** Return the typed event if every field that the page shows fits the model, else null. */
 export function known(event: WireEvent): KnownEvent | null {
   const type = event.type;
   if (typeof type !== 'string' || !isKnownType(type)) return null;
@@ -79,16 +79,16 @@ export function known(event: WireEvent): KnownEvent | null {
   return event as unknown as KnownEvent;
 }
 
-/** The time an event bears, in ms since 1970, or null. */
+/** The event's timestamp in ms since 1970; null if it has none or it is invalid. */
 export function timeOf(event: WireEvent): number | null {
   const stamp = event.timestamp;
   if (typeof stamp !== 'string') return null;
-  // The system that came before wrote no offset and meant UTC.
+  // The predecessor of workcast wrote UTC without an offset.
   const time = Date.parse(/(?:Z|[+-]\d\d:?\d\d)$/.test(stamp) ? stamp : `${stamp}Z`);
   return Number.isNaN(time) ? null : time;
 }
 
-/** How many bytes the whole line has, if the wire cut this event. */
+/** The size of the whole line in bytes if the event was truncated on the wire, else null. */
 export function truncatedBytes(event: WireEvent): number | null {
   const cut = event.truncated;
   if (typeof cut !== 'object' || cut === null || !('bytes' in cut)) return null;

@@ -1,4 +1,4 @@
-// The fleet: the summaries of all workcells, kept up to date by the fields that change.
+// The fleet: the summaries of all workcells, updated by the fields that change.
 import type { Fleet as FleetMessage, Summary } from '../contract.ts';
 import { timeOf } from './event.ts';
 
@@ -33,8 +33,8 @@ export class Fleet {
   complete = false;
   #seen: Set<string> | null = new Set();
 
-  /** Fold a message; null announces new first pages, and workcells missing from those are removed. */
-  take(message: FleetMessage | null): void {
+  /** Apply a message; null announces new first pages, and workcells missing from those are removed. */
+  apply(message: FleetMessage | null): void {
     if (message === null) {
       this.#seen = new Set();
       return;
@@ -59,16 +59,17 @@ export class Fleet {
  * The order does not depend on the last event of a running workcell: a row moves only when a run starts or ends.
  */
 export function sorted(workcells: Iterable<Summary>): Summary[] {
-  const placed = [...workcells].map((workcell) => ({
+  const keyed = [...workcells].map((workcell) => ({
     workcell,
     rank: workcell.status === 'running' ? 0 : 1,
-    time: timeOf({ timestamp: markOf(workcell)?.timestamp }) ?? 0,
+    time: timeOf({ timestamp: sortMark(workcell)?.timestamp }) ?? 0,
   }));
-  placed.sort((a, b) => a.rank - b.rank || b.time - a.time || (a.workcell.id < b.workcell.id ? -1 : 1));
-  return placed.map(({ workcell }) => workcell);
+  keyed.sort((a, b) => a.rank - b.rank || b.time - a.time || (a.workcell.id < b.workcell.id ? -1 : 1));
+  return keyed.map(({ workcell }) => workcell);
 }
 
-function markOf({ status, first, last }: Summary): Summary['first'] {
+/** The event whose time decides the order. */
+function sortMark({ status, first, last }: Summary): Summary['first'] {
   return status === 'running' || status === 'new' ? first : last;
 }
 

@@ -1,4 +1,4 @@
-// A pure fold of slots into timeline items; appending k events costs O(k).
+// Folds slots into timeline items; appending k events costs O(k).
 import type { KnownEvent, UsageEvent } from '../contract.ts';
 import { Calls } from './calls.ts';
 import { isKnownType, known, timeOf, truncatedBytes, type WireEvent } from './event.ts';
@@ -7,7 +7,7 @@ import type { Slot } from './window.ts';
 
 export class Fold {
   readonly items: Item[] = [];
-  /** The item each slot went into; parallel to the slots. */
+  /** The item that each slot belongs to; parallel to the slots. */
   readonly owners: Item[] = [];
   readonly #calls = new Calls();
   readonly #blocks = new Map<string, TextItem>();
@@ -15,20 +15,21 @@ export class Fold {
   readonly #growing = new Set<TextItem>();
   readonly #messages = new Map<string, Item>();
 
+  /** Fold the next slot. */
   push(slot: Slot): void {
-    const owner = this.#take(slot);
+    const owner = this.#fold(slot);
     const bytes = slot.event === null ? null : truncatedBytes(slot.event);
     if (bytes !== null) owner.cut = { offset: slot.offset, bytes };
     this.owners.push(owner);
   }
 
-  #take(slot: Slot): Item {
+  #fold(slot: Slot): Item {
     if (slot.event === null) {
       return this.#add({ ...start(slot, 0), kind: 'gap', until: slot.until, reason: slot.gap ?? '' });
     }
     const event = known(slot.event);
     if (event === null) {
-      return this.#add({ ...start(slot, 0), kind: 'raw', why: reasonFor(slot.event), event: slot.event });
+      return this.#add({ ...start(slot, 0), kind: 'raw', why: whyRaw(slot.event), event: slot.event });
     }
     return this.#known(event, slot);
   }
@@ -61,7 +62,12 @@ export class Fold {
           retryable: event.retryable === true,
         });
       case 'unknown':
-        return this.#add({ ...start(slot, 0), kind: 'raw', why: 'a line that no rule knows', event });
+        return this.#add({
+          ...start(slot, 0),
+          kind: 'raw',
+          why: 'a line of the agent’s output',
+          event,
+        });
       case 'started': {
         this.#end();
         const toolchain = event.toolchain ?? 'agent';
@@ -71,13 +77,13 @@ export class Fold {
         this.#end();
         return this.#add({ ...start(slot, 0), kind: 'outcome', completed: event });
       default: {
-        const [item, fresh] = this.#calls.take(event, (depth) => start(slot, depth));
+        const [item, fresh] = this.#calls.fold(event, (depth) => start(slot, depth));
         return fresh ? this.#add(item) : item;
       }
     }
   }
 
-  /** The agent ended, or another begins: nothing that is open grows any more. */
+  /** The agent has ended or another has started: open texts and calls are final. */
   #end(): void {
     this.#calls.end();
     for (const text of this.#growing) {
@@ -92,7 +98,7 @@ export class Fold {
     return item;
   }
 
-  /** Chunks grow one item; the whole text replaces what the chunks made of it. */
+  /** Chunks grow one item; the complete text replaces their content. */
   #text(
     kind: 'answer' | 'thinking',
     event: Extract<KnownEvent, { type: 'response_chunk' | 'response_complete' | 'thinking' }>,
@@ -130,7 +136,7 @@ export class Fold {
     return this.#add(item);
   }
 
-  /** What came of a message from some block on is void. */
+  /** Mark the items of a message as abandoned, from one of its blocks on. */
   #abandon(event: Extract<KnownEvent, { type: 'error' }>): void {
     const id = event.message_id;
     const from = typeof event.from_block === 'number' ? event.from_block : 0;
@@ -143,7 +149,7 @@ export class Fold {
     }
   }
 
-  /** A count belongs to its message; one whose message shows nothing belongs to what the agent did last. */
+  /** Attach a token count to the item of its message, or else to the last item of the agent. */
   #usage(event: UsageEvent, slot: Slot): Item {
     const last = this.items.at(-1);
     const near =
@@ -159,15 +165,17 @@ export class Fold {
   }
 }
 
-/** What every item has. */
+/** The fields that every item has. */
 function start(slot: Slot, depth: number) {
   return { offset: slot.offset, depth, time: slot.event === null ? null : timeOf(slot.event), revision: 0 };
 }
 
-function reasonFor(event: WireEvent): string {
-  if (event.type === 'malformed') return `a line that is no event (${String(event.reason)})`;
+function whyRaw(event: WireEvent): string {
+  if (event.type === 'malformed') return `a line that is not an event (${String(event.reason)})`;
   const type = String(event.type);
-  return isKnownType(type) ? `a ${type} whose fields do not fit` : `a type this page does not know: ${type}`;
+  return isKnownType(type)
+    ? `a ${type} event with unexpected fields`
+    : `an event of an unknown type: ${type}`;
 }
 
 function factsOf(event: Extract<KnownEvent, { type: 'started' }>): [string, string][] {

@@ -1,4 +1,4 @@
-// Numbers in words: durations, ages, tokens, costs.
+// Durations, ages, counts, tokens and costs as text.
 import type { Summary, Usage } from '../contract.ts';
 
 export function duration(ms: number): string {
@@ -22,7 +22,7 @@ export function age(ms: number): string {
   return seconds < 172_800 ? `${Math.floor(seconds / 3_600)} h` : `${Math.floor(seconds / 86_400)} d`;
 }
 
-/** 950, 12.4k, 3.1M. */
+/** Three digits or so: 950, 12.4k, 3.1M. */
 export function count(value: number): string {
   if (value < 1_000) return String(value);
   if (value < 999_500) return `${(value / 1_000).toFixed(value < 99_950 ? 1 : 0)}k`;

@@ -1,4 +1,4 @@
-// Row heights with prefix sums in a Fenwick tree: where a row lies, and which row lies at a height, in O(log n).
+// Row heights with prefix sums in a Fenwick tree: the top of a row, and the row at a height, in O(log n).
 export class Heights {
   #tree: Float64Array;
   #values: number[];
@@ -27,7 +27,7 @@ export class Heights {
     for (let i = index + 1; i < this.#tree.length; i += i & -i) this.#tree[i] = (this.#tree[i] ?? 0) + delta;
   }
 
-  /** The sum of all heights before a row. */
+  /** The sum of the heights before a row. */
   top(index: number): number {
     let sum = 0;
     for (let i = Math.min(index, this.#values.length); i > 0; i -= i & -i) sum += this.#tree[i] ?? 0;
@@ -38,7 +38,7 @@ export class Heights {
     return this.top(this.#values.length);
   }
 
-  /** The row that lies at a height; the last one below the end. */
+  /** The index of the row at a height; beyond the end, of the last row. */
   find(height: number): number {
     let index = 0;
     let rest = height;

@@ -1,4 +1,4 @@
-// What a timeline shows: one item for each thing an agent did, built from one event or many.
+// The items of a timeline: each shows one action of an agent, and is built from one or more events.
 import type { Completed, Usage } from '../contract.ts';
 import type { WireEvent } from './event.ts';
 
@@ -19,15 +19,16 @@ export type Kind =
 
 interface Base {
   readonly kind: Kind;
-  /** Its first offset: its name in permalinks and in the list. */
+  /** The offset of its first event: its key in permalinks and in the list. */
   readonly offset: number;
-  /** How deep below the calls that started it. */
+  /** How many calls of sub-agents it is nested in. */
   readonly depth: number;
+  /** In ms since 1970. */
   readonly time: number | null;
-  /** Grows with every change, so that a row knows when to draw itself again. */
+  /** Grows with every change, so that its row is drawn again. */
   revision: number;
   usage?: Usage;
-  /** How many bytes the whole line has, if the wire cut one of its events, and where that one is. */
+  /** If one of its events was truncated on the wire: that event's offset, and the size of its whole line. */
   cut?: { readonly offset: number; readonly bytes: number };
 }
 
@@ -35,9 +36,9 @@ export interface TextItem extends Base {
   readonly kind: 'prompt' | 'answer' | 'thinking';
   text: string;
   role: string;
-  /** Still growing by chunks. */
+  /** Whether chunks may still be added. */
   partial: boolean;
-  /** The model's stream broke off: another message takes its place. */
+  /** The model's stream broke off; another message replaces this text. */
   abandoned?: true;
 }
 
@@ -53,8 +54,9 @@ export interface CallItem extends Base {
   readonly kind: 'call';
   readonly tool: string;
   readonly args: unknown;
-  /** `lost`: its agent ended without a result. `result only`: its call lies before the window. */
+  /** `lost`: the agent ended before the call returned. */
   state: 'open' | 'ok' | 'failed' | 'lost';
+  /** Whether the call itself lies before the window. */
   readonly resultOnly: boolean;
   result: unknown;
   error: string | null;
@@ -73,7 +75,7 @@ export interface CommandItem extends Base {
 export interface OutputItem extends Base {
   readonly kind: 'output';
   readonly output: string;
-  /** `stdout` or `stderr`, if it is known which. */
+  /** `stdout` or `stderr`; null if unknown. */
   readonly stream: string | null;
   readonly exitCode: number | null;
 }
@@ -107,7 +109,7 @@ export interface ErrorItem extends Base {
 
 export interface RawItem extends Base {
   readonly kind: 'raw';
-  /** Why it is shown as it came. */
+  /** Why the event is shown as JSON. */
   readonly why: string;
   readonly event: WireEvent;
 }

@@ -1,9 +1,10 @@
-// The address of what is shown: `#/` is the fleet, `#/w/ID?o=OFFSET` a workcell, perhaps at an offset.
+// The addresses of the page: `#/` is the fleet, `#/w/ID` a workcell, `#/w/ID?o=OFFSET` an event of it.
 export interface Route {
   readonly workcell: string | null;
   readonly offset: number | null;
 }
 
+/** Parse an address; an invalid one is the fleet's. */
 export function parseRoute(hash: string): Route {
   const match = /^#\/w\/([^?]+)(?:\?o=(\d{1,15}))?$/.exec(hash);
   if (match?.[1] === undefined) return { workcell: null, offset: null };

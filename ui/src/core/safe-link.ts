@@ -1,7 +1,7 @@
-// Which links of an agent may be followed.
+// The links in an agent's text that may be followed.
 const SCHEMES = new Set(['http:', 'https:', 'mailto:']);
 
-/** The address in its normal form, or null if it is relative or of any other scheme. */
+/** Return the normalized address; null if it is relative or has another scheme. */
 export function safeLink(url: string): string | null {
   try {
     const parsed = new URL(url);

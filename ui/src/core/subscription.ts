@@ -1,4 +1,4 @@
-// One workcell's subscription on the socket: knows which answers are still due, and when to ask again.
+// One workcell's subscription on the socket: tracks outstanding answers, and subscribes again when necessary.
 import type {
   ErrorMessage,
   Events,
@@ -14,17 +14,17 @@ import type {
 
 export type WorkcellMessage = Subscribed | Reset | Events | Gap | Head | Live | ErrorMessage;
 
-/** Whether the message went out: without a socket it does not, and the next one resumes from the cursor anyway. */
+/** Send a message; returns false without an open socket, since the next one resumes from the cursor anyway. */
 export type Send = (message: Subscribe | Follow) => boolean;
 
 export interface Subscriber {
-  /** Where to go on from: asked at every (re)connection. */
+  /** The position to continue from; read at every (re)connect. */
   cursor(): From;
-  /** Whether new events are wanted, or only word of the head. */
+  /** Whether to receive new events, or only the head. */
   following(): boolean;
-  /** `size` is the message's length as text. */
+  /** `size` is the length of the message in characters. */
   receive(message: WorkcellMessage, size: number): void;
-  /** The socket is gone; it will be resumed. */
+  /** The socket was lost; the subscription will be resumed. */
   lost(): void;
 }
 
@@ -43,7 +43,7 @@ export class Subscription {
     this.#close = close;
   }
 
-  /** Ask for everything from the subscriber's cursor on; replaces what was asked before. */
+  /** Subscribe from the subscriber's cursor on; replaces the previous subscription. */
   subscribe(): void {
     if (!this.#send({ op: 'subscribe', workcell: this.#workcell, from: this.#subscriber.cursor() })) return;
     this.#due += 1;
@@ -51,7 +51,7 @@ export class Subscription {
     if (!this.#subscriber.following()) this.pause();
   }
 
-  /** Ask for word of the head instead of events. */
+  /** Receive the head instead of events. */
   pause(): void {
     this.#send({ op: 'follow', workcell: this.#workcell, follow: false });
   }
@@ -59,13 +59,13 @@ export class Subscription {
   receive(message: WorkcellMessage, size: number): void {
     const answer = message.op === 'subscribed' || message.op === 'reset' || message.op === 'error';
     if (answer) this.#due = Math.max(0, this.#due - 1);
-    // What arrives before the last answer belongs to a subscription that has been replaced.
+    // Until the last answer arrives, messages belong to a subscription that was replaced.
     if (this.#due > 0 && message.op !== 'error') return;
     if (message.op === 'error' && message.code === 'unknown_workcell') this.#unknown = true;
     this.#subscriber.receive(message, size);
   }
 
-  /** The fleet shows this workcell: if the gateway did not know it before, it does now. */
+  /** The fleet shows this workcell: subscribe again if the gateway did not know it before. */
   shown(): void {
     if (this.#unknown) this.subscribe();
   }

@@ -1,10 +1,10 @@
-// One workcell's timeline: a window fed by the live subscription and by pages of history, folded into items.
+// One workcell's timeline: a window filled by the live subscription and by pages of history, folded into items.
 import type { Connection } from './connection.ts';
 import { Fold } from './fold.ts';
 import { type FetchPage, missing, PAGE_LIMIT } from './history.ts';
 import type { Item } from './item.ts';
 import type { Subscriber, Subscription, WorkcellMessage } from './subscription.ts';
-import { Window } from './window.ts';
+import { type Verdict, Window } from './window.ts';
 import type { From } from './wire.ts';
 
 /** How many events at the end of the log are shown at first. */
@@ -163,10 +163,10 @@ export class Timeline implements Subscriber {
     this.notice = unknown ? '' : message;
   }
 
-  #check(verdict: 'taken' | 'duplicate' | 'hole' | 'foreign'): void {
+  #check(verdict: Verdict): void {
     // Events that do not fit are never shown; they are requested again from the end of the window.
     if (verdict === 'hole' || verdict === 'foreign') this.#subscribe();
-    if (verdict === 'taken') this.#grown();
+    if (verdict === 'added') this.#grown();
   }
 
   #grown(): void {
@@ -276,7 +276,7 @@ export class Timeline implements Subscriber {
       size += page.size;
       at = page.offset + page.events.length;
     }
-    if (this.window.prepend(epoch, first, events, size) !== 'taken') return;
+    if (this.window.prepend(epoch, first, events, size) !== 'added') return;
     if (this.window.trimEnd() > 0) this.#detach();
     this.#refold();
   }

@@ -1,7 +1,7 @@
-// The list in view: which rows to draw, and where the view stays while rows grow, arrive, or are prepended.
+// A virtual list: which rows to draw, and where the view stays while rows are added, prepended or resized.
 import { Heights } from './heights.ts';
 
-/** A row, and how far the top of the view lies below that row's top. */
+/** A row, and the distance from its top down to the top of the view. */
 export interface Anchor {
   readonly key: number;
   readonly delta: number;
@@ -13,7 +13,7 @@ export interface Slice {
 }
 
 export class VirtualList {
-  /** Stuck to the end; ends only by the user's own input. */
+  /** Whether the view sticks to the end, until the user moves it. */
   following = true;
   #keys: readonly number[] = [];
   #heights = new Heights([]);
@@ -22,18 +22,18 @@ export class VirtualList {
   readonly #padding: number;
   #anchor: Anchor | null = null;
 
-  /** `padding` is the room before the first and after the last row. */
+  /** `estimate` is the height of a row not measured yet, `padding` the room before the first and after the last row. */
   constructor(estimate = 48, padding = 0) {
     this.#estimate = estimate;
     this.#padding = padding;
   }
 
-  /** The rows, by ascending key. A key keeps the height it was measured with. */
+  /** Set the rows, by ascending key. A key keeps its measured height. */
   setKeys(keys: readonly number[]): void {
     const before = this.#keys;
     if (keys.length === before.length && keys.every((key, index) => key === before[index])) return;
-    // Rows above the view are guessed anew only when they change: each guess moves what lies below.
-    if (keys[0] !== before[0]) this.#guess();
+    // A new estimate moves all rows below, so it is made only when the rows above the view change.
+    if (keys[0] !== before[0]) this.#reestimate();
     this.#keys = keys;
     this.#heights = new Heights(keys.map((key) => this.#measured.get(key) ?? this.#estimate));
     if (this.#measured.size > 4 * keys.length + 1_000) this.#forget();
@@ -47,7 +47,7 @@ export class VirtualList {
     return this.#padding + this.#heights.top(index);
   }
 
-  /** Whole pixels: fractions would add up to a view that creeps. Returns whether anything changed. */
+  /** Set a row's height, in whole pixels: fractions would add up and move the view. Returns whether it changed. */
   measure(key: number, height: number): boolean {
     const whole = Math.ceil(height);
     if (whole === 0 || this.#measured.get(key) === whole) return false;
@@ -57,7 +57,7 @@ export class VirtualList {
     return true;
   }
 
-  /** The first row whose key is not less; the last one if there is none. */
+  /** The index of the first row whose key is not less than `key`, or else of the last row. */
   indexOf(key: number): number {
     let [low, high] = [0, this.#keys.length];
     while (low < high) {
@@ -68,32 +68,32 @@ export class VirtualList {
     return Math.max(0, Math.min(low, this.#keys.length - 1));
   }
 
-  /** The user scrolled there: from now on this is what stays in place. */
+  /** The user scrolled to a position: the row there stays in place from now on. */
   scrolled(scrollTop: number): void {
     const found = this.#find(scrollTop);
-    // The first row may become part of an earlier one when older events are loaded; the second stays what it is.
+    // Loading older events may merge the first row into an earlier one, but not the second.
     const index = found === 0 && this.#keys.length > 1 ? 1 : found;
     const key = this.#keys[index];
     this.#anchor = key === undefined ? null : { key, delta: scrollTop - this.top(index) };
   }
 
-  /** Put a row at so many pixels below the top of the view. */
+  /** Place a row so many pixels below the top of the view. */
   place(key: number, below: number): void {
     this.following = false;
     this.#anchor = { key, delta: -below };
   }
 
-  /** Where the view must be now. */
+  /** The scroll position of the view now. */
   scrollTop(viewport: number): number {
     const end = Math.max(0, this.total - viewport);
     if (this.following || this.#anchor === null) return end;
     const index = this.indexOf(this.#anchor.key);
-    // If the anchored row is gone, its neighbour takes its place at the top.
+    // If the anchored row was removed, its neighbour takes its place at the top.
     const delta = this.#keys[index] === this.#anchor.key ? this.#anchor.delta : 0;
     return Math.min(end, Math.max(0, this.top(index) + delta));
   }
 
-  /** The rows [from, to) that cover the view and so many pixels around it. */
+  /** The rows [from, to) that cover the view and `around` pixels above and below it. */
   slice(scrollTop: number, viewport: number, around: number): Slice {
     if (this.#keys.length === 0) return { from: 0, to: 0 };
     const from = this.#find(scrollTop - around);
@@ -101,8 +101,8 @@ export class VirtualList {
     return { from, to: Math.min(to, this.#keys.length) };
   }
 
-  /** The mean of what was measured: the nearer the guess, the less the scrollbar jumps. */
-  #guess(): void {
+  /** Estimate by the mean of the measured heights: the better it is, the less the scrollbar jumps. */
+  #reestimate(): void {
     if (this.#measured.size < 20) return;
     let sum = 0;
     for (const height of this.#measured.values()) sum += height;

@@ -1,7 +1,7 @@
-// Makes visible what a terminal or a browser would hide: control, bidi and invisible characters.
+// Makes hidden characters visible: control, bidirectional and invisible ones.
 export interface Piece {
   readonly text: string;
-  /** What the character is; null for plain text. */
+  /** The code point of a hidden character; null for plain text. */
   readonly mark: string | null;
 }
 
@@ -32,12 +32,12 @@ const NAMES: Record<string, string> = {
   'U+FEFF': 'BOM',
 };
 
-// Joiners (U+200C, U+200D) stay: scripts and emoji need them. Tag characters can carry text that only a model reads.
+// Joiners (U+200C, U+200D) stay, because scripts and emoji need them. Tag characters can carry text that only a model reads.
 const HIDDEN =
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what this is about
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it finds
   /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\ud800-\udfff](?<![\ud800-\udbff][\udc00-\udfff])(?![\udc00-\udfff])|\udb40[\udc00-\udc7f]/g;
 
-/** The text in pieces, each character that would be hidden a piece of its own. */
+/** Split a text into pieces, with each hidden character as a piece of its own. */
 export function visible(text: string): Piece[] {
   const pieces: Piece[] = [];
   let done = 0;
@@ -53,7 +53,7 @@ export function visible(text: string): Piece[] {
 
 function markOf(code: number): Piece {
   const name = `U+${code.toString(16).toUpperCase().padStart(4, '0')}`;
-  // The picture alone is lacking in many fonts.
+  // Many fonts lack the control pictures, so the name follows.
   if (code < 0x20) return { text: `${String.fromCharCode(0x2400 + code)} ${C0[code]}`, mark: name };
   if (code === 0x7f) return { text: '␡ DEL', mark: name };
   const known = NAMES[name];

@@ -1,7 +1,7 @@
-// A window over a workcell's offsets: the slots [lo, hi) of one epoch, dense, bounded, never the whole log.
+// A bounded window over a workcell's offsets: the slots [lo, hi) of one epoch, without holes.
 import type { WireEvent } from './event.ts';
 
-/** One event, or a gap that stands for several: covers [offset, until). */
+/** An event, or a gap: covers the offsets [offset, until). */
 export interface Slot {
   readonly offset: number;
   readonly until: number;
@@ -10,11 +10,12 @@ export interface Slot {
   readonly bytes: number;
 }
 
-export type Verdict = 'taken' | 'duplicate' | 'hole' | 'foreign';
+/** What became of events: added, already present, not adjacent to the window, or of another epoch. */
+export type Verdict = 'added' | 'duplicate' | 'hole' | 'foreign';
 
 export const MAX_SLOTS = 5_000;
 export const MAX_BYTES = 8 * 2 ** 20;
-/** Trimming goes down to this share of the bound, so that its cost is spread over many events. */
+/** Trimming goes down to this share of the bounds, so that its cost is spread over many events. */
 const KEEP = 0.8;
 
 export class Window {
@@ -26,7 +27,7 @@ export class Window {
   slots: Slot[] = [];
   bytes = 0;
 
-  /** Forget everything and begin at an offset of an epoch. */
+  /** Drop all slots and restart at an offset of an epoch. */
   restart(epoch: number, offset: number, head: number, base = 0): void {
     this.epoch = epoch;
     this.base = base;
@@ -36,7 +37,7 @@ export class Window {
     this.bytes = 0;
   }
 
-  /** Take events that end beyond hi, skipping those it has; `size` is their length as text. */
+  /** Append the events from `offset` on, skipping those already present; `size` is their length in characters. */
   append(epoch: number, offset: number, events: readonly WireEvent[], size: number): Verdict {
     if (epoch !== this.epoch) return 'foreign';
     if (offset > this.hi) return 'hole';
@@ -46,19 +47,19 @@ export class Window {
     for (const event of skip === 0 ? events : events.slice(skip)) {
       this.#push({ offset: this.hi, until: this.hi + 1, event, gap: null, bytes: each });
     }
-    return 'taken';
+    return 'added';
   }
 
-  /** Take word that [offset, until) cannot be had. */
+  /** Append a gap: the events [offset, until) are not available. */
   appendGap(epoch: number, offset: number, until: number, reason: string): Verdict {
     if (epoch !== this.epoch) return 'foreign';
     if (offset > this.hi) return 'hole';
     if (until <= this.hi) return 'duplicate';
     this.#push({ offset: this.hi, until, event: null, gap: reason, bytes: 64 });
-    return 'taken';
+    return 'added';
   }
 
-  /** Take events that end exactly where the window begins. */
+  /** Prepend the events from `offset` on, which must reach the window; `size` is their length in characters. */
   prepend(epoch: number, offset: number, events: readonly WireEvent[], size: number): Verdict {
     if (epoch !== this.epoch) return 'foreign';
     const end = offset + events.length;
@@ -74,14 +75,14 @@ export class Window {
     this.slots = slots.concat(this.slots);
     this.bytes += each * count;
     this.lo = offset;
-    return 'taken';
+    return 'added';
   }
 
   get full(): boolean {
     return this.slots.length > MAX_SLOTS || this.bytes > MAX_BYTES;
   }
 
-  /** Drop the oldest until there is room again; returns how many slots went. */
+  /** Drop the oldest slots if the window is full; returns how many were dropped. */
   trimStart(): number {
     if (!this.full) return 0;
     let drop = 0;
@@ -93,7 +94,7 @@ export class Window {
     return drop;
   }
 
-  /** Drop the newest until there is room again; returns how many slots went. */
+  /** Drop the newest slots if the window is full; returns how many were dropped. */
   trimEnd(): number {
     if (!this.full) return 0;
     const before = this.slots.length;
@@ -102,7 +103,7 @@ export class Window {
     return before - this.slots.length;
   }
 
-  /** At least one slot is kept, however large. */
+  /** Whether so many slots and bytes are still too many; one slot is always kept. */
   #over(slots: number, bytes: number): boolean {
     return slots > 1 && (slots > MAX_SLOTS * KEEP || bytes > MAX_BYTES * KEEP);
   }

@@ -1,4 +1,4 @@
-// The names of the wire protocol as the core uses them; the types themselves are generated.
+// The names of the wire protocol that the core uses; the types are generated.
 import type { Error as ErrorMessage, Subscribe } from '../contract.ts';
 
 export type {

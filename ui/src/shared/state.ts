@@ -31,7 +31,7 @@ export function start(): void {
     if (fleet.statuses.size !== statusesSeen.value.size) statusesSeen.value = new Set(fleet.statuses);
   });
   connection.watchFleet((message) => {
-    fleet.take(message);
+    fleet.apply(message);
     if (message !== null) redraw();
   });
   window.addEventListener('online', () => connection.hurry());

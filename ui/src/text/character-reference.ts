@@ -1,4 +1,4 @@
-// Stands in for decode-named-character-reference, whose browser build asks innerHTML, which the policy forbids.
+// Replaces decode-named-character-reference, whose browser build uses innerHTML, which the security policy forbids.
 const COMMON: Record<string, string> = {
   amp: '&',
   apos: "'",
@@ -18,7 +18,7 @@ const COMMON: Record<string, string> = {
   times: '×',
 };
 
-/** The character of a name; false for one not known here, which is then shown as it was written. */
+/** The character of a name; false for an unknown name, which is then shown as written. */
 export function decodeNamedCharacterReference(name: string): string | false {
   return Object.hasOwn(COMMON, name) ? (COMMON[name] ?? false) : false;
 }

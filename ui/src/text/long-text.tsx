@@ -1,4 +1,4 @@
-// Preformatted text of an agent: the first lines, and the rest when asked for.
+// Preformatted text of an agent: its first lines, and the rest on request.
 import { useState } from 'preact/hooks';
 import { ansi } from '../core/ansi.ts';
 import { clip } from '../core/clip.ts';
@@ -7,9 +7,9 @@ import { VisibleText } from './visible-text.tsx';
 
 interface Props {
   text: string;
-  /** How many lines are shown before the user asks for all. */
+  /** How many lines are shown at first. */
   lines?: number;
-  /** Output of a terminal: colours are shown, other control sequences dropped. */
+  /** Terminal output: colours are shown, other control sequences are dropped. */
   terminal?: boolean;
   prose?: boolean;
 }

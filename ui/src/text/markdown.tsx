@@ -1,4 +1,4 @@
-// Light Markdown as nodes: no markup ever comes from a string, images are named but not loaded.
+// Light Markdown as nodes: no markup is made from strings, and images are named but not loaded.
 import type { Nodes, Parents, Root } from 'mdast';
 import { fromMarkdown } from 'mdast-util-from-markdown';
 import { gfmFromMarkdown } from 'mdast-util-gfm';
@@ -82,7 +82,7 @@ function draw(node: Nodes): ComponentChildren {
     case 'tableCell':
       return <td>{inside(node)}</td>;
     default:
-      // What has no form of its own here (HTML, references) is shown as the text it is.
+      // HTML, references and whatever else has no form here are shown as text.
       return 'children' in node ? inside(node) : 'value' in node ? <VisibleText text={node.value} /> : null;
   }
 }

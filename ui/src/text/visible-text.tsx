@@ -1,4 +1,4 @@
-// Text of an agent as text nodes, with the characters that would be hidden as labelled chips.
+// Text of an agent as text nodes, with hidden characters as labelled chips.
 import { visible } from '../core/visible.ts';
 
 export function VisibleText({ text }: { text: string }) {

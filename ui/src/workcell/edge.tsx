@@ -6,15 +6,15 @@ export function Edge({ timeline, end }: { timeline: Timeline; end: boolean }) {
   return <p class={`edge ${end ? 'edge-end' : ''}`}>{end ? after(timeline) : before(timeline)}</p>;
 }
 
-export function Nothing({ timeline }: { timeline: Timeline }) {
+export function Empty({ timeline }: { timeline: Timeline }) {
   return (
     <p class="nothing" role="status">
-      {nothing(timeline)}
+      {emptyMessage(timeline)}
     </p>
   );
 }
 
-function nothing({ phase, notice, window }: Timeline): string {
+function emptyMessage({ phase, notice, window }: Timeline): string {
   if (phase === 'unknown') return 'There is no workcell with this name. If one appears, it is shown here.';
   if (phase === 'refused') return notice;
   const empty = phase === 'shown' && window.head === 0;

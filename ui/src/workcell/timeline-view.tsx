@@ -3,7 +3,7 @@ import type { ComponentType } from 'preact';
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import { whole } from '../core/format.ts';
 import type { RowProps } from '../shared/row.ts';
-import { Edge, Nothing } from './edge.tsx';
+import { Edge, Empty } from './edge.tsx';
 import { Foot } from './foot.tsx';
 import type { View } from './view.ts';
 
@@ -51,7 +51,7 @@ export function TimelineView({ view, wanted, Row }: Props) {
         data-following={String(list.following)}
       >
         <div class="canvas" style={{ height: `${list.total}px` }}>
-          {items.length === 0 ? <Nothing timeline={timeline} /> : <Edge timeline={timeline} end={false} />}
+          {items.length === 0 ? <Empty timeline={timeline} /> : <Edge timeline={timeline} end={false} />}
           {items.slice(from, to).map((item, i) => (
             <Row
               key={item.offset}

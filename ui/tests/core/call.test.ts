@@ -19,30 +19,30 @@ function call(fields: Partial<CallItem>): CallItem {
 }
 
 describe('the texts of a call', () => {
-  test('what a failed command printed is said once, beside its exit code', () => {
+  test('show the output of a failed command once, and its exit code as the error', () => {
     const failed = call({ error: 'Exit code 7\ntwo', output: 'two\n', result: 'Exit code 7\ntwo' });
     expect(callParts(failed)).toEqual({ args: null, error: 'Exit code 7', output: 'two\n', result: null });
   });
 
-  test('an error that is nothing but the output leaves the output', () => {
+  test('show only the output if the error repeats it', () => {
     expect(callParts(call({ error: 'no such file', output: 'no such file' })).error).toBeNull();
   });
 
-  test('an error without an output, or another than it, stands whole', () => {
+  test('show an error that the output does not repeat', () => {
     expect(callParts(call({ error: 'denied' })).error).toBe('denied');
     expect(callParts(call({ error: 'denied', output: ' \n' })).error).toBe('denied');
     expect(callParts(call({ error: 'denied', output: 'something else' })).error).toBe('denied');
   });
 });
 
-describe('what a call is about', () => {
+describe('the subject of a call', () => {
   test.each([
     ["/bin/bash -lc 'cat README.md'", 'cat README.md'],
     [`/usr/bin/zsh -lc 'echo '\\''a'\\'''`, "echo 'a'"],
     ['bash -c "echo two; exit 3"', 'echo two; exit 3'],
     ["bash -lc 'one' && echo 'two' x", "bash -lc 'one' && echo 'two' x"],
     ['ls -l', 'ls -l'],
-  ])('%s is told as %s', (command, told) => {
-    expect(callSubject(call({ command }))).toBe(told);
+  ])('of %s is %s', (command, subject) => {
+    expect(callSubject(call({ command }))).toBe(subject);
   });
 });

@@ -28,7 +28,7 @@ describe('a connection', () => {
     expect(one.lost).toHaveBeenCalledOnce();
   });
 
-  test('waits longer after each failure, never less than 250 ms, never more than 10 s', () => {
+  test('waits longer after each failure, between 250 ms and 10 s', () => {
     const { connection, clock, last } = connect();
     clock.luck = 0.999;
     connection.start();
@@ -73,7 +73,7 @@ describe('a connection', () => {
     expect(sockets).toHaveLength(2);
   });
 
-  test('closes for good when its first connect failed because the gateway refuses the page', async () => {
+  test('does not retry after a first connect that the gateway refused', async () => {
     const { connection, clock, sockets, last } = connect(async () => 'no token');
     connection.start();
     last().breaks();

@@ -13,49 +13,49 @@ const at = (timestamp: string) => ({ offset: 0, type: 'started', timestamp });
 describe('the fleet', () => {
   test('merges the fields that change', () => {
     const fleet = new Fleet();
-    fleet.take(message([{ id: 'a', status: 'running', head: 3, errors: 1 }]));
-    fleet.take(message([{ id: 'a', head: 4 }]));
+    fleet.apply(message([{ id: 'a', status: 'running', head: 3, errors: 1 }]));
+    fleet.apply(message([{ id: 'a', head: 4 }]));
     expect(fleet.workcells.get('a')).toMatchObject({ status: 'running', head: 4, errors: 1 });
   });
 
-  test('is complete with the last of its first pages', () => {
+  test('is complete after the last of its first pages', () => {
     const fleet = new Fleet();
-    fleet.take(message([{ id: 'a' }], true));
+    fleet.apply(message([{ id: 'a' }], true));
     expect(fleet.complete).toBe(false);
-    fleet.take(message([{ id: 'b' }]));
+    fleet.apply(message([{ id: 'b' }]));
     expect(fleet.complete).toBe(true);
   });
 
-  test('forgets after a reconnect what the new first pages lack, but not before they are all here', () => {
+  test('drops workcells that are missing after a reconnect, once all first pages have arrived', () => {
     const fleet = new Fleet();
-    fleet.take(message([{ id: 'a' }, { id: 'b' }, { id: 'c' }]));
-    fleet.take(null);
-    fleet.take(message([{ id: 'a' }], true));
+    fleet.apply(message([{ id: 'a' }, { id: 'b' }, { id: 'c' }]));
+    fleet.apply(null);
+    fleet.apply(message([{ id: 'a' }], true));
     expect(fleet.workcells.size).toBe(3);
-    fleet.take(message([{ id: 'c' }]));
+    fleet.apply(message([{ id: 'c' }]));
     expect([...fleet.workcells.keys()]).toEqual(['a', 'c']);
   });
 
   test('remembers every status that a workcell has had', () => {
     const fleet = new Fleet();
-    fleet.take(message([{ id: 'a', status: 'running' }, { id: 'b' }]));
-    fleet.take(message([{ id: 'a', status: 'success' }], false, ['b']));
+    fleet.apply(message([{ id: 'a', status: 'running' }, { id: 'b' }]));
+    fleet.apply(message([{ id: 'a', status: 'success' }], false, ['b']));
     expect([...fleet.statuses]).toEqual(['running', 'new', 'success']);
   });
 
-  test('removes what is removed', () => {
+  test('drops workcells that were removed', () => {
     const fleet = new Fleet();
-    fleet.take(message([{ id: 'a' }]));
-    fleet.take(message([], false, ['a']));
+    fleet.apply(message([{ id: 'a' }]));
+    fleet.apply(message([], false, ['a']));
     expect(fleet.workcells.size).toBe(0);
   });
 
   describe('is sorted', () => {
     const order = (fleet: Fleet) => sorted(fleet.workcells.values()).map((w) => w.id);
 
-    test('by what runs, newest first, then by what ended last, then by what has not begun', () => {
+    test('by running workcells, newest first, then ended ones, latest first, then new ones', () => {
       const fleet = new Fleet();
-      fleet.take(
+      fleet.apply(
         message([
           { id: 'empty', status: 'new' },
           {
@@ -71,16 +71,16 @@ describe('the fleet', () => {
             last: at('2026-01-02T00:00:00Z'),
           },
           { id: 'run', status: 'running', first: at('2024-01-01T00:00:00Z') },
-          // The same moment by another clock: compared as times, not as texts.
+          // With another offset format: compared as times, not as texts.
           { id: 'newer', status: 'running', first: at('2024-01-01T00:30:00+00:00') },
         ]),
       );
       expect(order(fleet)).toEqual(['newer', 'run', 'late', 'old', 'empty']);
     });
 
-    test('so that no event of a run moves a row, and its end does', () => {
+    test('so that a row moves when a run ends, and at no other event', () => {
       const fleet = new Fleet();
-      fleet.take(
+      fleet.apply(
         message([
           { id: 'a', status: 'running', first: at('2026-01-01T00:00:00Z'), last: at('2026-01-01T00:00:00Z') },
           { id: 'b', status: 'running', first: at('2026-01-01T00:00:01Z'), last: at('2026-01-01T00:00:01Z') },
@@ -90,10 +90,10 @@ describe('the fleet', () => {
       const before = order(fleet);
       expect(before).toEqual(['b', 'c', 'a']);
       for (const [i, id] of ['a', 'c', 'b', 'a'].entries()) {
-        fleet.take(message([{ id, last: at(`2026-01-01T00:01:0${i}Z`) }]));
+        fleet.apply(message([{ id, last: at(`2026-01-01T00:01:0${i}Z`) }]));
         expect(order(fleet)).toEqual(before);
       }
-      fleet.take(message([{ id: 'b', status: 'success' }]));
+      fleet.apply(message([{ id: 'b', status: 'success' }]));
       expect(order(fleet)).toEqual(['c', 'a', 'b']);
     });
   });

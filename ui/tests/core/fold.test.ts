@@ -28,7 +28,7 @@ const result = (tool: string, call_id?: string, more = {}) => ({
 });
 
 describe('answers', () => {
-  test('grow by chunks of the same message and block, and are replaced by the whole', () => {
+  test('grow by chunks of the same message and block, and are replaced by the complete text', () => {
     const items = fold(chunk('He', 'a', 0), chunk('other', 'a', 1), chunk('llo', 'a', 0), {
       type: 'response_complete',
       content: 'Hello!',
@@ -41,7 +41,7 @@ describe('answers', () => {
     ]);
   });
 
-  test('join consecutive chunks and the whole that follows, without ids', () => {
+  test('without ids join consecutive chunks and the complete text that follows', () => {
     const whole = { type: 'response_complete', content: 'ab.' };
     expect(fold(chunk('a'), chunk('b'), whole, whole)).toMatchObject([
       { text: 'ab.', offset: 0 },
@@ -49,7 +49,7 @@ describe('answers', () => {
     ]);
   });
 
-  test('do not join over something else', () => {
+  test('do not join across another event', () => {
     expect(fold(chunk('a'), { type: 'error', error: 'x' }, chunk('b'))).toHaveLength(3);
   });
 
@@ -60,8 +60,8 @@ describe('answers', () => {
   });
 });
 
-describe('a stream that broke off', () => {
-  test('voids what came of its message from the named block on', () => {
+describe('an abandoned stream', () => {
+  test('marks the items of its message from the given block on', () => {
     const items = fold(chunk('kept', 'm', 0), chunk('void', 'm', 1), {
       type: 'error',
       error: 'broke',
@@ -74,8 +74,8 @@ describe('a stream that broke off', () => {
   });
 });
 
-describe('thoughts', () => {
-  test('grow by pieces until the whole comes', () => {
+describe('thinking', () => {
+  test('grows by pieces until the complete text arrives', () => {
     const piece = (content: string) => ({
       type: 'thinking',
       content,
@@ -120,7 +120,7 @@ describe('calls', () => {
     ]);
   });
 
-  test('have no result for ever once the agent ended', () => {
+  test('are lost if the agent ends before they return', () => {
     const items = fold(call('A', '1'), call('B'), { type: 'completed', status: 'timeout' }, result('B'));
     expect(items.map((item) => item.kind)).toEqual(['call', 'call', 'outcome', 'call']);
     expect(items.slice(0, 2)).toMatchObject([{ state: 'lost' }, { state: 'lost' }]);
@@ -139,7 +139,7 @@ describe('calls', () => {
     expect(items).toMatchObject([{ state: 'failed', error: 'no result: the agent ended' }]);
   });
 
-  test('put what a sub-agent does below them', () => {
+  test('contain the items of their sub-agents', () => {
     const items = fold(call('Task', 't'), call('Grep', 'g', { parent_call_id: 't' }), {
       type: 'response_complete',
       content: 'x',
@@ -148,13 +148,13 @@ describe('calls', () => {
     expect(items.map((item) => item.depth)).toEqual([0, 1, 2]);
   });
 
-  test('a result whose call is not there stands alone and says so', () => {
+  test('are marked if only their result is in the window', () => {
     expect(fold(result('A', '9'))).toMatchObject([{ kind: 'call', resultOnly: true, state: 'ok' }]);
   });
 });
 
-describe('everything else', () => {
-  test('an output without a call knows its stream', () => {
+describe('other events', () => {
+  test('output without a call shows its stream', () => {
     const items = fold(
       { type: 'bash_output', output: 'a', stream: 'stdout' },
       { type: 'bash_output', output: 'b', stream: 'stderr' },
@@ -163,7 +163,7 @@ describe('everything else', () => {
     expect(items).toMatchObject([{ stream: 'stdout' }, { stream: 'stderr' }, { stream: null }]);
   });
 
-  test('details without a call stand alone', () => {
+  test('details without a call are items of their own', () => {
     const items = fold(
       { type: 'bash_command', command: 'ls' },
       { type: 'bash_output', output: 'a', exit_code: 0 },
@@ -172,7 +172,7 @@ describe('everything else', () => {
     expect(items.map((item) => item.kind)).toEqual(['command', 'output', 'file']);
   });
 
-  test('a count goes to its message', () => {
+  test('a token count belongs to its message', () => {
     const usage = { type: 'usage', usage: { input_tokens: 3 }, message_id: 'm' };
     const items = fold({ type: 'response_complete', content: 'x', message_id: 'm' }, call('A', '1'), usage);
     expect(items).toMatchObject([{ usage: { input_tokens: 3 } }, { kind: 'call' }]);
@@ -181,16 +181,16 @@ describe('everything else', () => {
 
   test.each<[string, WireEvent]>([
     ['malformed lines', { type: 'malformed', reason: 'json', bytes: 3, raw: '{"a' }],
-    ['lines no rule knows', { type: 'unknown', toolchain: 'claude', raw: '{}' }],
-    ['types of tomorrow', { type: 'hologram', depth: 3 }],
-    ['known types with fields that do not fit', { type: 'tool_call', tool: { name: 'x' } }],
-    ['known types that lack a field', { type: 'prompt_sent' }],
-    ['names of the prototype', { type: 'constructor' }],
-  ])('%s are shown as they came', (_, event) => {
+    ['unrecognized lines', { type: 'unknown', toolchain: 'claude', raw: '{}' }],
+    ['unknown types', { type: 'hologram', depth: 3 }],
+    ['known types with unexpected fields', { type: 'tool_call', tool: { name: 'x' } }],
+    ['known types with a missing field', { type: 'prompt_sent' }],
+    ['names of Object.prototype', { type: 'constructor' }],
+  ])('%s are shown as they are', (_, event) => {
     expect(fold(event)).toMatchObject([{ kind: 'raw', event }]);
   });
 
-  test('a cut event says where the whole is', () => {
+  test('a truncated event names its whole line', () => {
     expect(fold({ type: 'bash_output', output: 'x…', truncated: { bytes: 99 } })[0]?.cut).toEqual({
       offset: 0,
       bytes: 99,
@@ -229,7 +229,7 @@ const anyEvent: fc.Arbitrary<WireEvent> = fc.oneof(
 );
 
 describe('folding', () => {
-  test('at once gives what folding in any pieces gives', () => {
+  test('gives the same items in one go and in pieces', () => {
     fc.assert(
       fc.property(fc.array(anyEvent), fc.nat(), (events, cut) => {
         const at = events.length === 0 ? 0 : cut % events.length;
@@ -239,7 +239,7 @@ describe('folding', () => {
     );
   });
 
-  test('loses no event: each has an item, and items are in the order of their offsets', () => {
+  test('gives every event an item, and orders items by offset', () => {
     fc.assert(
       fc.property(fc.array(anyEvent), (events) => {
         const { items, owners } = push(new Fold(), events);
@@ -251,11 +251,11 @@ describe('folding', () => {
     );
   });
 
-  test('costs each event the same, however many came before', () => {
+  test('takes linear time', () => {
     const many = Array.from({ length: 200_000 }, (_, i) => chunk('word ', `m${i >> 9}`));
     const started = performance.now();
     push(new Fold(), many);
-    // Linear it takes some 50 ms; the bound only tells it from O(n²), which would take minutes.
+    // Linear time is some 50 ms here, quadratic time would be minutes.
     expect(performance.now() - started).toBeLessThan(5_000);
   });
 });

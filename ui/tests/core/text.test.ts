@@ -19,19 +19,19 @@ import { safeLink } from '../../src/core/safe-link.ts';
 import { visible } from '../../src/core/visible.ts';
 
 describe('text of agents', () => {
-  test('shows the characters that would be hidden', () => {
+  test('shows hidden characters', () => {
     expect(visible('a\u202eb\u0000').map((piece) => piece.text)).toEqual(['a', 'U+202E RLO', 'b', '␀ NUL']);
     expect(visible('a\ud800b')[1]).toMatchObject({ mark: 'U+D800' });
     expect(visible('\u{e0041}')[0]).toMatchObject({ mark: 'U+E0041' });
   });
 
-  test('leaves plain text, line ends, tabs, emoji and joiners alone', () => {
+  test('keeps plain text, line ends, tabs, emoji and joiners', () => {
     for (const text of ['plain\n\ttext', '👩‍💻 é 漢字'])
       expect(visible(text)).toEqual([{ text, mark: null }]);
     expect(visible('a\r\nb')).toEqual([{ text: 'a\nb', mark: null }]);
   });
 
-  test('never lets a control or bidi character through', () => {
+  test('contains no control or bidirectional character', () => {
     const hidden = (character: string) =>
       /\p{Cc}|\p{Bidi_Control}/u.test(character) && !'\n\t'.includes(character);
     fc.assert(
@@ -50,7 +50,7 @@ describe('text of agents', () => {
     ]);
   });
 
-  test('never swallows text behind a control sequence', () => {
+  test('keeps the text after a control sequence', () => {
     const text = (value: string) =>
       ansi(value)
         .map((span) => span.text)
@@ -61,7 +61,7 @@ describe('text of agents', () => {
     expect(text('\u001b]unterminated')).toBe('\u001b]unterminated');
   });
 
-  test('is cut by lines and by characters, but not for a trifle', () => {
+  test('is cut by lines and by characters, unless little would be hidden', () => {
     expect(clip('a\nb\nc', 3)).toBe('a\nb\nc');
     expect(clip(`a\n${'b\n'.repeat(100)}`, 2)).toBe('a\nb');
     expect(clip('x'.repeat(10_000), 2)).toHaveLength(480);
@@ -79,7 +79,7 @@ describe('text of agents', () => {
 });
 
 describe('addresses', () => {
-  test('are read as they were written', () => {
+  test('are parsed to what they were made from', () => {
     fc.assert(
       fc.property(fc.string({ minLength: 1 }), fc.option(fc.nat()), (workcell, offset) => {
         expect(parseRoute(routeTo(workcell, offset))).toEqual({ workcell, offset });
@@ -87,7 +87,7 @@ describe('addresses', () => {
     );
   });
 
-  test('that make no sense show the fleet', () => {
+  test('that are invalid show the fleet', () => {
     for (const hash of ['', '#/', '#/w/', '#/w/%', '#/w/a?o=-1'])
       expect(parseRoute(hash).workcell).toBeNull();
   });
@@ -118,7 +118,7 @@ describe('numbers', () => {
   });
 });
 
-describe('what a workcell took', () => {
+describe('the cost of a workcell', () => {
   test.each([
     ['success', 0.5, 0.6, '$0.50'],
     ['running', null, 0.6, '≈ $0.60'],
@@ -128,11 +128,11 @@ describe('what a workcell took', () => {
     ['failed', null, 0, '–'],
     ['failed', 0, 0, '$0.00'],
     ['new', null, null, '–'],
-  ])('%s, told %s, computed %s: %s', (status, cost_usd, cost_computed_usd, words) => {
+  ])('%s, reported %s, computed %s: %s', (status, cost_usd, cost_computed_usd, words) => {
     expect(spentInWords(spent({ status, cost_usd, cost_computed_usd } as Summary))).toBe(words);
   });
 
-  test('together is computed as soon as one part is', () => {
+  test('in total is computed if any part is', () => {
     const of = (cost_usd: number | null, cost_computed_usd: number | null) =>
       ({ status: 'success', cost_usd, cost_computed_usd }) as Summary;
     expect(spentTogether([of(1, null), of(2, null), of(null, null)])).toEqual({ usd: 3, computed: false });

@@ -16,7 +16,7 @@ function open(history = historyOf(1_000), around: number | null = null) {
   return { ...fake, timeline, says, events };
 }
 
-/** A history whose pages arrive when the test says so: `answer` releases the page that starts nearest to an offset. */
+/** A history whose pages arrive only when the test calls `answer` with an offset in them. */
 function heldHistory(head: number) {
   const waiting: { offset: number; signal: AbortSignal; release: () => void }[] = [];
   const fetch: FetchPage = async (workcell, offset, limit, signal) => {
@@ -32,7 +32,7 @@ function heldHistory(head: number) {
   return { fetch, answer, waiting };
 }
 
-/** What is shown is exactly the events [lo, hi) of the window's epoch. */
+/** The items are exactly the events [lo, hi) of the window's epoch. */
 function expectDense(timeline: Timeline): void {
   const { epoch, lo, hi, slots } = timeline.window;
   expect(slots.map((slot) => slot.event?.content)).toEqual(
@@ -42,7 +42,7 @@ function expectDense(timeline: Timeline): void {
 }
 
 describe('a timeline', () => {
-  test('begins with the last events and follows', () => {
+  test('starts with the last events and follows the log', () => {
     const { timeline, last, says, events } = open();
     expect(last().subscribes()[0]).toMatchObject({ from: { last: 300 } });
     says('subscribed', { epoch: 1, offset: 700, head: 1_000 });
@@ -54,7 +54,7 @@ describe('a timeline', () => {
     expectDense(timeline);
   });
 
-  test('asks again from its own end when a hole appears, and never shows what lies behind it', () => {
+  test('subscribes again from its end at a hole, and shows nothing beyond it', () => {
     const { timeline, last, says, events } = open();
     says('subscribed', { epoch: 1, offset: 0, head: 9 });
     events(0, 3);
@@ -66,7 +66,7 @@ describe('a timeline', () => {
     expectDense(timeline);
   });
 
-  test('forgets everything on a reset', () => {
+  test('drops everything on a reset', () => {
     const { timeline, says, events } = open();
     says('subscribed', { epoch: 1, offset: 0, head: 5 });
     events(0, 5);
@@ -90,7 +90,7 @@ describe('a timeline', () => {
     expectDense(timeline);
   });
 
-  test('loads earlier events up to the base, also when the gateway answers with less than asked for', async () => {
+  test('loads earlier events up to the base, also in shorter pages than requested', async () => {
     const { timeline, says, events } = open(historyOf(1_000, 1, 100, 37));
     says('subscribed', { epoch: 1, offset: 700, head: 1_000 });
     events(700, 1_000);
@@ -99,7 +99,7 @@ describe('a timeline', () => {
     expectDense(timeline);
   });
 
-  test('refuses a page of another epoch', async () => {
+  test('ignores a page of another epoch', async () => {
     const { timeline, says, events } = open(historyOf(1_000, 2));
     says('subscribed', { epoch: 1, offset: 700, head: 1_000 });
     events(700, 1_000);
@@ -205,7 +205,7 @@ describe('a timeline', () => {
     expect(last().subscribes()).toHaveLength(0);
   });
 
-  test('stops taking events when it is full while the user reads further up, but knows the head', () => {
+  test('stops growing when full while the view does not follow, but tracks the head', () => {
     const { timeline, last, says, events } = open();
     says('subscribed', { epoch: 1, offset: 0, head: 0 });
     timeline.stick(false);
@@ -218,7 +218,7 @@ describe('a timeline', () => {
     expectDense(timeline);
   });
 
-  test('lets the oldest go when it is full while the view follows', () => {
+  test('drops the oldest events when full while the view follows', () => {
     const { timeline, says, events } = open();
     says('subscribed', { epoch: 1, offset: 0, head: 0 });
     for (let at = 0; at < 20_000; at += 500) events(at, at + 500);
@@ -233,7 +233,7 @@ describe('a timeline', () => {
     expect(timeline.phase).toBe('unknown');
   });
 
-  test('stays dense whatever arrives', () => {
+  test('has no hole, whatever arrives', () => {
     const message = fc.record({
       op: fc.constantFrom('subscribed', 'reset', 'events', 'events', 'events', 'live', 'head', 'break'),
       epoch: fc.constantFrom(1, 1, 1, 2),
@@ -260,7 +260,7 @@ describe('a timeline', () => {
     [1_500, 'there is no event #1500: the log ends at #999'],
     [1_000, 'there is no event #1000: the log ends at #999'],
     [999, ''],
-  ])('asked for #%i of 1,000 events it says "%s"', async (offset, notice) => {
+  ])('opened at #%i of 1,000 events shows the notice "%s"', async (offset, notice) => {
     const { timeline, last } = open(historyOf(1_000), offset);
     await vi.waitFor(() => expect(last().subscribes()).toHaveLength(1));
     expect(timeline.notice).toBe(notice);

@@ -4,7 +4,7 @@ import { Heights } from '../../src/core/heights.ts';
 import { VirtualList } from '../../src/core/virtual.ts';
 
 describe('heights', () => {
-  test('agree with plain sums after any changes', () => {
+  test('equal plain sums after any changes', () => {
     const change = fc.tuple(fc.nat(), fc.integer({ min: 1, max: 500 }));
     fc.assert(
       fc.property(
@@ -37,10 +37,10 @@ function listOf(from: number, until: number): VirtualList {
   return list;
 }
 
-/** Where a row appears in the view. */
+/** The distance of a row from the top of the view. */
 const seen = (list: VirtualList, key: number) => list.top(list.indexOf(key)) - list.scrollTop(VIEW);
 
-describe('the list in view', () => {
+describe('a virtual list', () => {
   test('sticks to the end while it follows', () => {
     const list = listOf(0, 100);
     list.setKeys(keys(0, 150));
@@ -66,7 +66,7 @@ describe('the list in view', () => {
           if (what === 'append') hi += n;
           if (what === 'prepend') lo -= n;
           list.setKeys(keys(lo, hi));
-          // Rows above the view; those in it push what lies below them, as they should.
+          // Only rows above the view: resizing a row in view moves the rows below it.
           if (what === 'measure') list.measure(Math.max(lo, anchor - 2 - n), 20 + n);
         }
         expect(seen(list, anchor)).toBe(before);
@@ -81,14 +81,14 @@ describe('the list in view', () => {
     expect(to - from).toBeLessThan(25);
   });
 
-  test('puts a row where it is wanted', () => {
+  test('places a row', () => {
     const list = listOf(0, 1_000);
     list.place(500, 96);
     expect(list.following).toBe(false);
     expect(seen(list, 500)).toBe(96);
   });
 
-  test('stays near when the anchored row is gone', () => {
+  test('shows a neighbour when the anchored row is removed', () => {
     const list = listOf(0, 1_000);
     list.place(500, 0);
     list.setKeys(keys(600, 1_000));

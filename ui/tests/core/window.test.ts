@@ -10,14 +10,14 @@ function windowOf(from: number, until: number): Window {
 }
 
 describe('a window', () => {
-  test('skips what it has, and takes the rest', () => {
+  test('skips events it has, and adds the rest', () => {
     const window = windowOf(0, 5);
-    expect(window.append(1, 3, range(3, 8), 50)).toBe('taken');
+    expect(window.append(1, 3, range(3, 8), 50)).toBe('added');
     expect(window.slots.map((slot) => slot.event)).toEqual(range(0, 8));
     expect(window.append(1, 2, range(2, 4), 20)).toBe('duplicate');
   });
 
-  test('refuses a hole and another epoch, and stays as it is', () => {
+  test('refuses a hole and another epoch without a change', () => {
     const window = windowOf(0, 5);
     expect(window.append(1, 6, [numbered(6)], 10)).toBe('hole');
     expect(window.append(2, 5, [numbered(5, 2)], 10)).toBe('foreign');
@@ -25,10 +25,10 @@ describe('a window', () => {
     expect([window.lo, window.hi]).toEqual([0, 5]);
   });
 
-  test('keeps a gap as one slot and goes on behind it', () => {
+  test('keeps a gap as one slot, and continues after it', () => {
     const window = windowOf(0, 2);
-    expect(window.appendGap(1, 2, 10, 'pruned')).toBe('taken');
-    expect(window.append(1, 10, [numbered(10)], 10)).toBe('taken');
+    expect(window.appendGap(1, 2, 10, 'pruned')).toBe('added');
+    expect(window.append(1, 10, [numbered(10)], 10)).toBe('added');
     expect(window.slots.map((slot) => [slot.offset, slot.until])).toEqual([
       [0, 1],
       [1, 2],
@@ -37,14 +37,14 @@ describe('a window', () => {
     ]);
   });
 
-  test('takes earlier events only if they reach its beginning', () => {
+  test('prepends earlier events only if they reach its start', () => {
     const window = windowOf(100, 105);
     expect(window.prepend(1, 90, range(90, 99), 90)).toBe('hole');
-    expect(window.prepend(1, 90, range(90, 103), 90)).toBe('taken');
+    expect(window.prepend(1, 90, range(90, 103), 90)).toBe('added');
     expect(window.slots.map((slot) => slot.event)).toEqual(range(90, 105));
   });
 
-  test('never grows past its bounds once trimmed, at either end', () => {
+  test('is within its bounds once trimmed, at either end', () => {
     const window = windowOf(0, MAX_SLOTS + 1);
     window.trimStart();
     expect(window.slots.length).toBeLessThanOrEqual(MAX_SLOTS);

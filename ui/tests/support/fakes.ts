@@ -1,4 +1,4 @@
-// A socket, a clock and a gateway's history without a network.
+// A socket, a clock and a gateway's history that the test controls.
 import type { Clock } from '../../src/core/clock.ts';
 import { Connection, type Socket } from '../../src/core/connection.ts';
 import type { WireEvent } from '../../src/core/event.ts';
@@ -76,7 +76,7 @@ export function connect(refusal?: () => Promise<string | null>) {
   return { connection, clock, sockets, last };
 }
 
-/** An event that says which offset of which epoch it is. */
+/** An event that shows its epoch and offset. */
 export function numbered(offset: number, epoch = 1): WireEvent {
   return { type: 'response_complete', content: `${epoch}/${offset}`, message_id: `m${offset}` };
 }
@@ -85,7 +85,7 @@ export function range(from: number, until: number, epoch = 1): WireEvent[] {
   return Array.from({ length: Math.max(0, until - from) }, (_, i) => numbered(from + i, epoch));
 }
 
-/** History of a log with so many events, answering at most `most` at once. */
+/** The history of a log with `head` events; a page has at most `most` of them. */
 export function historyOf(head: number, epoch = 1, base = 0, most = 500): FetchPage {
   return async (_, offset, limit) => {
     const from = Math.max(base, offset);
