@@ -18,7 +18,7 @@ LINES = [
         {"type": "tool_call", "timestamp": "2026-11-22T08:00:01Z", "tool": "B\x1b[31mash", "call_id": "c"},
         {"type": "tool_result", "timestamp": "2026-11-22T08:00:03Z", "tool": "Bash", "call_id": "c"},
         {"type": "usage", "usage": {"input_tokens": 10**6}, "message_id": "m"},
-        {"type": "usage", "usage": {"input_tokens": 5}, "message_id": "n", "model": "nobodys-model"},
+        {"type": "usage", "usage": {"input_tokens": 5}, "message_id": "n", "model": "unlisted-model"},
         {"type": "completed", "timestamp": "2026-11-22T08:00:10Z", "status": "success", "cost_usd": 4.25},
     )
 ]
@@ -42,25 +42,25 @@ def place(request: pytest.FixtureRequest, filled: Path) -> Generator[Path]:
         yield filled
 
 
-def told(root: Path, *options: str, env: dict[str, str] | None = None) -> list[dict[str, Any]]:
+def account_lines(root: Path, *options: str, env: dict[str, str] | None = None) -> list[dict[str, Any]]:
     done = workcast("account", "wc", "--root", str(root), "--json", *options, env=env)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_totals_and_rows_are_told_in_words_and_as_json(place: Path) -> None:
-    totals, run = told(place)
+def test_totals_and_rows_are_printed_as_text_and_as_json(place: Path) -> None:
+    totals, run = account_lines(place)
     assert (totals["workcell"], totals["head"]) == ("wc", len(LINES))
     assert totals["totals"]["cost_usd"] == 4.25
-    assert totals["totals"]["unpriced"] == ["nobodys-model"]
+    assert totals["totals"]["unpriced"] == ["unlisted-model"]
     assert (run["duration_ms"], run["tools_ms"], run["status"]) == (10_000, 2_000, "success")
-    assert [row["message_id"] for row in told(place, "--rows", "messages")[1:]] == ["m", "n"]
+    assert [row["message_id"] for row in account_lines(place, "--rows", "messages")[1:]] == ["m", "n"]
     done = workcast("account", "wc", "--root", str(place), "--rows", "calls")
     text = done.stdout.decode()
     for words in (
         "1 run, 2 messages, 1 call\n",
         "$4.2500 as reported",
-        "without nobodys-model",
+        "without unlisted-model",
         "2.0 s",
         "genai-prices",
     ):
@@ -68,17 +68,17 @@ def test_totals_and_rows_are_told_in_words_and_as_json(place: Path) -> None:
     assert "\x1b" not in text
 
 
-def test_a_workcell_that_is_not_there_is_told_in_one_sentence(place: Path) -> None:
-    assert "nobody" in refusal(workcast("account", "nobody", "--root", str(place)))
+def test_an_unknown_workcell_is_reported_in_one_sentence(place: Path) -> None:
+    assert "absent" in refusal(workcast("account", "absent", "--root", str(place)))
     assert "expected a workcell id" in refusal(workcast("account", "../x", "--root", str(place)), 2)
 
 
-def test_a_price_table_of_ones_own_is_used_and_a_broken_one_is_refused(tmp_path: Path) -> None:
+def test_a_custom_price_table_is_used_and_a_malformed_one_is_refused(tmp_path: Path) -> None:
     write_log(Root(tmp_path), "wc", LINES)
     table = tmp_path / "prices.json"
     models = [{"provider": "x", "match": ".*", "prices": [{"input": 2, "output": 2}]}]
     table.write_text(json.dumps({"source": "us", "date": "2026-01-01", "models": models}))
-    totals = told(tmp_path, env={"WORKCAST_PRICES": str(table)})[0]
+    totals = account_lines(tmp_path, env={"WORKCAST_PRICES": str(table)})[0]
     assert (totals["prices"]["source"], totals["totals"]["cost_computed_usd"]) == ("us", 2.00001)
     table.write_text("{}")
     for verb in (("account", "wc"), ("ls",), ("serve", "--redis-url", "redis://127.0.0.1:1")):

@@ -1,20 +1,19 @@
+"""What an account counts for runs, messages, calls and sub-agents."""
+
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
 
 from workcast.events.models import MODELS
 from workcast.events.usage import Usage
 from workcast.ledger.account import Account, Rows
-from workcast.ledger.row_store import RowStore
-from workcast.ledger.rows import RunRow
+from workcast.ledger.money import from_dollars
 
 Event = dict[str, Any]
 KINDS: tuple[Rows, ...] = get_args(Rows)
@@ -59,16 +58,16 @@ def completed(**more: Any) -> Event:
 
 
 # ── tokens and money ─────────────────────────────────────────────────────────────────────────────────────────────────
-def test_a_message_that_is_told_twice_counts_once_and_the_last_word_counts() -> None:
+def test_a_message_that_is_reported_twice_counts_once_as_reported_last() -> None:
     account = account_of([started(), usage("a", 10, partial=True), usage("b", 5), usage("a", 12), usage("b", 5)])
     assert account.totals().usage == Usage(input_tokens=17, output_tokens=2)
     assert [(row["usage"]["input_tokens"], row["partial"]) for row in rows(account, "messages")] == [
         (12, False), (5, False),
     ]  # fmt: skip
-    assert account.totals().cost_computed_usd == pytest.approx(17 * 4e-6 + 2 * 20e-6)
+    assert account.totals().cost_computed == 17 * from_dollars(4e-6) + 2 * from_dollars(20e-6)
 
 
-def test_the_agents_own_figure_is_the_runs_and_what_its_messages_do_not_account_for_is_shown() -> None:
+def test_a_run_has_the_agents_own_figure_and_what_its_messages_do_not_account_for() -> None:
     account = account_of([started(), usage("a", 10), completed(usage={"input_tokens": 25, "output_tokens": 4})])
     run = rows(account, "runs")[0]
     assert usage_of(run["usage"]) == Usage(input_tokens=25, output_tokens=4)
@@ -77,38 +76,39 @@ def test_the_agents_own_figure_is_the_runs_and_what_its_messages_do_not_account_
     assert run["cost_computed_usd"] == pytest.approx(25 * 4e-6 + 4 * 20e-6)
 
 
-def test_what_the_agent_says_it_cost_stands_beside_what_the_table_comes_to() -> None:
+def test_reported_and_computed_cost_are_kept_apart() -> None:
     account = account_of([started(), usage("a", 1_000_000, usage={"input_tokens": 10**6}), completed(cost_usd=4.5)])
     totals = account.totals()
-    assert (totals.cost_usd, totals.cost_computed_usd, totals.cost_residual_usd) == (4.5, 4.0, 0.5)
+    assert (totals.cost, totals.cost_computed, totals.cost_residual) == tuple(map(from_dollars, (4.5, 4.0, 0.5)))
 
 
-def test_the_rest_of_a_run_is_priced_by_the_models_that_it_is_of() -> None:
+def test_the_rest_of_a_run_is_priced_by_model() -> None:
     models = [
         {"model": "claude-opus-5-5", "usage": {"input_tokens": 10**6}},
         {"model": "claude-haiku-4-5-20251001", "usage": {"input_tokens": 2 * 10**6}},
     ]
     end = completed(usage={"input_tokens": 3 * 10**6}, models=models)
     mine = usage("a", 0, usage={"input_tokens": 10**6})
-    assert account_of([started(), mine, end]).totals().cost_computed_usd == pytest.approx(4 + 2)
-    # The messages name a model that the run's figure knows by another name: only that figure can be priced.
-    assert account_of([started(), {**mine, "model": "other"}, end]).totals().cost_computed_usd == pytest.approx(4 + 2)
+    assert account_of([started(), mine, end]).totals().cost_computed == from_dollars(4 + 2)
+    # The messages name a model that the run's figure does not: only that figure can be priced.
+    other = account_of([started(), {**mine, "model": "other"}, end])
+    assert other.totals().cost_computed == from_dollars(4 + 2)
 
 
-def test_a_model_that_the_table_does_not_know_is_named_and_has_no_computed_cost() -> None:
-    account = account_of([started(model=None), usage("a", 1), usage("b", 1, model="nobodys-model"), usage(None, 1)])
-    assert account.totals().unpriced == ["nobodys-model"]
-    assert account.totals().cost_computed_usd is None
+def test_a_model_without_a_price_is_named_and_has_no_computed_cost() -> None:
+    account = account_of([started(model=None), usage("a", 1), usage("b", 1, model="unlisted-model"), usage(None, 1)])
+    assert account.totals().unpriced == ["unlisted-model"]
+    assert account.totals().cost_computed is None
     assert [row["cost_computed_usd"] is None for row in rows(account, "messages")] == [False, True, False]
     assert account_of([started(model=None), usage("a", 1, model=None)]).totals().unpriced == ["?"]
 
 
-def test_a_run_of_which_nobody_told_anything_is_not_said_to_be_free() -> None:
+def test_a_run_without_any_figures_has_an_unknown_cost_not_a_cost_of_zero() -> None:
     run = rows(account_of([started(), completed()]), "runs")[0]
     assert (run["usage_source"], run["cost_usd"], run["cost_computed_usd"]) == ("none", None, None)
 
 
-def test_a_message_whose_stream_broke_is_there_and_counts_nothing() -> None:
+def test_a_message_whose_stream_broke_has_a_row_and_counts_nothing() -> None:
     chunk = {"type": "response_chunk", "content": "x", "message_id": "a"}
     void = {"type": "error", "error": "x", "kind": "stream_abandoned", "message_id": "a"}
     account = account_of([started(), chunk, void, usage("b", 3)])
@@ -123,7 +123,7 @@ def session_usage(tokens: int, cost: float | None = None) -> Event:
     return completed(session_usage={"input_tokens": tokens}, **({} if cost is None else {"session_cost_usd": cost}))
 
 
-def test_a_figure_of_the_session_counts_for_what_it_adds() -> None:
+def test_a_session_figure_counts_for_what_it_adds() -> None:
     first = [started("s"), completed(usage={"input_tokens": 100}, cost_usd=1.0)]
     account = account_of([*first, started("s", resumed=True), session_usage(130, 1.25)])
     again = account_of([*first, started("s", resumed=True), session_usage(130), started("s"), session_usage(190)])
@@ -132,7 +132,7 @@ def test_a_figure_of_the_session_counts_for_what_it_adds() -> None:
     assert [run["usage"]["input_tokens"] for run in rows(again, "runs")] == [100, 30, 60]
 
 
-def test_what_a_killed_run_told_before_its_end_is_not_in_the_next_ones_figure() -> None:
+def test_what_a_killed_run_reported_is_not_counted_again_in_the_next_runs_session_figure() -> None:
     killed = [started("s"), usage(None, 0, usage={"input_tokens": 40})]
     account = account_of([*killed, started("s", resumed=True), session_usage(100)])
     assert [run["usage"]["input_tokens"] for run in rows(account, "runs")] == [40, 60]
@@ -140,7 +140,7 @@ def test_what_a_killed_run_told_before_its_end_is_not_in_the_next_ones_figure() 
     assert account.totals().usage.input_tokens == 100
 
 
-def test_the_figure_of_a_session_that_began_elsewhere_is_shown_and_not_counted() -> None:
+def test_the_figure_of_a_session_that_began_in_another_log_is_shown_but_not_counted() -> None:
     account = account_of([started("s", resumed=True), usage("a", 7), session_usage(1000)])
     run = rows(account, "runs")[0]
     assert (run["usage_source"], run["usage"]["input_tokens"]) == ("messages", 7)
@@ -151,19 +151,19 @@ def test_the_figure_of_a_session_that_began_elsewhere_is_shown_and_not_counted()
     assert later.totals().usage.input_tokens == 10
 
 
-def test_a_session_that_counts_anew_is_not_charged_less_than_nothing() -> None:
+def test_a_session_that_restarts_its_count_is_not_charged_a_negative_amount() -> None:
     account = account_of([started("s"), completed(usage={"input_tokens": 100}), started("s"), session_usage(30)])
     assert [run["usage_source"] for run in rows(account, "runs")] == ["run", "none"]
     assert account.totals().usage.input_tokens == 100
 
 
-def test_sessions_are_told_apart() -> None:
+def test_sessions_are_counted_separately() -> None:
     runs = [started("a"), completed(usage={"input_tokens": 5}), started("b"), session_usage(7)]
     assert account_of(runs).totals().usage.input_tokens == 12
 
 
 # ── runs and time ────────────────────────────────────────────────────────────────────────────────────────────────────
-def test_a_prompt_before_the_start_belongs_to_the_run_and_one_within_it_too() -> None:
+def test_prompts_before_the_start_and_within_a_run_belong_to_it() -> None:
     prompt = {"type": "prompt_sent", "prompt": "go"}
     one = [
         {**prompt, "timestamp": at(0)},
@@ -177,7 +177,7 @@ def test_a_prompt_before_the_start_belongs_to_the_run_and_one_within_it_too() ->
     ]  # fmt: skip
 
 
-def test_a_run_whose_end_nobody_told_ends_with_its_last_step_and_not_with_the_next_ones_prompt() -> None:
+def test_a_run_without_an_end_ends_with_its_last_step_not_with_the_next_runs_prompt() -> None:
     killed = [{**started(), "timestamp": at(0)}, {**usage("a", 1), "timestamp": at(300)}]
     after = [{"type": "prompt_sent", "prompt": "go", "timestamp": at(60_000)}, {**started(), "timestamp": at(60_200)}]
     chunk = {"type": "response_chunk", "content": "x", "timestamp": at(60_900), "message_id": "b"}
@@ -195,7 +195,7 @@ def result(key: str, milliseconds: int, **more: Any) -> Event:
     return {"type": "tool_result", "tool": "Bash", "call_id": key, "timestamp": at(milliseconds), **more}
 
 
-def test_time_in_tools_is_the_time_in_which_any_call_was_open() -> None:
+def test_time_in_tools_is_the_time_during_which_any_call_was_open() -> None:
     account = account_of([
         {**started(), "timestamp": at(0)},
         call("a", 100), call("b", 150), result("a", 300), result("b", 400, duration_ms=245, error="no"),
@@ -209,7 +209,7 @@ def test_time_in_tools_is_the_time_in_which_any_call_was_open() -> None:
     ]  # fmt: skip
 
 
-def test_a_clock_that_was_set_back_takes_no_time_away() -> None:
+def test_a_clock_that_is_set_back_does_not_shorten_durations() -> None:
     events = [{**started(), "timestamp": at(5000)}, call("a", 4000), result("a", 3000)]
     account = account_of([*events, {**completed(), "timestamp": at(2000)}])
     assert (account.totals().duration_ms, account.totals().tools_ms) == (0, 0)
@@ -222,7 +222,7 @@ def test_calls_without_ids_are_paired_by_tool_and_an_open_call_has_no_duration()
     assert [(row["tool"], row["duration_ms"]) for row in rows(account, "calls")] == [("Bash", 400), ("Read", None)]
 
 
-def test_the_first_token_is_waited_for_since_the_prompt_or_the_last_result() -> None:
+def test_time_to_first_token_runs_from_the_prompt_or_the_last_result() -> None:
     events = [
         {"type": "prompt_sent", "prompt": "x", "timestamp": at(0)},
         {**started(), "timestamp": at(50)},
@@ -238,7 +238,7 @@ def test_the_first_token_is_waited_for_since_the_prompt_or_the_last_result() -> 
     assert [row["message_id"] for row in rows(account, "calls")] == ["a", "b"]
 
 
-def test_a_sub_agents_work_is_told_apart_and_its_tools_are_not_the_main_agents() -> None:
+def test_a_sub_agents_work_is_counted_apart_from_the_main_agents() -> None:
     under = {"parent_call_id": "agent"}
     account = account_of([
         {**started(), "timestamp": at(0)},
@@ -259,7 +259,7 @@ def test_a_sub_agents_work_is_told_apart_and_its_tools_are_not_the_main_agents()
     assert [row["ttft_ms"] for row in rows(account, "messages")] == [300, None, None]
 
 
-def test_a_message_is_that_agents_who_began_it() -> None:
+def test_a_message_belongs_to_the_agent_that_began_it() -> None:
     chunk = {"type": "response_chunk", "content": "x", "message_id": "m", "parent_call_id": "a"}
     account = account_of(
         [started(), chunk, usage("m", 7), usage("main", 5), {**usage("main", 6), "parent_call_id": "a"}]
@@ -268,10 +268,10 @@ def test_a_message_is_that_agents_who_began_it() -> None:
     assert account.totals().usage.input_tokens == 13
 
 
-# ── whatever comes ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── any log ───────────────────────────────────────────────────────────────────────────────────────────────────
 ids = st.sampled_from(["a", "b", "c"])
 counts = st.fixed_dictionaries({"input_tokens": st.integers(0, 10**6), "output_tokens": st.integers(0, 10**4)})
-models = st.sampled_from(["claude-opus-5-5", "gpt-5.5", "nobodys-model"])
+models = st.sampled_from(["claude-opus-5-5", "gpt-5.5", "unlisted-model"])
 parents = st.sampled_from([None, None, "a", "b"])
 times = st.integers(0, 3_000_000).map(at)
 maybe_ids = st.none() | ids
@@ -282,7 +282,7 @@ def events(kind: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Eve
     return st.fixed_dictionaries({"type": st.just(kind), "timestamp": times, **fields})
 
 
-told: st.SearchStrategy[Event] = st.one_of(
+reported: st.SearchStrategy[Event] = st.one_of(
     events("usage", message_id=maybe_ids, usage=counts, model=models, parent_call_id=parents),
     events("tool_call", tool=st.just("T"), call_id=maybe_ids, parent_call_id=parents, message_id=ids),
     events("tool_result", tool=st.just("T"), call_id=maybe_ids, parent_call_id=parents),
@@ -302,7 +302,7 @@ junk: st.SearchStrategy[Event | None] = st.none() | st.fixed_dictionaries(
         )
     },
 )  # fmt: skip
-logs: st.SearchStrategy[list[Event | None]] = st.lists(told | junk, max_size=40)
+logs: st.SearchStrategy[list[Event | None]] = st.lists(reported | junk, max_size=40)
 
 
 @given(logs)
@@ -312,9 +312,9 @@ def test_totals_are_the_sum_of_the_rows(log: list[Event | None]) -> None:
     assert totals.runs == len(runs)
     for key in ("usage", "messages_usage", "usage_residual"):
         assert getattr(totals, key) == sum((usage_of(run[key]) for run in runs), Usage())
-    for key in ("cost_usd", "cost_computed_usd", "cost_residual_usd"):
-        known = [run[key] for run in runs if run[key] is not None]
-        assert getattr(totals, key) == (pytest.approx(sum(known)) if known else None)
+    for key in ("cost", "cost_computed", "cost_residual"):
+        known = [from_dollars(run[f"{key}_usd"]) for run in runs if run[f"{key}_usd"] is not None]
+        assert getattr(totals, key) == (sum(known) if known else None)
     for key in ("duration_ms", "tools_ms", "model_ms", "messages", "calls"):
         assert getattr(totals, key) == sum(run[key] or 0 for run in runs)
     messages = rows(account, "messages")
@@ -327,7 +327,7 @@ def test_totals_are_the_sum_of_the_rows(log: list[Event | None]) -> None:
 
 
 @given(logs, st.lists(st.integers(0, 40)))
-def test_where_the_reading_is_interrupted_makes_no_difference(log: list[Event | None], cuts: list[int]) -> None:
+def test_an_interrupted_fold_gives_the_same_account(log: list[Event | None], cuts: list[int]) -> None:
     account = Account()
     for number, one in enumerate(log):
         if number in cuts:
@@ -342,26 +342,9 @@ messages_of_a_run = st.lists(
 
 
 @given(messages_of_a_run, st.data())
-def test_neither_order_nor_repetition_of_messages_changes_a_total(
+def test_order_and_repetition_of_messages_do_not_change_the_totals(
     messages: Sequence[tuple[int, dict[str, int], str]], data: st.DataObject
 ) -> None:
     once = [usage(f"m{number}", 0, usage=tokens, model=model) for number, tokens, model in messages]
     repeated = data.draw(st.permutations(once + data.draw(st.lists(st.sampled_from(once)) if once else st.just([]))))
     assert account_of([started(), *repeated]).totals() == account_of([started(), *once]).totals()
-
-
-def test_rows_that_were_written_away_are_changed_and_keep_their_places() -> None:
-    store = RowStore(RunRow)
-    row = TypeAdapter(RunRow).validate_json(account_of([started()]).page("runs", 0, 1)[1][0])
-    for number in range(5000):
-        store.add(str(number), replace(row, run=number))
-    for number in (0, 4999, 17):
-        changed = store.get(str(number))
-        assert changed is not None
-        changed.status = "lost"
-        store.put(str(number), changed)
-    assert store.get("nobody") is None
-    told_rows = [json.loads(data) for data in store.page(0, 10_000)]
-    assert [row["run"] for row in told_rows] == list(range(5000))
-    assert [row["run"] for row in told_rows if row["status"] == "lost"] == [0, 17, 4999]
-    assert [json.loads(data)["run"] for data in store.page(4990, 100)] == list(range(4990, 5000))

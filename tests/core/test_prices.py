@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from support.price_table import prices_of, table
 from workcast.events.usage import Usage
-from workcast.ledger.prices import PricesError, dollars, parse_table, shipped_prices
+from workcast.ledger.money import to_dollars
+from workcast.ledger.prices import PricesError, parse_table, shipped_prices
 from workcast.ledger.summary import Fold
 
 MILLION = Usage(input_tokens=10**6)
@@ -37,10 +38,10 @@ def test_each_kind_of_token_has_its_price_and_none_is_charged_twice() -> None:
     )  # fmt: skip
     cost = prices_table.cost("m", usage, one_request=True)
     assert cost is not None
-    assert dollars(cost) == (100 * 10 + 50 * 100 + 600 * 1 + 200 * 12 + 100 * 20) / 10**6
+    assert to_dollars(cost) == (100 * 10 + 50 * 100 + 600 * 1 + 200 * 12 + 100 * 20) / 10**6
 
 
-def test_a_price_counts_from_its_day_on() -> None:
+def test_a_price_applies_from_its_day_onwards() -> None:
     acme = parse_table(small(), "t")
     for when, dollar in (("2025-01-01", 1), ("2026-05-31T23:59:59", 1), ("2026-06-01", 3), ("2030-01-01", 3)):
         assert acme.cost("acme-1", MILLION, day(when), one_request=False) == dollar * 10**12
@@ -51,11 +52,11 @@ def test_a_price_counts_from_its_day_on() -> None:
     [("acme-1", True), ("ACME-1", True), ("acme/acme-1", True), ("acme-1[1m]", True), ("other/acme-1", False),
      ("acme-x", False), ("xacme-1", False), ("", False), (None, False), ("acme-1" * 100, False)],
 )  # fmt: skip
-def test_a_model_is_known_by_the_whole_of_its_name(model: str | None, known: bool) -> None:
+def test_a_model_is_matched_by_its_whole_name(model: str | None, known: bool) -> None:
     assert (parse_table(small(), "t").cost(model, MILLION, one_request=False) is not None) == known
 
 
-def test_a_long_request_costs_more_and_many_short_ones_do_not() -> None:
+def test_a_long_request_costs_more_but_many_short_ones_do_not() -> None:
     usage = Usage(input_tokens=300_000)
     above = [{"input_tokens": 200_000, "input": 5, "output": 9}]
     prices = [{"input": 1, "output": 2, "above": above}]
@@ -65,7 +66,7 @@ def test_a_long_request_costs_more_and_many_short_ones_do_not() -> None:
     assert long.cost("m", Usage(input_tokens=200_000), one_request=True) == 200_000 * 10**6
 
 
-def test_the_table_that_comes_with_workcast_says_where_from_and_of_which_day_it_is() -> None:
+def test_the_built_in_table_names_its_source_and_date() -> None:
     ours = shipped_prices()
     assert "genai-prices" in ours.source
     assert ours.date == datetime.fromisoformat(ours.date).date().isoformat()
@@ -87,7 +88,7 @@ def test_the_table_that_comes_with_workcast_says_where_from_and_of_which_day_it_
         (small(models=[{"provider": "a", "match": "m", "prices": [{"input": 1, "output": 1}] * 2}]), "models.0"),
     ],
 )
-def test_a_malformed_table_is_refused_and_says_where(data: bytes, where: str) -> None:
+def test_a_malformed_table_is_refused_with_the_place_of_the_error(data: bytes, where: str) -> None:
     with pytest.raises(PricesError, match=where):
         parse_table(data, "mine.json")
 
@@ -99,7 +100,7 @@ def test_a_fold_whose_costs_were_computed_with_another_table_is_not_restored() -
         Fold.from_state(state, parse_table(small(), "t"))
 
 
-def test_the_table_is_made_as_its_source_would_count() -> None:
+def test_the_built_table_computes_the_same_costs_as_its_source() -> None:
     made = parse_table(json.dumps(table()).encode(), "made")
     when = datetime(2026, 11, 22, tzinfo=UTC)
     usages = [

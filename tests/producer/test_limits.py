@@ -1,21 +1,17 @@
-"""Limits of a run: what they count, and that a run which passes one is ended and says so."""
+"""A run that exceeds a limit is ended and says so."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.processes import refusal, workcast
-from workcast.events.models import Completed, ErrorEvent, Started, UsageEvent
-from workcast.events.usage import Usage
-from workcast.producer.errors import LimitError
-from workcast.producer.limits import UNLIMITED, Limits, Meter
+from workcast.events.models import Completed, ErrorEvent
+from workcast.ledger.limits import LimitError, Limits
 from workcast.producer.runner import RunResult, run_agent
 
 from .conftest import Sink
@@ -82,7 +78,9 @@ def run(tmp_path: Path, sink: Sink, fake_claude: FakeClaude) -> Run:
 
 
 @pytest.mark.parametrize(("limits", "kind"), [({"budget_usd": 0.02}, "budget"), ({"max_tokens": 5000}, "max_tokens")])
-async def test_a_run_that_passes_a_limit_is_ended_and_says_which(run: Run, limits: dict[str, Any], kind: str) -> None:
+async def test_a_run_that_exceeds_a_limit_is_ended_and_names_the_limit(
+    run: Run, limits: dict[str, Any], kind: str
+) -> None:
     ended = await run(agent(ENDLESS), **limits)
     assert (ended.status, ended.exit_code) == ("failed", 143)
     reason = run.completed.reason
@@ -90,7 +88,7 @@ async def test_a_run_that_passes_a_limit_is_ended_and_says_which(run: Run, limit
     taken, _, allowed = reason.removeprefix(f"{kind}: ").partition(" of ")
     assert float(taken.strip("$")) > float(allowed.strip("$"))
     assert float(allowed.strip("$")) in limits.values()
-    assert run.errors == [(kind, f"the run is ended, because it has passed its limit: {reason}")]
+    assert run.errors == [(kind, f"the run is ended because it exceeded its limit: {reason}")]
     proof = json.loads((run.cell / "proof.json").read_bytes())
     assert (proof["status"], proof["reason"]) == ("failed", reason)
 
@@ -102,130 +100,68 @@ async def test_a_run_within_its_limits_is_not_ended(run: Run) -> None:
     assert run.errors == []
 
 
-async def test_a_limit_that_is_passed_by_the_last_message_has_failed_the_run_all_the_same(run: Run) -> None:
+async def test_a_run_that_exceeds_a_limit_with_its_last_message_has_failed(run: Run) -> None:
     assert (await run(agent("message(1)\nmessage(2)\nresult()"), max_tokens=2199)).status == "failed"
     assert run.completed.reason == "max_tokens: 2200 of 2199"
 
 
-async def test_what_the_agent_itself_says_it_has_cost_counts_too(run: Run) -> None:
+async def test_the_cost_that_the_agent_reports_for_the_run_counts_too(run: Run) -> None:
     share = {"model_usage_since_last_result": {SONNET: {"inputTokens": 10, "outputTokens": 10, "costUSD": 1.5}}}
     assert (await run(agent(f"message(1)\nresult(**{share})"), budget_usd=1)).status == "failed"
     assert run.completed.reason == "budget: $1.5000 of $1.0000"
 
 
-async def test_a_budget_ends_an_agent_whose_model_nobody_knows_the_price_of(run: Run) -> None:
+async def test_a_budget_ends_an_agent_whose_model_has_no_price(run: Run) -> None:
     ended = await run(agent(ENDLESS, "hal-9000"), budget_usd=100)
     assert ended.status == "failed"
-    assert run.completed.reason == "budget: no price is known for the model hal-9000, so nobody knows what it costs"
+    assert run.completed.reason == "budget: the model hal-9000 has no price, so the cost of the run is unknown"
 
 
-async def test_a_budget_ends_an_agent_that_does_not_tell_its_model_before_it_costs_anything(run: Run) -> None:
+async def test_a_budget_ends_an_agent_that_reports_no_model_before_it_costs_anything(run: Run) -> None:
     ended = await run(agent("time.sleep(600)", None), budget_usd=100)
     assert ended.status == "failed"
     assert run.completed.reason is not None
-    assert run.completed.reason.startswith("budget: the agent does not tell its model")
+    assert run.completed.reason.startswith("budget: the agent does not report its model")
 
 
-async def test_an_agent_that_tells_nothing_is_not_taken_for_a_cheap_one(run: Run) -> None:
+async def test_limits_that_could_not_be_checked_are_reported(run: Run) -> None:
     ended = await run(agent("result()"), max_tokens=100)
     assert ended.status == "success"
     ((kind, error),) = run.errors
     assert kind == "max_tokens"
-    assert "nobody knows whether its limits were kept" in error
+    assert "its limits could not be checked" in error
 
 
-async def test_a_command_that_tells_no_tokens_is_refused_under_limits(tmp_path: Path, sink: Sink) -> None:
-    with pytest.raises(LimitError, match="expected an agent that tells what it takes, got exec"):
+async def test_limits_for_a_command_that_reports_no_tokens_are_refused(tmp_path: Path, sink: Sink) -> None:
+    with pytest.raises(LimitError, match="expected an agent that reports its tokens, got exec with --max-tokens"):
         await run_agent(
             "exec", "true", workcell_dir=tmp_path / "c", cwd=tmp_path, writer=sink, limits=Limits(max_tokens=5)
         )
     assert not (tmp_path / "c").exists()
 
 
-@pytest.mark.parametrize("limits", [(0.0, None), (-1.0, None), (math.nan, None), (math.inf, None), (None, 0)])
-def test_a_limit_that_makes_no_sense_is_refused(limits: tuple[float | None, int | None]) -> None:
-    with pytest.raises(LimitError, match="expected"):
-        Limits(*limits)
-
-
-# ── the sums ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def dollar_a_token(model: str, usage: Usage, at: datetime, /, *, one_request: bool) -> float | None:
-    """What input costs; the model ``free`` has no price."""
-    return None if model == "free" else float(usage.input_tokens)
-
-
-def used(tokens: int, message: str | None = None, **more: Any) -> UsageEvent:
-    return UsageEvent(usage=Usage(input_tokens=tokens), message_id=message, **more)
-
-
-def meter(budget: float | None = None, most: int | None = None) -> Meter:
-    return Meter(Limits(budget, most, dollar_a_token), "m")
-
-
-async def test_a_limit_is_passed_by_more_than_it_not_by_as_much() -> None:
-    one = meter(10, 10)
-    one.add(used(10))
-    assert not one.passed.is_set()
-    one.add(used(1))
-    assert one.passed.is_set()
-    assert one.reason == "budget: $11.0000 of $10.0000"
-
-
-async def test_what_a_message_took_at_least_counts_until_it_says_what_it_took() -> None:
-    one = meter(most=100)
-    one.add(used(60, "a", partial=True))
-    one.add(used(70, "a"))
-    one.add(used(30, "b", partial=True))
-    assert not one.passed.is_set()
-    one.add(used(31, "b"))
-    assert one.reason == "max_tokens: 101 of 100"
-
-
-async def test_a_cost_that_is_told_with_the_tokens_counts_instead_of_the_tables() -> None:
-    one = meter(10)
-    one.add(used(1000, model="free", cost_usd=0.5))
-    assert not one.passed.is_set()
-    one.add(used(1, model="free"))
-    assert one.reason == "budget: no price is known for the model free, so nobody knows what it costs"
-
-
-async def test_the_first_limit_that_is_passed_is_the_reason() -> None:
-    one = meter(10, 100)
-    one.add(used(50))
-    one.add(used(500))
-    assert one.reason == "budget: $50.0000 of $10.0000"
-    assert one.kind == "budget"
-
-
-async def test_without_limits_nothing_is_counted() -> None:
-    one = Meter(UNLIMITED, None)
-    for event in (Started(toolchain="x"), used(10**9), Completed(status="success", cost_usd=1e9)):
-        one.add(event)
-    assert (one.passed.is_set(), one.is_blind) == (False, False)
-
-
 # ── the command line ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_command_line_tells_a_passed_limit_and_exits_1(tmp_path: Path, fake_claude: FakeClaude) -> None:
+def test_the_command_line_reports_an_exceeded_limit_and_exits_1(tmp_path: Path, fake_claude: FakeClaude) -> None:
     (tmp_path / "root").mkdir()
     env = {**fake_claude(agent(ENDLESS)), "WORKCAST_MAX_TOKENS": "5000"}
     done = workcast("run", "claude", "--root", str(tmp_path / "root"), "--budget", "0.01", "--", "go", env=env)
     assert done.returncode == 1
-    assert b"passed its limit: budget: $0.0" in done.stderr
+    assert b"exceeded its limit: budget: $0.0" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (("claude", "--budget", "-1"), "expected a budget above $0, got -1.0"),
-        (("claude", "--max-tokens", "0"), "expected at least 1 token"),
-        (("exec", "--max-tokens", "5"), "expected an agent that tells what it takes"),
+        (("claude", "--max-tokens", "0"), "expected a maximum of at least 1 token"),
+        (("exec", "--max-tokens", "5"), "expected an agent that reports its tokens"),
     ],
 )
-def test_limits_that_cannot_be_held_are_wrong_usage(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
+def test_limits_that_cannot_be_checked_are_wrong_usage(
+    tmp_path: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
     done = workcast("run", *arguments, "--root", str(tmp_path), "--", "true")
     assert sentence in refusal(done, 2)
     assert list(tmp_path.iterdir()) == []

@@ -428,7 +428,7 @@ export interface OpenCall {
   since: string | null;
 }
 /**
- * Which event, and when: enough to link to it.
+ * An event's place, type and time: enough to link to it.
  */
 export interface EventMark {
   offset: number;
@@ -532,7 +532,7 @@ export interface RunRow {
   calls: number;
 }
 /**
- * One message of a model: a request and its answer. Where an agent counts by turns, a turn's usage is a row.
+ * One message of a model: a request and its answer. Agents that count by turns have one row per turn.
  */
 export interface MessageRow {
   run: number;
@@ -565,7 +565,7 @@ export interface CallRow {
   error: boolean | null;
 }
 /**
- * What hangs under one call that started a sub-agent; what a sub-agent of its own did, hangs under that one.
+ * The work below one call that started a sub-agent, without that of the sub-agent's own sub-agents.
  */
 export interface SubagentRow {
   run: number;

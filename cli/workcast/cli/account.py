@@ -1,14 +1,13 @@
-"""``account``: what a workcell's runs took, in tokens, money and time."""
+"""``account``: what a workcell's runs used, in tokens, money and time."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator
-from dataclasses import asdict
 from typing import Any, Final
 
 import httpx
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 from rich.console import Console
 from rich.text import Text
@@ -27,31 +26,33 @@ from workcast.consumer.account_api import MAX_ROWS, account_page
 from workcast.consumer.protocol import AccountPage
 from workcast.events.usage import Usage
 from workcast.ledger.account import Rows
+from workcast.ledger.money import format_dollars
 from workcast.ledger.rows import CallRow, MessageRow, RunRow, SubagentRow, Totals
 
 Row = RunRow | MessageRow | CallRow | SubagentRow
+_ROW: Final = TypeAdapter[Row](Row)
 
 _TIMEOUT_SECONDS: Final = 300.0
-"""For the first account of a log, which is read as a whole: a million lines take some seconds."""
+"""The first account of a log takes as long as reading it: a million lines take several seconds."""
 
 
 def show_account(root: Root, workcell: str, rows: Rows, url: str | None, *, as_json: bool) -> None:
-    """Print the totals and the rows of one kind; with ``as_json`` an object of JSON each.
+    """Print the totals and the rows of one kind; with ``as_json``, one JSON object per line.
 
     Raises:
-        GatewayError: the gateway cannot be reached, or does not know the workcell.
-        RootError: there is no gateway, and the log cannot be read.
-        PricesError: the price table cannot be read.
+        GatewayError: the gateway cannot be reached, or does not have the workcell.
+        RootError: no gateway runs, and the log cannot be read.
+        PricesError: no gateway runs, and the price table is unusable.
     """
     check_workcell_id(workcell.rpartition(":")[2])
     address = gateway_url(root, url)
     pages = _pages(_from_gateway(address, workcell, rows) if address else _from_files(root, workcell, rows))
     first = next(pages)
     if as_json:
-        told = {"workcell": workcell, **first.model_dump(mode="json", exclude={"rows", "offset", "count", "items"})}
-        sys.stdout.write(harmless_json(to_json(told).decode()) + "\n")
+        head = {"workcell": workcell, **first.model_dump(mode="json", exclude={"rows", "offset", "count", "items"})}
+        sys.stdout.write(harmless_json(to_json(head).decode()) + "\n")
         for row in _items(first, pages):
-            sys.stdout.write(harmless_json(to_json(asdict(row)).decode()) + "\n")
+            sys.stdout.write(harmless_json(_ROW.dump_json(row).decode()) + "\n")
         return
     console = Console(soft_wrap=True)
     console.print(Text(_totals(first.totals)))
@@ -65,11 +66,11 @@ def _items(first: AccountPage, pages: Generator[AccountPage]) -> Generator[Row]:
         yield from page.items
 
 
-def _pages(ask: Callable[[int], bytes]) -> Generator[AccountPage]:
-    """Page after page, until all rows that there were at first are told."""
+def _pages(fetch: Callable[[int], bytes]) -> Generator[AccountPage]:
+    """Yield page after page, up to the number of rows on the first page's count."""
     offset, count = 0, 1
     while offset < count:
-        page = AccountPage.model_validate_json(ask(offset))
+        page = AccountPage.model_validate_json(fetch(offset))
         count = page.count if offset == 0 else count
         yield page
         if not page.items:
@@ -78,23 +79,25 @@ def _pages(ask: Callable[[int], bytes]) -> Generator[AccountPage]:
 
 
 def _from_gateway(address: str, workcell: str, rows: Rows) -> Callable[[int], bytes]:
-    def ask(offset: int) -> bytes:
+    def fetch(offset: int) -> bytes:
         query: dict[str, str | int] = {"rows": rows, "offset": offset, "limit": MAX_ROWS}
         try:
             reply = httpx.get(
                 f"{address}/api/workcells/{workcell}/account", params=query, timeout=_TIMEOUT_SECONDS, trust_env=False
             )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise GatewayError(f"cannot ask {address} for an account: {error}; is workcast up there?") from error
+            raise GatewayError(f"cannot get an account from {address}: {error}; is workcast running there?") from error
         if reply.status_code != 200:
-            raise GatewayError(f"{address} tells no account of {workcell}: {_reason(reply)}")
+            raise GatewayError(f"cannot get the account of {workcell} from {address}: {_reason(reply)}")
         try:
             AccountPage.model_validate_json(reply.content)
         except ValidationError as error:
-            raise GatewayError(f"expected a workcast gateway at {address}, got an answer of something else") from error
+            raise GatewayError(
+                f"expected a workcast gateway at {address}, got an answer from something else"
+            ) from error
         return reply.content
 
-    return ask
+    return fetch
 
 
 def _reason(reply: httpx.Response) -> str:
@@ -123,16 +126,16 @@ def _from_files(root: Root, workcell: str, rows: Rows) -> Callable[[int], bytes]
     return lambda offset: account_page(whole, epoch, rows, offset, MAX_ROWS)
 
 
-# ── in words ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── as text ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 def _totals(totals: Totals) -> str:
     unpriced = f" without {', '.join(map(printable, totals.unpriced))}" if totals.unpriced else ""
-    residual = "" if totals.cost_residual_usd is None else f", residual {_dollars(totals.cost_residual_usd)}"
+    residual = "" if totals.cost_residual is None else f", residual {format_dollars(totals.cost_residual)}"
     return (
         f"{_count(totals.runs, 'run')}, {_count(totals.messages, 'message')}, {_count(totals.calls, 'call')}\n"
-        f"tokens: {_tokens(totals.usage)}; the messages do not account for: {_tokens(totals.usage_residual)}\n"
-        f"cost: {_dollars(totals.cost_usd)} as reported, {_dollars(totals.cost_computed_usd)} computed"
+        f"tokens: {_tokens(totals.usage)}; not accounted for by messages: {_tokens(totals.usage_residual)}\n"
+        f"cost: {format_dollars(totals.cost)} as reported, {format_dollars(totals.cost_computed)} computed"
         f"{unpriced}{residual}\n"
-        f"time: {_seconds(totals.duration_ms)}, of which in tools {_seconds(totals.tools_ms)}"
+        f"time: {_seconds(totals.duration_ms)}, {_seconds(totals.tools_ms)} of it in tools"
     )
 
 
@@ -167,14 +170,14 @@ def _cells(row: Row) -> tuple[str, ...]:
         case RunRow():
             return (
                 str(row.run), row.status, row.model or "?", _seconds(row.duration_ms), _seconds(row.tools_ms),
-                *_shares(row.usage), _dollars(row.cost_usd), _dollars(row.cost_computed_usd),
+                *_shares(row.usage), format_dollars(row.cost), format_dollars(row.cost_computed),
             )  # fmt: skip
         case MessageRow():
             unknown = ("abandoned" if row.abandoned else "?", "", "", "")
             tokens = _shares(row.usage) if row.usage is not None else unknown
             return (
                 str(row.offset), row.message_id or "", row.model or "?", _seconds(row.ttft_ms), *tokens,
-                _dollars(row.cost_usd), _dollars(row.cost_computed_usd),
+                format_dollars(row.cost), format_dollars(row.cost_computed),
             )  # fmt: skip
         case CallRow():
             return (
@@ -183,7 +186,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         case SubagentRow():
             return (
                 str(row.offset), row.call_id, row.model or "?", _seconds(row.duration_ms), _seconds(row.tools_ms),
-                *_shares(row.usage), _dollars(row.cost_computed_usd),
+                *_shares(row.usage), format_dollars(row.cost_computed),
             )  # fmt: skip
 
 
@@ -193,13 +196,9 @@ def _tokens(usage: Usage) -> str:
 
 
 def _shares(usage: Usage) -> tuple[str, str, str, str]:
-    """Input that came from no cache, what was read from one and written to it, and output."""
+    """Return uncached input, input read from the cache and written to it, and output."""
     plain = usage.input_tokens - usage.cache_read_tokens - usage.cache_write_tokens
     return f"{plain:,}", f"{usage.cache_read_tokens:,}", f"{usage.cache_write_tokens:,}", f"{usage.output_tokens:,}"
-
-
-def _dollars(value: float | None) -> str:
-    return "?" if value is None else f"${value:.4f}"
 
 
 def _seconds(value: int | None) -> str:

@@ -157,7 +157,7 @@ def run(
     Exit code: 0 success, 1 failed, 2 wrong usage or an empty prompt, 124 timeout, 130 cancelled, 127 not installed.
     """
     from workcast.cli.run import run_in_workcell
-    from workcast.producer.limits import Limits
+    from workcast.ledger.limits import Limits
 
     limits = Limits(budget, max_tokens)
     code = asyncio.run(
@@ -308,10 +308,10 @@ def main() -> None:
 
     Typer does as much for Ctrl-C (130) and for a reader of our output who has gone (1).
     """
+    from workcast.ledger.limits import LimitError
     from workcast.producer.errors import (
         AgentNotInstalledError,
         EmptyPromptError,
-        LimitError,
         OptionError,
         UnknownAgentError,
     )

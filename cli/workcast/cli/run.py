@@ -19,8 +19,8 @@ from workcast.broker.running import find_up, served
 from workcast.cli.printable import printable
 from workcast.events.errors import WorkcastError
 from workcast.events.models import BaseEvent, ErrorEvent
+from workcast.ledger.limits import UNLIMITED, Limits
 from workcast.producer.adapters import adapter_for
-from workcast.producer.limits import UNLIMITED, Limits
 from workcast.producer.runner import run_agent
 from workcast.producer.writer import TelemetryWriter
 

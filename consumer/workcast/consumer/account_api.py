@@ -1,4 +1,4 @@
-"""``GET /api/workcells/{id}/account``: what a workcell's runs took, in tokens, money and time."""
+"""``GET /api/workcells/{id}/account``: what a workcell's runs used, in tokens, money and time."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from workcast.ledger.rows import Totals
 
 MAX_ROWS: Final = 1000
 _TURN_SECONDS: Final = 0.1
-"""A long log is read in turns, so that whoever asks for the account of a short one does not wait for it."""
+"""A long log is read in turns of this length, so that the account of a short one need not wait for it."""
 _TOTALS: Final = TypeAdapter(Totals)
 
 
 def add_account(app: FastAPI, hub: Hub, history: History) -> None:
-    """Add the route. Accounts are made in a thread of their own, one at a time."""
+    """Add the route. A thread of its own folds the accounts, one at a time."""
     accounts = Accounts(history, usable_prices())
     thread = ThreadPoolExecutor(1, "workcast-account")
 
@@ -38,13 +38,13 @@ def add_account(app: FastAPI, hub: Hub, history: History) -> None:
     ) -> Response:
         """The totals of a workcell, and its runs, messages, calls or sub-agents from number ``offset`` on.
 
-        Rows are numbered in the order in which the log begins them and keep their numbers while it grows. The first
+        Rows are numbered in the order of their first events and keep their numbers while the log grows. The first
         answer about a log takes as long as reading it.
         """
         channel = await open_channel(hub, workcell)
         epoch, base, head = channel.epoch, channel.base, channel.head
         if await asyncio.to_thread(history.extent, workcell) is None:
-            raise HTTPException(404, f"the log of {workcell} is not here; ask a gateway that serves its root")
+            raise HTTPException(404, f"the log of {workcell} is not on this host; use a gateway that serves its root")
         loop = asyncio.get_running_loop()
         with http_errors():
             page = None
@@ -58,7 +58,7 @@ def add_account(app: FastAPI, hub: Hub, history: History) -> None:
 
 
 def account_page(account: Account, epoch: int, rows: Rows, offset: int, limit: int) -> bytes:
-    """A page as JSON: an :class:`AccountPage`, whose rows are copied as the account keeps them."""
+    """Encode an :class:`AccountPage`; its rows are already JSON."""
     count, items = account.page(rows, offset, limit)
     prices = PriceSource(source=account.prices.source, date=account.prices.date).model_dump_json().encode()
     head = b'{"epoch":%d,"base":%d,"head":%d,"totals":%s,"prices":%s,"rows":"%s",' % (

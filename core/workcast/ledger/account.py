@@ -1,7 +1,7 @@
-"""The account of a log: what each message, call, sub-agent and run took, and all of them together.
+"""The account of a log: what each message, call, sub-agent and run used, and all of them together.
 
-A fold, fed line by line: whoever reads the log can stop anywhere and go on later. docs/events.md says what the figures
-mean.
+A fold that takes line after line and can stop anywhere. It adds rows to the sums of a
+:class:`~workcast.ledger.tally.Tally`; docs/events.md explains the figures.
 """
 
 from __future__ import annotations
@@ -12,18 +12,23 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from workcast.events.usage import Usage
-from workcast.ledger.prices import PriceTable, dollars, picodollars, shipped_prices
-from workcast.ledger.row_store import RowStore
+from workcast.ledger.event_fields import moment, text
+from workcast.ledger.open_calls import CallClock, OpenCall
+from workcast.ledger.prices import PriceTable, shipped_prices
+from workcast.ledger.row_store import MemoryRows, RowStoreFactory
 from workcast.ledger.rows import CallRow, MessageRow, RunRow, SubagentRow, Totals
-from workcast.ledger.run import CallClock, Counted
-from workcast.ledger.tally import OUTPUT, Tally, moment, text
+from workcast.ledger.run import UNKNOWN_MODEL, Counted
+from workcast.ledger.tally import OUTPUT, Tally
 
 Rows = Literal["runs", "messages", "calls", "subagents"]
 
 _MAX_AGENTS: Final = 256
-"""Agents whose last moment is known; of one that was forgotten, the next message has no time to first token."""
+"""Agents whose state is kept, those heard of last. Of one that was forgotten, the next message has no time to first
+token, and calls without ids that are open stay without a result."""
+_MAX_UNPRICED: Final = 16
+_MAX_MS: Final = 2**53
 _READ: Final = OUTPUT | {"tool_result", "usage", "error", "started", "prompt_sent"}
-_SPOKEN: Final = OUTPUT - {"tool_call"}
+_PIECES: Final = OUTPUT - {"tool_call"}
 
 
 @dataclass(slots=True)
@@ -31,38 +36,46 @@ class _Agent:
     """The main agent or a sub-agent of the run."""
 
     last_ms: int | None = None
-    """When it was last heard of, or got something to answer; but see ``spoke``."""
-    spoke: Mapping[str, Any] | None = None
-    """A piece of its message that came after that, whose time nobody has needed yet."""
+    """The time of its last event or of what it got to answer; but see ``piece``."""
+    piece: Mapping[str, Any] | None = None
+    """A later piece of its message, whose time has not been needed yet."""
     message: str | None = None
-    """The message that it spoke last."""
+    """Its last message."""
     clock: CallClock = field(default_factory=CallClock)
 
-    def heard(self) -> int | None:
-        """When it was last heard of, in milliseconds since 1970."""
-        if self.spoke is not None:
-            at, self.spoke = moment(self.spoke), None
+    def last_heard(self) -> int | None:
+        """Return the time of its last event, in milliseconds since 1970."""
+        if self.piece is not None:
+            at, self.piece = moment(self.piece.get("timestamp")), None
             self.last_ms = max(self.last_ms or 0, at or 0) or None
         return self.last_ms
 
 
 class Account:
-    """The state of the fold; not safe for several threads at once."""
+    """The state of the fold; not safe for several threads at once.
 
-    def __init__(self, base: int = 0, prices: PriceTable | None = None) -> None:
+    Args:
+        base: the offset of the log's first event.
+        prices: the table by which costs are computed; None: the built-in one.
+        new_store: makes the stores of the rows.
+    """
+
+    def __init__(
+        self, base: int = 0, prices: PriceTable | None = None, new_store: RowStoreFactory = MemoryRows
+    ) -> None:
         self.base = self.offset = base
-        """The offset after the last event folded; ``base`` is that of the first."""
+        """``offset`` is that after the last event folded."""
         self.prices = prices or shipped_prices()
         self._tally = Tally(self.prices)
         self._agents: OrderedDict[str | None, _Agent] = OrderedDict()
-        self._runs = RowStore(RunRow)
-        self._messages = RowStore(MessageRow)
-        self._made = RowStore(CallRow)
-        self._subagents = RowStore(SubagentRow)
+        self._runs = new_store(RunRow)
+        self._messages = new_store(MessageRow)
+        self._calls = new_store(CallRow)
+        self._subagents = new_store(SubagentRow)
         self._run = 0
 
     def add(self, event: Mapping[str, Any] | None) -> None:
-        """Take the next line in: an event's fields, or None for a line that is no event."""
+        """Fold the next line: an event's fields, or None for a line that is not an event."""
         offset, self.offset = self.offset, self.offset + 1
         if event is None:
             return
@@ -74,20 +87,20 @@ class Account:
         if run is not None and run.number != self._run:
             self._run = run.number
             self._agents.clear()
-        if kind in _SPOKEN and event.get("parent_call_id") is None:
+        if kind in _PIECES and event.get("parent_call_id") is None:
             agent = self._agents.get(None)
             if agent is not None and event.get("message_id") == agent.message:
-                agent.spoke = event  # most of a log: the next piece of the message
+                agent.piece = event  # most of a log: the next piece of the same message
                 return
         if kind in _READ:
             self._read(offset, kind, event)
 
     def totals(self) -> Totals:
-        """All runs together."""
+        """Return the sums over all runs so far."""
         return self._tally.totals()
 
     def page(self, rows: Rows, start: int, limit: int) -> tuple[int, list[bytes]]:
-        """How many rows of a kind there are, and some of them as JSON, in the order in which the log begins them."""
+        """Return how many rows of a kind there are, and at most ``limit`` of them as JSON, in the order of the log."""
         if self._tally.run is not None:
             self._runs.put(str(self._run), self._tally.run.row(self.prices))
         match rows:
@@ -96,14 +109,14 @@ class Account:
             case "messages":
                 return self._messages.count, self._messages.page(start, limit)
             case "calls":
-                return self._made.count, self._made.page(start, limit)
+                return self._calls.count, self._calls.page(start, limit)
             case "subagents":
                 return self._subagents.count, self._subagents.page(start, limit)
 
     def _read(self, offset: int, kind: str, event: Mapping[str, Any]) -> None:
-        parent, at = text(event, "parent_call_id"), moment(event)
+        parent, at = text(event, "parent_call_id"), moment(event.get("timestamp"))
         agent = self._agent(parent)
-        last = agent.heard()
+        last = agent.last_heard()
         now = max(last or 0, at or 0) or None
         message_id = text(event, "message_id")
         if kind in OUTPUT and message_id is not None and message_id != agent.message:
@@ -122,13 +135,13 @@ class Account:
                 pass
         agent.last_ms = now
         if parent is not None:
-            self._heard(offset, parent, agent, event, now)
+            self._time_subagent(offset, parent, agent, event, now)
 
     def _agent(self, parent: str | None) -> _Agent:
         agent = self._agents.get(parent)
         if agent is None:
-            call = self._made.get(f"{self._run}:{parent}") if parent is not None else None
-            agent = self._agents[parent] = _Agent(moment({"timestamp": call.started}) if call is not None else None)
+            call = self._calls.get(f"{self._run}:{parent}") if parent is not None else None
+            agent = self._agents[parent] = _Agent(moment(call.started) if call is not None else None)
             if len(self._agents) > _MAX_AGENTS:
                 self._agents.popitem(last=False)
         self._agents.move_to_end(parent)
@@ -140,12 +153,12 @@ class Account:
     ) -> None:
         agent.message, key = message_id, f"{self._run}:{message_id}"
         if self._messages.get(key) is None:
-            row = self._message(offset, event)
+            row = self._new_message(offset, event)
             row.started, row.ttft_ms = text(event, "timestamp"), ttft_ms
             self._messages.add(key, row)
 
-    def _message(self, offset: int, event: Mapping[str, Any]) -> MessageRow:
-        """A new row, counted."""
+    def _new_message(self, offset: int, event: Mapping[str, Any]) -> MessageRow:
+        """Make a row and count it."""
         run, parent = self._tally.run, text(event, "parent_call_id")
         if run is not None:
             run.messages += 1
@@ -164,15 +177,15 @@ class Account:
         row = self._messages.get(key)
         before = None
         if row is not None and row.usage is not None:
-            before = Counted(row.usage, row.model, _pico(row.cost_computed_usd), _pico(row.cost_usd))
+            before = Counted(row.usage, row.model, row.cost_computed, row.cost)
         counted = self._tally.count(event, before, at)
         if counted is None:
             return
-        row = row or self._message(offset, event)
+        row = row or self._new_message(offset, event)
         row.usage, row.model, row.partial = counted.usage, counted.model, event.get("partial") is True
-        row.cost_computed_usd, row.cost_usd = _usd(counted.computed), _usd(counted.told)
+        row.cost_computed, row.cost = counted.computed, counted.reported
         self._messages.put(key, row)
-        if row.parent_call_id is not None:  # whoever began a message has it, whatever its count says
+        if row.parent_call_id is not None:  # a message belongs to the agent that began it, whatever its usage says
             self._count_subagent(offset, row.parent_call_id, counted, before)
 
     def _abandon(self, message_id: str) -> None:
@@ -184,18 +197,19 @@ class Account:
 
     # ── calls ────────────────────────────────────────────────────────────────────────────────────────────────────────
     def _call(self, offset: int, event: Mapping[str, Any], agent: _Agent, now: int | None) -> None:
-        call_id, tool = text(event, "call_id"), text(event, "tool") or "?"
-        key = f"{self._run}:{call_id or f'#{offset}'}"
-        if self._made.get(key) is not None:
-            return  # told again: still the same call
+        call = OpenCall(text(event, "call_id"), text(event, "tool") or "?", text(event, "timestamp"))
+        name = call.call_id or f"#{offset}"
+        key = f"{self._run}:{name}"
+        if self._calls.get(key) is not None:
+            return  # the same call, reported again
+        agent.clock.start(name, call, now or 0)
         parent = text(event, "parent_call_id")
-        agent.clock.start(call_id or f"#{offset}", tool, now or 0)
         row = CallRow(
-            run=self._run, offset=offset, result_offset=None, call_id=call_id, parent_call_id=parent,
-            message_id=text(event, "message_id"), tool=tool, started=text(event, "timestamp"), duration_ms=None,
+            run=self._run, offset=offset, result_offset=None, call_id=call.call_id, parent_call_id=parent,
+            message_id=text(event, "message_id"), tool=call.tool, started=call.since, duration_ms=None,
             told_ms=None, error=None,
         )  # fmt: skip
-        self._made.add(key, row)
+        self._calls.add(key, row)
         if self._tally.run is not None:
             self._tally.run.calls += 1
         if parent is not None:
@@ -205,25 +219,26 @@ class Account:
 
     def _result(self, offset: int, event: Mapping[str, Any], agent: _Agent, now: int | None) -> None:
         call_id = text(event, "call_id")
-        key = agent.clock.end(call_id, text(event, "tool"), now or 0) or call_id
-        row = self._made.get(f"{self._run}:{key}") if key is not None else None
+        name = agent.clock.end(call_id, text(event, "tool"), now or 0) or call_id
+        row = self._calls.get(f"{self._run}:{name}") if name is not None else None
         if row is None:
             return
-        started, ended, told = moment({"timestamp": row.started}), moment(event), event.get("duration_ms")
+        started, ended, reported = moment(row.started), moment(event.get("timestamp")), event.get("duration_ms")
         row.result_offset, row.error = offset, event.get("error") is not None
         row.duration_ms = None if started is None or ended is None else max(0, ended - started)
-        row.told_ms = told if isinstance(told, int) and 0 <= told < 2**53 else None
-        self._made.put(f"{self._run}:{key}", row)
+        row.told_ms = reported if isinstance(reported, int) and 0 <= reported < _MAX_MS else None
+        self._calls.put(f"{self._run}:{name}", row)
 
     # ── sub-agents ───────────────────────────────────────────────────────────────────────────────────────────────────
     def _subagent(self, offset: int, call_id: str) -> SubagentRow:
+        """Return the row of a sub-agent, or a new one."""
         row = self._subagents.get(f"{self._run}:{call_id}")
         if row is not None:
             return row
-        call = self._made.get(f"{self._run}:{call_id}")
+        call = self._calls.get(f"{self._run}:{call_id}")
         return SubagentRow(
             run=self._run, offset=offset, call_id=call_id, model=None, started=call.started if call else None,
-            duration_ms=None, tools_ms=0, messages=0, calls=0, usage=Usage(), cost_computed_usd=0.0,
+            duration_ms=None, tools_ms=0, messages=0, calls=0, usage=Usage(), cost_computed=0,
         )  # fmt: skip
 
     def _count_subagent(self, offset: int, call_id: str, counted: Counted, before: Counted | None) -> None:
@@ -231,26 +246,19 @@ class Account:
         row.model = counted.model or row.model
         row.usage = row.usage + counted.usage - (before.usage if before is not None else Usage())
         if counted.computed is None:
-            row.unpriced = sorted({*row.unpriced, counted.model or "?"})[:16]
-            row.cost_computed_usd = None
-        elif row.cost_computed_usd is not None:
-            earlier = before.computed or 0 if before is not None else 0
-            row.cost_computed_usd = dollars(picodollars(row.cost_computed_usd) + counted.computed - earlier)
+            row.unpriced = sorted({*row.unpriced, counted.model or UNKNOWN_MODEL})[:_MAX_UNPRICED]
+            row.cost_computed = None
+        elif row.cost_computed is not None:
+            row.cost_computed += counted.computed - (before.computed or 0 if before is not None else 0)
         self._subagents.put(f"{self._run}:{call_id}", row)
 
-    def _heard(self, offset: int, call_id: str, agent: _Agent, event: Mapping[str, Any], now: int | None) -> None:
+    def _time_subagent(
+        self, offset: int, call_id: str, agent: _Agent, event: Mapping[str, Any], now: int | None
+    ) -> None:
         row = self._subagent(offset, call_id)
         row.started = row.started or text(event, "timestamp")
-        started = moment({"timestamp": row.started})
+        started = moment(row.started)
         if started is not None and now is not None:
             row.duration_ms = max(row.duration_ms or 0, now - started)
         row.tools_ms = agent.clock.spent(now or 0)
         self._subagents.put(f"{self._run}:{call_id}", row)
-
-
-def _usd(value: int | None) -> float | None:
-    return None if value is None else dollars(value)
-
-
-def _pico(value: float | None) -> int | None:
-    return None if value is None else picodollars(value)

@@ -23,19 +23,19 @@ from pydantic import (
 
 from workcast.events.errors import WorkcastError
 from workcast.events.usage import Usage
+from workcast.ledger.money import from_dollars
 
-PICO: Final = 10**12
-_PICO_PER_TOKEN: Final = 10**6
-"""Picodollars a token at one dollar a million tokens."""
+_PER_TOKEN: Final = 10**6
+"""Tokens that a price is given for."""
 _MAX_NAME: Final = 256
 _MAX_FOUND: Final = 1024
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CONTEXT_SUFFIX: Final = re.compile(r"\[\w{1,8}\]$")
-"""``claude-sonnet-5[1m]``: the same model with a longer context, whose price goes by the size of each request."""
+"""As in ``claude-sonnet-5[1m]``: the same model with a longer context; its price depends on each request's size."""
 
 
 class PricesError(WorkcastError):
-    """The price table cannot be read."""
+    """A price table cannot be read, or is malformed."""
 
 
 def _check_pattern(pattern: str) -> str:
@@ -47,7 +47,7 @@ def _check_pattern(pattern: str) -> str:
 
 
 Dollars = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
-"""US dollars a million tokens; counted to six decimals."""
+"""US dollars per million tokens; significant to six decimals."""
 
 
 class _Strict(BaseModel):
@@ -55,57 +55,57 @@ class _Strict(BaseModel):
 
 
 class Rates(_Strict):
-    """Prices by kind of token. A cache price that is not given is that of the kind it is a part of."""
+    """Prices by kind of token; a cache price that is not given is that of the kind it is part of."""
 
     input: Dollars
     output: Dollars
     cache_read: Dollars | None = None
     cache_write: Dollars | None = None
-    """Of input that is kept for five minutes, or however long the provider's usual is."""
+    """Of input that is cached for the provider's usual time (Anthropic: five minutes)."""
     cache_write_1h: Dollars | None = None
 
     def cost(self, usage: Usage) -> int:
-        """What these tokens cost, in picodollars. Reasoning is part of the output, cached input of the input."""
+        """Return the cost in picodollars. Reasoning is part of the output, cached input part of the input."""
         read, written = usage.cache_read_tokens, usage.cache_write_tokens
         long = min(usage.cache_write_1h_tokens, written)
         write_rate = self.input if self.cache_write is None else self.cache_write
         return (
-            max(0, usage.input_tokens - read - written) * _pico(self.input)
-            + usage.output_tokens * _pico(self.output)
-            + read * _pico(self.input if self.cache_read is None else self.cache_read)
-            + (written - long) * _pico(write_rate)
-            + long * _pico(write_rate if self.cache_write_1h is None else self.cache_write_1h)
+            max(0, usage.input_tokens - read - written) * _per_token(self.input)
+            + usage.output_tokens * _per_token(self.output)
+            + read * _per_token(self.input if self.cache_read is None else self.cache_read)
+            + (written - long) * _per_token(write_rate)
+            + long * _per_token(write_rate if self.cache_write_1h is None else self.cache_write_1h)
         )
 
 
 class LongRates(Rates):
-    """What every token of a request costs whose input is longer than so many tokens."""
+    """Rates for all tokens of requests with more input than this many tokens."""
 
     input_tokens: int = Field(gt=0)
 
 
 class Price(Rates):
-    """Rates from a day on."""
+    """Rates from a day onwards."""
 
     since: date | None = None
-    """UTC; None: ever since."""
+    """In UTC; None: from the beginning."""
     above: tuple[LongRates, ...] = ()
 
 
 class ModelPrices(_Strict):
-    """What one model costs, and the names it goes by."""
+    """The prices of one model, and its names."""
 
     provider: str
     match: Annotated[str, AfterValidator(_check_pattern)]
-    """A regular expression for the whole of a model's name, in lower case."""
+    """A regular expression for the whole of a model's name in lower case."""
     prices: tuple[Price, ...] = Field(min_length=1)
-    """By ``since``, the oldest first."""
+    """Ordered by ``since``."""
 
     @model_validator(mode="after")
     def _check_order(self) -> ModelPrices:
         days = [price.since or date.min for price in self.prices]
         if days != sorted(set(days)):
-            raise ValueError("expected prices whose 'since' grows from each to the next")
+            raise ValueError("expected prices in ascending order of 'since', each with another one")
         return self
 
 
@@ -116,28 +116,29 @@ class _TableFile(_Strict):
 
 
 class PriceTable:
-    """All prices, where they come from, and of which day they are."""
+    """All prices, their source and their date.
+
+    Raises:
+        pydantic.ValidationError: ``data`` is not a price table.
+    """
 
     def __init__(self, data: bytes) -> None:
-        """Raises:
-        pydantic.ValidationError: ``data`` is no price table.
-        """
         table = _TableFile.model_validate_json(data)
         self.source = table.source
         self.date = table.date.isoformat()
         self.fingerprint = sha256(data).hexdigest()[:16]
-        """Tells tables apart: what was computed with another one is out of date."""
+        """Identifies the table: costs that were computed with another one are out of date."""
         self._models = table.models
         self._found: dict[str, tuple[Price, ...] | None] = {}
 
     def cost(self, model: str | None, usage: Usage, at_ms: int | None = None, *, one_request: bool) -> int | None:
-        """What a model's tokens cost, in picodollars; None if the table does not know the model.
+        """Return the cost of a model's tokens in picodollars; None if the table does not have the model.
 
         Args:
-            model: its name, perhaps after its provider's and a slash.
-            usage: what was used.
-            at_ms: when, in milliseconds since 1970; None: now. Before a model's first price, that one counts.
-            one_request: the tokens are those of one request, so the price for long ones applies to them.
+            model: its name, optionally as ``provider/name``.
+            usage: the tokens.
+            at_ms: when, in milliseconds since 1970; None: now. Before a model's first price, that one applies.
+            one_request: whether the tokens are those of one request, so that prices for long requests apply.
         """
         prices = self._find(model[:_MAX_NAME]) if model else None
         if prices is None:
@@ -151,7 +152,7 @@ class PriceTable:
         return rates.cost(usage)
 
     def _find(self, model: str) -> tuple[Price, ...] | None:
-        """The prices of the first entry that knows the model by this name."""
+        """Return the prices of the first entry that matches the model's name."""
         if model not in self._found:
             if len(self._found) >= _MAX_FOUND:
                 self._found.clear()
@@ -181,10 +182,10 @@ TableInState = Annotated[PriceTable, PlainValidator(_same_table), PlainSerialize
 
 
 def parse_table(data: bytes, name: str) -> PriceTable:
-    """Read a table.
+    """Parse a table; ``name`` is that of its file, for the error message.
 
     Raises:
-        PricesError: it is malformed; says where.
+        PricesError: it is malformed; the message says where.
     """
     try:
         return PriceTable(data)
@@ -196,26 +197,17 @@ def parse_table(data: bytes, name: str) -> PriceTable:
 
 @cache
 def shipped_prices() -> PriceTable:
-    """Return the table that comes with workcast."""
+    """Return the built-in table."""
     return parse_table(files("workcast.ledger").joinpath("prices.json").read_bytes(), "prices.json")
 
 
-def dollars(picodollars: int) -> float:
-    """Picodollars in US dollars."""
-    return picodollars / PICO
-
-
-def picodollars(value: float) -> int:
-    """US dollars in picodollars."""
-    return round(value * PICO)
-
-
-def _pico(rate: float) -> int:
-    return round(rate * _PICO_PER_TOKEN)
+def _per_token(rate: float) -> int:
+    """Convert US dollars per million tokens to picodollars per token."""
+    return round(from_dollars(rate) / _PER_TOKEN)
 
 
 def _day(at_ms: int | None) -> date:
-    """The day in UTC of a moment in milliseconds since 1970; of now for None, and where the calendar ends."""
+    """Return the UTC day of a moment in milliseconds since 1970; today for None, or outside the calendar."""
     try:
         return (_EPOCH + timedelta(milliseconds=at_ms)).date() if at_ms is not None else datetime.now(UTC).date()
     except OverflowError:

@@ -1,4 +1,4 @@
-"""The summary of a workcell: a pure fold over its events, small enough to show a fleet at a glance."""
+"""The summary of a workcell: a fold over its events, small enough to send for a whole fleet."""
 
 from __future__ import annotations
 
@@ -9,40 +9,31 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from workcast.events.usage import Usage
+from workcast.ledger.event_fields import end_status
+from workcast.ledger.money import known_dollars
+from workcast.ledger.open_calls import OpenCall, OpenCalls
 from workcast.ledger.prices import PriceTable, shipped_prices
 from workcast.ledger.tally import Tally
 
 WorkcellStatus = Literal["new", "running", "success", "failed", "timeout", "cancelled", "lost"]
 
 MAX_BYTES: Final = 4096
-"""A summary's JSON is never longer."""
+"""Maximum size of a summary's JSON."""
 _MAX_OPEN_CALLS: Final = 8
 _MAX_TYPES: Final = 32
+"""Event types that are counted apart; events of further types are counted as ``other``."""
 _MAX_VERSIONS: Final = 8
+"""Likewise for the versions of agents whose lines were not recognised."""
 _MAX_TEXT: Final = 120
 _SHORTER: Final = (_MAX_TEXT, 60, 30, 15)
-"""Characters of its texts that a summary keeps, one after the other, until it fits."""
+"""Lengths to which texts are cut, in turn, until the summary fits."""
 _MAX_TIMESTAMP: Final = 40
 _MAX_COUNTS: Final = 8
 _CONTROLS: Final = dict.fromkeys((*range(32), *range(127, 160)), " ")
-_ENDED: Final[Mapping[str, WorkcellStatus]] = {
-    "success": "success", "failed": "failed", "timeout": "timeout", "cancelled": "cancelled",
-}  # fmt: skip
-
-
-class OpenCall(BaseModel):
-    """A tool call that has no result yet."""
-
-    model_config = ConfigDict(frozen=True)
-
-    call_id: str | None = None
-    tool: str
-    since: str | None = None
-    """The timestamp of the call's event."""
 
 
 class EventMark(BaseModel):
-    """Which event, and when: enough to link to it."""
+    """An event's place, type and time: enough to link to it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -65,38 +56,38 @@ class Summary(BaseModel):
     model: str | None = None
     issue_id: str | None = None
     counts: dict[str, int] = {}
-    """Events by type; ``malformed`` counts lines that are no event."""
+    """Events by type; ``malformed`` counts lines that are not events."""
     unknown: dict[str, int] = {}
-    """Lines that no rule knows, by the agent and version that printed them (``claude 2.1.330``)."""
+    """Lines that the adapter did not recognise, by agent and version (``claude 2.1.330``)."""
     usage: Usage = Usage()
-    """Of all runs: each one's own figure, else the sum of its messages."""
+    """Of all runs: each run's own figure, else the sum of its messages."""
     cost_usd: float | None = None
-    """Of all runs, as their agents reported it."""
+    """Of all runs, as the agents reported it."""
     cost_computed_usd: float | None = None
-    """Of all runs, by the price table; None if any model is not priced."""
+    """Of all runs, by the price table; None if any model has no price."""
     duration_ms: int = 0
-    """Of all runs; of one that goes on, until its last step."""
+    """Of all runs; of one still running, until its last step."""
     tools_ms: int = 0
-    """Of that, while a call of the main agent was open."""
+    """The part of it during which a call of the main agent was open."""
     errors: int = 0
     open_calls: list[OpenCall] = []
     """The calls that have been open longest, at most eight."""
     activity: str = ""
-    """What the agent does now, in words."""
+    """What the agent is doing now, in words."""
     first: EventMark | None = None
     last: EventMark | None = None
     origin: str = ""
 
 
-Mark = tuple[int, str, str | None]
+_Event = tuple[int, str, str | None]
 """An event's offset, type and timestamp."""
 
 
 @dataclass(slots=True)
 class Fold:
-    """The state behind a summary. It can be kept as JSON and taken up again at the offset it had reached.
+    """The state of the fold. It can be saved as JSON and restored; its size is bounded, however long the log is.
 
-    No pydantic model, whose checked assignments would cost half of the time of a fold.
+    Not a pydantic model: validated assignments would take half of the fold's time.
     """
 
     offset: int = 0
@@ -110,10 +101,10 @@ class Fold:
     unknown: dict[str, int] = field(default_factory=dict[str, int])
     tally: Tally = field(default_factory=lambda: Tally(shipped_prices()))
     errors: int = 0
-    open_calls: dict[str, OpenCall] = field(default_factory=dict[str, OpenCall])
+    open_calls: OpenCalls = field(default_factory=OpenCalls)
     activity: str = ""
-    first: Mark | None = None
-    last: Mark | None = None
+    first: _Event | None = None
+    last: _Event | None = None
 
     @classmethod
     def from_state(cls, state: object, prices: PriceTable) -> Fold:
@@ -125,12 +116,12 @@ class Fold:
         return _FOLD.validate_python(state, context=prices)
 
     def to_state(self) -> dict[str, Any]:
-        """All there is to keep, as JSON values."""
-        state: dict[str, Any] = _FOLD.dump_python(self, mode="json")
+        """Return the state as JSON values."""
+        state: dict[str, Any] = _FOLD.dump_python(self)  # not as JSON, in which amounts are rounded to dollars
         return state
 
     def add(self, event: Mapping[str, Any] | None) -> None:
-        """Take the next line in: an event's fields, or None for a line that is no event."""
+        """Fold the next line: an event's fields, or None for a line that is not an event."""
         offset, self.offset = self.offset, self.offset + 1
         kind = _name(event["type"][:64]) if event is not None else "malformed"
         name = kind if kind in self.counts or len(self.counts) < _MAX_TYPES else "other"
@@ -140,7 +131,7 @@ class Fold:
         if event is None:
             return
         self.agent = _text(event, "toolchain") or self.agent
-        if event.get("parent_call_id") is None:  # a sub-agent's may be another
+        if event.get("parent_call_id") is None:  # a sub-agent may use another
             self.model = _text(event, "model") or self.model
         self.issue_id = _text(event, "issue_id") or self.issue_id
         self.tally.add(offset, kind, event)
@@ -159,53 +150,43 @@ class Fold:
             self.open_calls.clear()
             self.status = "running"
         elif kind == "completed":
-            self.status = _ENDED.get(str(event.get("status")), "failed")
+            self.status = end_status(event)
             self.open_calls.clear()
         elif kind == "prompt_sent" or self.status == "new":
             self.status = "running"
         if kind == "usage":
             self.tally.count_recent(event)
         elif kind == "tool_call":
-            call = OpenCall(
-                call_id=_text(event, "call_id"), tool=_text(event, "tool") or "?", since=_text(event, "timestamp")
-            )
-            self.open_calls[call.call_id or f"#{self.offset}"] = call
+            call = OpenCall(_text(event, "call_id"), _text(event, "tool") or "?", _text(event, "timestamp"))
+            self.open_calls.start(call.call_id or f"#{self.offset}", call)
         elif kind == "tool_result":
-            self._close_call(event)
+            self.open_calls.end(_text(event, "call_id"), _text(event, "tool"))
         elif kind == "error":
             self.errors += 1
 
-    def _close_call(self, event: Mapping[str, Any]) -> None:
-        """Drop the call that a result answers: by its id, else the newest open one of the same tool."""
-        call_id, tool = _text(event, "call_id"), _text(event, "tool")
-        if call_id is None:
-            same = [key for key, call in self.open_calls.items() if call.call_id is None and call.tool == tool]
-            call_id = same[-1] if same else ""
-        self.open_calls.pop(call_id, None)
-
     def summary(self, workcell: str, epoch: int, base: int, origin: str) -> Summary:
-        """What the fleet sees."""
+        """Return the summary as shown in the fleet."""
         totals = self.tally.totals()
         return Summary(
             id=workcell, epoch=epoch, base=base, head=self.offset, status=self.status, agent=self.agent,
             model=self.model, issue_id=self.issue_id, counts=self.counts, unknown=self.unknown,
-            usage=totals.usage, cost_usd=totals.cost_usd,
-            cost_computed_usd=None if totals.unpriced else totals.cost_computed_usd,
+            usage=totals.usage, cost_usd=known_dollars(totals.cost),
+            cost_computed_usd=None if totals.unpriced else known_dollars(totals.cost_computed),
             duration_ms=totals.duration_ms, tools_ms=totals.tools_ms, errors=self.errors,
-            open_calls=list(self.open_calls.values())[:_MAX_OPEN_CALLS], activity=self.activity,
-            first=_event_mark(self.first), last=_event_mark(self.last), origin=origin,
+            open_calls=list(self.open_calls.kept.values())[:_MAX_OPEN_CALLS], activity=self.activity,
+            first=_mark(self.first), last=_mark(self.last), origin=origin,
         )  # fmt: skip
 
 
 _FOLD: Final = TypeAdapter(Fold)
 
 
-def _event_mark(mark: Mark | None) -> EventMark | None:
-    return EventMark(offset=mark[0], type=mark[1], timestamp=mark[2]) if mark else None
+def _mark(event: _Event | None) -> EventMark | None:
+    return EventMark(offset=event[0], type=event[1], timestamp=event[2]) if event else None
 
 
 def to_json(summary: Summary) -> bytes:
-    """A summary as JSON of at most 4 KiB: counts and calls that do not fit are left out, and then texts are cut."""
+    """Encode a summary in at most 4 KiB: a larger one loses most counts and all open calls, and its texts are cut."""
     data = summary.model_dump_json().encode()
     for limit in _SHORTER:
         if len(data) <= MAX_BYTES:
@@ -215,7 +196,7 @@ def to_json(summary: Summary) -> bytes:
 
 
 def _reduce(summary: Summary, limit: int) -> Summary:
-    """Without what is least missed, and with texts of at most ``limit`` characters."""
+    """Return the summary without its least important parts, and with texts of at most ``limit`` characters."""
     counts: dict[str, int] = {}
     for kind, count in sorted(summary.counts.items(), key=lambda item: -item[1])[:_MAX_COUNTS]:
         name = _short(kind, limit)
@@ -239,7 +220,7 @@ def _reduce(summary: Summary, limit: int) -> Summary:
 def _reduce_mark(mark: EventMark | None, limit: int) -> EventMark | None:
     if mark is None:
         return None
-    # Half a timestamp would be another time.
+    # A timestamp that is cut would be another time.
     timestamp = mark.timestamp if len(mark.timestamp or "") <= _MAX_TIMESTAMP else None
     return EventMark(offset=mark.offset, type=_short(mark.type, limit), timestamp=timestamp)
 
@@ -250,12 +231,12 @@ def _text(event: Mapping[str, Any] | None, key: str) -> str | None:
 
 
 def _name(kind: str) -> str:
-    """A type as it is counted: 64 control characters would take 384 bytes of the summary's 4 KiB, for each type."""
+    """Return the name under which a type is counted: without control characters, which take 6 bytes each in JSON."""
     return kind if kind.isprintable() else " ".join(kind.translate(_CONTROLS).split())
 
 
 def _short(text: str, limit: int = _MAX_TEXT) -> str:
-    """One line of at most ``limit`` characters."""
+    """Return the text as one line of at most ``limit`` characters."""
     if len(text) <= limit and text.isprintable() and "  " not in text:
         return text
     line = " ".join(text[: 2 * _MAX_TEXT].split())
@@ -263,7 +244,7 @@ def _short(text: str, limit: int = _MAX_TEXT) -> str:
 
 
 def _activity(kind: str, event: Mapping[str, Any]) -> str | None:
-    """What an event says about what goes on, in words; None if it says nothing new."""
+    """Describe what an event shows the agent to be doing; None if it shows nothing new."""
     match kind:
         case "started":
             return "starting"

@@ -1,44 +1,43 @@
-"""The totals of a log: a bounded fold over its events, run after run. Summary and account share it."""
+"""The totals of a log: a bounded fold over its events, run by run, shared by summaries, accounts and limits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from workcast.events.json_value import as_array, as_object
 from workcast.events.usage import Usage
-from workcast.ledger.prices import TableInState, picodollars
-from workcast.ledger.rows import RunRow, RunStatus, Totals
-from workcast.ledger.run import Counted, Run
+from workcast.ledger.event_fields import end_status, moment, reported_usage, text
+from workcast.ledger.money import reported_amount
+from workcast.ledger.open_calls import OpenCall
+from workcast.ledger.prices import TableInState
+from workcast.ledger.rows import RunRow, Totals
+from workcast.ledger.run import MAX_MODELS, NOTHING, UNKNOWN_MODEL, Counted, Run
 
 OUTPUT: Final = frozenset({"response_chunk", "response_complete", "thinking", "tool_call"})
-"""What a model says."""
+"""Events that a model's output becomes."""
 _STEPS: Final = frozenset({"started", "prompt_sent", "tool_call", "tool_result", "usage", "completed", "error"})
-"""What a run's time is taken from."""
-_ENDED: Final[Mapping[str, RunStatus]] = {
-    "success": "success", "failed": "failed", "timeout": "timeout", "cancelled": "cancelled",
-}  # fmt: skip
-_KINDS: Final = tuple(Usage.model_fields)
-_MAX_TOKENS: Final = 2**53
+"""Events that advance a run's time."""
 _MAX_SESSIONS: Final = 32
+"""Sessions that are remembered. Of one that was forgotten, a later run's session figure is shown but not counted, as
+for a session that began in another log."""
 _MAX_RECENT: Final = 64
-_MAX_MODELS: Final = 64
-_MAX_TEXT: Final = 256
+"""Messages that are remembered, the newest. One that was forgotten counts twice if it is reported again."""
 
 
 @dataclass(slots=True)
 class Session:
-    """What the runs of one session took together."""
+    """What the runs of one session used together."""
 
     usage: Usage
     cost: int | None
+    """In picodollars."""
 
 
 @dataclass(slots=True)
 class Prompt:
-    """A prompt whose run is not yet known."""
+    """A prompt that may belong to the current run or begin the next."""
 
     offset: int
     timestamp: str | None
@@ -51,21 +50,19 @@ class Tally:
 
     prices: TableInState
     past: Totals = field(default_factory=Totals)
-    past_cost: int | None = None
-    past_computed: int | None = None
-    past_residual: int | None = None
+    """Of the runs before the current one."""
     run: Run | None = None
     sessions: dict[str, Session] = field(default_factory=dict[str, Session])
     recent: dict[str, Counted] = field(default_factory=dict[str, Counted])
-    """The run's newest messages, for who folds without an account of them: one that is told again counts once."""
+    """The newest messages of the run, by id; see :meth:`count_recent`."""
     prompt: Prompt | None = None
-    """The last event, if it was a prompt within a run: should a run start next, this is its beginning."""
+    """The last event, if it was a prompt within a run: if the next one starts a run, that run begins here."""
 
     def add(self, offset: int, kind: str, event: Mapping[str, Any]) -> RunRow | None:
-        """Take an event in; its ``usage`` is taken by :meth:`count`.
+        """Fold an event, except its ``usage``, which :meth:`count` folds.
 
         Returns:
-            The run that the event put an end to by beginning another.
+            The run that ended because the event began another.
         """
         run = self.run
         if (
@@ -81,42 +78,40 @@ class Tally:
             return ended
         if kind == "completed" or run.end_offset is None:
             if kind in OUTPUT and run.first_output_ms is None:
-                run.first_output_ms = moment(event)
+                run.first_output_ms = moment(event.get("timestamp"))
             if kind in _STEPS and self.prompt is None:
                 self._step(run, offset, kind, event)
         return ended
 
     def count(self, event: Mapping[str, Any], before: Counted | None, at: int | None) -> Counted | None:
-        """Count the usage of a message, in place of what it was counted for ``before``; None if it tells none."""
-        run, usage = self.run, believable_usage(event.get("usage"))
+        """Count a message's usage, in place of ``before``, what was counted for it; None if it reports none."""
+        run, usage = self.run, reported_usage(event.get("usage"))
         if run is None or usage is None:
             return None
         model = text(event, "model") or run.model
-        # Tokens without a message are those of a turn, which may be of many requests.
+        # Usage without a message is that of a turn, which may consist of many requests.
         one_request = isinstance(event.get("message_id"), str)
         cost = self.prices.cost(model, usage, at, one_request=one_request)
-        counted = Counted(usage, model, cost, believable_cost(event.get("cost_usd")))
+        counted = Counted(usage, model, cost, reported_amount(event.get("cost_usd")))
         if before is not None:
             run.count(before, -1)
         run.count(counted)
         return counted
 
-    def count_recent(self, event: Mapping[str, Any]) -> None:
-        """Like :meth:`count`, for who keeps no account: remembers the newest messages itself."""
+    def count_recent(self, event: Mapping[str, Any]) -> Counted | None:
+        """Like :meth:`count`, for callers that keep no messages: the tally itself remembers the newest ones."""
         message_id = text(event, "message_id")
-        counted = self.count(event, self.recent.pop(message_id, None) if message_id else None, moment(event))
+        before = self.recent.pop(message_id, None) if message_id else None
+        counted = self.count(event, before, moment(event.get("timestamp")))
         if message_id and counted is not None:
             self.recent[message_id] = counted
             if len(self.recent) > _MAX_RECENT:
                 del self.recent[next(iter(self.recent))]
+        return counted
 
     def totals(self) -> Totals:
-        """The sums over all runs until now."""
-        if self.run is None:
-            return self.past
-        other = Tally(self.prices, self.past, self.past_cost, self.past_computed, self.past_residual)
-        other.include(self.run, self.run.row(self.prices))
-        return other.past
+        """Return the sums over all runs so far."""
+        return self.past if self.run is None else self.past.plus(self.run.row(self.prices))
 
     # ── where runs begin ─────────────────────────────────────────────────────────────────────────────────────────────
     def _begin(self, offset: int, kind: str, event: Mapping[str, Any]) -> RunRow | None:
@@ -127,14 +122,14 @@ class Tally:
                 return self._open(offset)
             ended = self._open(prompt.offset)
             if self.run is not None:
-                self.run.asked(prompt.timestamp, prompt.at)
+                self.run.prompt(prompt.timestamp, prompt.at)
             return ended
         if prompt is not None and run is not None:
-            run.asked(prompt.timestamp, prompt.at)
+            run.prompt(prompt.timestamp, prompt.at)
         if run is None or (kind == "prompt_sent" and run.end_offset is not None):
             return self._open(offset)
         if kind == "prompt_sent":
-            self.prompt = Prompt(offset, text(event, "timestamp"), moment(event))
+            self.prompt = Prompt(offset, text(event, "timestamp"), moment(event.get("timestamp")))
         return None
 
     def _open(self, offset: int) -> RunRow | None:
@@ -148,42 +143,13 @@ class Tally:
             run.status = "lost"
             run.clock.stop(run.now_ms or 0)
         row = run.row(self.prices)
-        self.include(run, row)
+        self.past = self.past.plus(row)
         if run.session_id:
             self._remember(run.session_id, run)
         return row
 
-    def include(self, run: Run, row: RunRow) -> None:
-        """Add a run to the past."""
-        past, told, (computed, _) = self.past, run.cost(), run.computed_cost(self.prices)
-        self.past_cost = _sum(self.past_cost, told)
-        self.past_computed = _sum(self.past_computed, computed)
-        if told is not None and computed is not None:
-            self.past_residual = _sum(self.past_residual, told - computed)
-        self.past = Totals(
-            runs=past.runs + 1,
-            duration_ms=past.duration_ms + (row.duration_ms or 0),
-            tools_ms=past.tools_ms + row.tools_ms,
-            model_ms=past.model_ms + (row.model_ms or 0),
-            usage=past.usage + row.usage,
-            messages_usage=past.messages_usage + row.messages_usage,
-            usage_residual=past.usage_residual + row.usage_residual,
-            cost_usd=_dollars(self.past_cost),
-            cost_computed_usd=_dollars(self.past_computed),
-            cost_residual_usd=_dollars(self.past_residual),
-            unpriced=sorted({*past.unpriced, *row.unpriced})[:_MAX_MODELS],
-            messages=past.messages + row.messages,
-            calls=past.calls + row.calls,
-        )
-
     def _remember(self, session_id: str, run: Run) -> None:
-        """What the session took until now: as the agent told it, else as it was counted; unless nobody can know."""
-        cost = run.session_cost
-        if cost is None and run.before_cost is not None:
-            cost = run.before_cost + (run.cost() or 0)
-        usage = run.session_usage
-        if usage is None and run.before_usage is not None:
-            usage = run.before_usage + run.usage()[0]
+        usage, cost = run.used_in_session()
         self.sessions.pop(session_id, None)
         if usage is not None:
             self.sessions[session_id] = Session(usage, cost)
@@ -192,20 +158,22 @@ class Tally:
 
     # ── within a run ─────────────────────────────────────────────────────────────────────────────────────────────────
     def _step(self, run: Run, offset: int, kind: str, event: Mapping[str, Any]) -> None:
+        timestamp = text(event, "timestamp")
         if kind == "prompt_sent":
-            run.asked(text(event, "timestamp"), moment(event))
+            run.prompt(timestamp, moment(timestamp))
             return
-        now = run.step(text(event, "timestamp"), moment(event))
+        now = run.step(timestamp, moment(timestamp))
         run.agent = run.agent or text(event, "toolchain")
         if kind != "usage":  # whose model may be a sub-agent's
             run.model = run.model or text(event, "model")
-        main = event.get("parent_call_id") is None
+        is_main = event.get("parent_call_id") is None
         match kind:
             case "started":
                 self._started(run, event)
-            case "tool_call" if main:
-                run.clock.start(text(event, "call_id") or f"#{offset}", text(event, "tool") or "?", now)
-            case "tool_result" if main:
+            case "tool_call" if is_main:
+                call = OpenCall(text(event, "call_id"), text(event, "tool") or "?")
+                run.clock.start(call.call_id or f"#{offset}", call, now)
+            case "tool_result" if is_main:
                 run.clock.end(text(event, "call_id"), text(event, "tool"), now)
             case "completed":
                 self._completed(run, offset, event)
@@ -219,63 +187,23 @@ class Tally:
         run.session_id = text(event, "session_id")
         session = self.sessions.get(run.session_id or "")
         if session is not None:
-            run.before_usage, run.before_cost = session.usage, session.cost
+            run.usage_before, run.cost_before = session.usage, session.cost
         elif event.get("resumed") is not True:
-            run.before_usage, run.before_cost = Usage(), 0
+            run.usage_before, run.cost_before = Usage(), 0
 
     def _completed(self, run: Run, offset: int, event: Mapping[str, Any]) -> None:
         run.end_offset = offset
-        run.status = _ENDED.get(str(event.get("status")), "failed")
+        run.status = end_status(event)
         run.clock.stop(run.now_ms or 0)
-        run.told_usage = believable_usage(event.get("usage"))
-        run.told_cost = believable_cost(event.get("cost_usd"))
-        run.session_usage = believable_usage(event.get("session_usage"))
-        run.session_cost = believable_cost(event.get("session_cost_usd"))
-        run.told_models = {}
-        for told in map(as_object, as_array(event.get("models")) or []):
-            usage = believable_usage(told.get("usage")) if told is not None else None
-            if told is not None and usage is not None and len(run.told_models) < _MAX_MODELS:
-                model = text(told, "model") or "?"
-                run.told_models[model] = run.told_models.get(model, Usage()) + usage
-
-
-def text(event: Mapping[str, Any], key: str) -> str | None:
-    """The first 256 characters of the text under ``key``; None if it is none, or empty."""
-    value = event.get(key)
-    return value[:_MAX_TEXT] if isinstance(value, str) and value else None
-
-
-def moment(event: Mapping[str, Any]) -> int | None:
-    """An event's time in milliseconds since 1970; None if it tells none."""
-    value = event.get("timestamp")
-    if not isinstance(value, str):
-        return None
-    try:
-        at = datetime.fromisoformat(value)
-        return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        return None
-
-
-def believable_usage(value: object) -> Usage | None:
-    """The token counts in ``value``, if they are believable ones."""
-    fields = as_object(value)
-    if fields is None:
-        return None
-    counts = {name: fields[name] for name in _KINDS if name in fields}
-    if any(type(count) is not int or not 0 <= count <= _MAX_TOKENS for count in counts.values()):
-        return None
-    return Usage(**counts)
-
-
-def believable_cost(value: object) -> int | None:
-    """US dollars in picodollars, if they are a believable sum."""
-    return picodollars(value) if isinstance(value, int | float) and 0 <= value < _MAX_TOKENS else None
-
-
-def _sum(one: int | None, other: int | None) -> int | None:
-    return other if one is None else one if other is None else one + other
-
-
-def _dollars(value: int | None) -> float | None:
-    return None if value is None else value / 10**12
+        run.reported_usage = reported_usage(event.get("usage"))
+        run.reported_cost = reported_amount(event.get("cost_usd"))
+        run.session_usage = reported_usage(event.get("session_usage"))
+        run.session_cost = reported_amount(event.get("session_cost_usd"))
+        run.reported_models = {}
+        for reported in map(as_object, as_array(event.get("models")) or []):
+            usage = reported_usage(reported.get("usage")) if reported is not None else None
+            if reported is not None and usage is not None:
+                model = text(reported, "model") or UNKNOWN_MODEL
+                if model not in run.reported_models and len(run.reported_models) >= MAX_MODELS:
+                    model = UNKNOWN_MODEL
+                run.reported_models[model] = run.reported_models.get(model, NOTHING) + usage

@@ -35,12 +35,6 @@ class OptionError(WorkcastError, ValueError):
     exit_code: ClassVar[int] = 2
 
 
-class LimitError(WorkcastError, ValueError):
-    """A limit of a run is malformed, or this agent does not report what the limit needs."""
-
-    exit_code: ClassVar[int] = 2
-
-
 class WorktreeError(WorkcastError):
     """A git worktree cannot be made; the message says why."""
 

@@ -18,6 +18,7 @@ from typing import IO, Any, Final, Protocol
 from workcast.broker.names import OUTPUT_DIRECTORY, PROMPT_FILE
 from workcast.events.models import BaseEvent, Completed, ErrorEvent, Status, Unknown
 from workcast.events.timestamp import now
+from workcast.ledger.limits import UNLIMITED, Limits, Meter
 from workcast.producer.adapters import adapter_for
 from workcast.producer.adapters.base import Adapter, Exit, HowEnded
 from workcast.producer.adapters.output import STREAMS, OutputReader, Stream, reader_of
@@ -25,7 +26,7 @@ from workcast.producer.changes import Changes
 from workcast.producer.errors import EmptyPromptError
 from workcast.producer.last_words import cut_bytes, last_words
 from workcast.producer.leftovers import MARK
-from workcast.producer.limits import UNLIMITED, Limits, Meter
+from workcast.producer.limits import check_limits
 from workcast.producer.plan import Plan, find_program
 from workcast.producer.process import ChildProcess, OutputPipe
 from workcast.producer.proof import ProofKeeper
@@ -112,7 +113,7 @@ async def run_agent(
         AgentNotInstalledError: its program is not on PATH. Nothing was written.
         EmptyPromptError: the prompt is empty. Nothing was written.
         OptionError: an option says otherwise than one that workcast passes itself. Nothing was written.
-        LimitError: nobody can tell whether this agent keeps its limits. Nothing was written.
+        LimitError: the agent does not report what its limits are checked against. Nothing was written.
         WorktreeError: the worktree cannot be made. Nothing was written.
         WorkcellBusyError: another run is going on in this workcell. Nothing was written.
         OSError: the log or the workcell cannot be written; the agent was ended.
@@ -120,7 +121,7 @@ async def run_agent(
     kind = adapter_for(agent)
     if kind.takes_prompt and not prompt.strip():
         raise EmptyPromptError(f"expected a prompt for {agent}, got an empty one; say what it is to do")
-    limits.check(kind)
+    prices = check_limits(limits, kind)
     command = kind.command(prompt, options, model)
     run = uuid.uuid4().hex
     environment = {**(os.environ if env is None else env), **command.env, MARK: run}
@@ -137,7 +138,8 @@ async def run_agent(
             run, cwd / program, command, cwd, environment, workcell_dir, lock, stopping, killing, timeout, grace, clock,
             changes,
         )  # fmt: skip
-        going = asyncio.ensure_future(_Run(kind(command), writer, plan, Meter(limits, model), model).go(prompt))
+        meter = Meter(limits, prices, model)
+        going = asyncio.ensure_future(_Run(kind(command), writer, plan, meter, model).go(prompt))
         try:
             return await asyncio.shield(going)
         except asyncio.CancelledError:
@@ -156,6 +158,7 @@ class _Run:
         self._writer = writer
         self._plan = plan
         self._meter = meter
+        self._over_limit = asyncio.Event()
         self._proof = ProofKeeper(plan.workcell_dir, plan.cwd, adapter.name, model, plan.clock())
         self._longest_cut = 0
         self._error_told = False
@@ -242,7 +245,7 @@ class _Run:
     async def _until_over(self, child: ChildProcess, pump: asyncio.Future[None]) -> HowEnded:
         """Wait for the exit, the order to stop, or a limit: whichever comes first."""
         loop = asyncio.get_running_loop()
-        orders = [event.wait() for event in (self._plan.stop, self._plan.kill, self._meter.passed)]
+        orders = [event.wait() for event in (self._plan.stop, self._plan.kill, self._over_limit)]
         stopped = [asyncio.ensure_future(order) for order in orders]
         awaited: set[asyncio.Future[Any]] = {child.exited, pump, *stopped}
         try:
@@ -289,11 +292,12 @@ class _Run:
         self._measure(event)
 
     def _measure(self, event: BaseEvent) -> None:
-        if self._meter.passed.is_set():
+        if self._over_limit.is_set():
             return
         self._meter.add(event)
         if self._meter.reason:
-            text = f"the run is ended, because it has passed its limit: {self._meter.reason}"
+            self._over_limit.set()
+            text = f"the run is ended because it exceeded its limit: {self._meter.reason}"
             self._write(ErrorEvent(timestamp=event.timestamp, error=text, kind=self._meter.kind, retryable=False))
 
     async def _complete(self, exit_code: int, how: HowEnded, stderr: IO[bytes]) -> RunResult:
@@ -321,6 +325,6 @@ class _Run:
         if self._meter.reason and not by_us:
             return completed.model_copy(update={"status": "failed", "reason": self._meter.reason})
         if self._meter.is_blind and completed.status == "success":
-            text = f"{self._adapter.name} has told neither tokens nor costs: nobody knows whether its limits were kept"
+            text = f"{self._adapter.name} has reported neither tokens nor costs, so its limits could not be checked"
             self._write(ErrorEvent(timestamp=completed.timestamp, error=text, kind=self._meter.kind))
         return completed
