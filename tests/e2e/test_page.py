@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, WebSocket, expect
+from playwright.sync_api import Page, Request, Route, WebSocket, expect
 
 from support.logs import write_log
 from support.processes import Up
@@ -167,6 +167,45 @@ def test_a_permalink_opens_the_log_at_its_offset(page: Page, root: Root, up: Up)
     page.goto(f"{up.url}/#/w/wc?o=7777")
     expect(page.locator('[data-testid=item][data-offset="7777"]')).to_be_in_viewport()
     expect(page.locator('[data-testid=item][data-offset="7777"]')).to_contain_text("chunk 7777")
+
+
+def test_of_two_quick_jumps_the_second_is_shown_even_if_the_first_is_answered_last(
+    page: Page, root: Root, up: Up
+) -> None:
+    write_log(root, "wc", numbered(20_000))
+    page.goto(f"{up.url}/#/w/wc")
+    wait_for(page, head=20_000)
+    held: list[Route] = []
+    ended: list[Request] = []
+
+    def hold_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    def note(request: Request) -> None:
+        ended.append(request)
+
+    def has_ended() -> bool:
+        page.evaluate("new Promise(requestAnimationFrame)")
+        return held[0].request in ended
+
+    page.on("requestfinished", note)
+    page.on("requestfailed", note)
+    page.route("**/api/workcells/wc/events?**", hold_first)
+    page.evaluate("location.hash = '#/w/wc?o=5000'")
+    wait_until(lambda: page.title() and held, what="the first request")
+    page.evaluate("location.hash = '#/w/wc?o=12000'")
+    row = page.locator('[data-testid=item][data-offset="12000"]')
+    expect(row).to_be_in_viewport()
+    second = read(page)
+    held[0].continue_()
+    wait_until(has_ended, what="the end of the first request")
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    expect(row).to_be_in_viewport()
+    seen = read(page)
+    assert (seen.lo, seen.hi) == (second.lo, second.hi)
 
 
 def test_a_replaced_log_is_shown_from_its_start(page: Page, root: Root, up: Up) -> None:
