@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -248,6 +249,110 @@ def test_lines_of_20_mb_are_lines(tmp_path: Path) -> None:
     assert reader.end == 3
     assert len(reader.read(1, 1, 1).lines[0]) == 20_000_000
     assert reader.read(2, 9, 99).lines == [b"three"]
+
+
+# ── lines that are not finished yet ──────────────────────────────────────────────────────────────────────────────────
+def bytes_read(call: Callable[[], object]) -> int:
+    """How many bytes this process reads from files during a call."""
+
+    def total() -> int:
+        return int(Path("/proc/self/io").read_bytes().split()[1])
+
+    before = total()
+    call()
+    return total() - before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts the bytes that a process reads")
+def test_an_unterminated_tail_is_searched_once_however_often_the_log_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"one\n" + b"x" * (32 << 20))
+    reader = LogReader(path)
+    assert bytes_read(reader.refresh) < 34 << 20
+    for _ in range(3):
+        assert bytes_read(reader.refresh) < 1 << 16
+    with path.open("ab") as file:
+        file.write(b"x" * (1 << 20))
+    assert bytes_read(reader.refresh) < 2 << 20
+    assert reader.end == 1
+    with path.open("ab") as file:
+        file.write(b"\nthree\n")
+    assert bytes_read(reader.refresh) < 35 << 20  # once more, to be sure of what ended
+    assert reader.end == 3
+    assert reader.read(2, 9, 9).lines == [b"three"]
+
+
+def test_a_long_line_is_read_in_bounded_memory(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    line = b"x" * (24 << 20)
+    path.write_bytes(line)
+    reader = LogReader(path)
+    tracemalloc.start()
+    try:
+        reader.refresh()
+        with path.open("ab") as file:
+            file.write(b"\n")
+        reader.refresh()
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    assert (reader.end, reader.natural_epoch, reader.header) == (1, natural_epoch(line), None)
+
+
+def repeated(text: bytes, count: int) -> bytes:
+    return text * count
+
+
+pieces_of_lines = st.builds(repeated, st.sampled_from([b"x", b"y" * 50 + b"\n", b"\n"]), st.integers(0, 900))
+
+
+@given(pieces=st.lists(pieces_of_lines, max_size=8), chunk=st.integers(257, 500))
+@settings(max_examples=100)
+def test_any_growth_read_in_chunks_of_any_size_gives_the_same_lines(
+    tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes], chunk: int
+) -> None:
+    path = tmp_path_factory.mktemp("growth") / "log"
+    path.touch()
+    reader = LogReader(path, chunk_bytes=chunk)
+    for piece in pieces:
+        with path.open("ab") as file:
+            file.write(piece)
+        reader.refresh()
+        lines = lines_of(path)
+        assert reader.generation <= 1
+        header = parse_header(lines[0]) if lines else None
+        assert read_all(reader) == (lines[1:] if header else lines)
+        assert reader.natural_epoch == (natural_epoch(lines[0]) if lines else None)
+        assert not reader.is_behind
+
+
+@pytest.mark.parametrize("cut", [0, 20, 3000])
+def test_a_tail_that_was_cut_back_and_written_again_is_searched_again(tmp_path: Path, cut: int) -> None:
+    """As a writer does whose disk was full: the place where the search stopped may now lie beyond a newline."""
+    path = tmp_path / "log"
+    path.write_bytes(b"one\n" + b"x" * 5000)
+    reader = LogReader(path, chunk_bytes=300)
+    reader.refresh()
+    os.truncate(path, 4 + cut)
+    with path.open("ab") as file:
+        file.write(b"two\n" + b"x" * 6000)
+    reader.refresh()
+    with path.open("ab") as file:
+        file.write(b"\n")
+    assert read_all(reader) == lines_of(path)
+
+
+def test_a_refresh_with_a_limit_says_that_it_is_behind(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"".join(b"%d\n" % number for number in range(1000)) + b"x" * 1000)
+    reader = LogReader(path, chunk_bytes=257)
+    looks = 0
+    reader.refresh(limit=500)
+    while reader.is_behind:
+        looks += 1
+        reader.refresh(limit=500)
+    assert looks >= 7
+    assert read_all(reader) == [b"%d" % number for number in range(1000)]
 
 
 def test_an_index_stays_sparse_however_the_log_grows(tmp_path: Path) -> None:

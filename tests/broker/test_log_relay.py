@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -69,6 +70,18 @@ def test_an_unterminated_tail_is_not_published(root: Root, publisher: Publisher,
         file.write(b'rn"}\n')
     pump(relay)
     assert problems(root, redis_client, [*numbered(2), b'{"type":"torn"}']) == []
+
+
+def test_a_giant_tail_of_one_log_leaves_the_other_logs_their_turn(root: Root, publisher: Publisher) -> None:
+    path = write_log(root, WORKCELL, numbered(2))
+    os.truncate(path, 100 << 20)  # a tail of zeros, which takes no room on the disk
+    relay = LogRelay(root, WORKCELL, publisher)
+    turns = 0
+    while relay.pump() and not publisher.watermarks([WORKCELL])[0].head:
+        turns += 1
+    assert turns >= 3
+    pump(relay)
+    assert publisher.watermarks([WORKCELL])[0].head == 2
 
 
 @pytest.mark.parametrize(

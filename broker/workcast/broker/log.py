@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import stat
+import sys
 from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ from workcast.broker.appender import Appender as Appender  # noqa: PLC0414 - fou
 from workcast.broker.files import replace_file
 from workcast.events.json_value import as_object
 
-_SCAN_BYTES: Final = 1 << 20
+_CHUNK_BYTES: Final = 1 << 20
+"""Read at once while lines are counted; always more than a header may have."""
 _INDEX_BYTES: Final = 1 << 16
 """One index entry for about this many bytes of log: a read scans at most this much to find its line."""
 _FINGERPRINT_BYTES: Final = 512
@@ -67,8 +69,12 @@ def _header(epoch: object, base: object) -> Header | None:
 
 
 def natural_epoch(first_line: bytes) -> int:
-    """The epoch of a log that neither a header nor a state file gives one: 48 bits of its first line's SHA-256."""
-    return int.from_bytes(hashlib.sha256(first_line).digest()[:6], "big")
+    """Return the epoch of a log that has neither a header nor a written epoch: 48 bits of its first line's SHA-256."""
+    return _epoch_of_digest(hashlib.sha256(first_line).digest())
+
+
+def _epoch_of_digest(digest: bytes) -> int:
+    return int.from_bytes(digest[:6], "big")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +102,9 @@ class LogReader:
     other bytes where known ones were. With an ``index_path``, the index of an earlier reader is taken up from there.
     """
 
-    def __init__(self, path: Path, index_path: Path | None = None) -> None:
+    def __init__(self, path: Path, index_path: Path | None = None, *, chunk_bytes: int = _CHUNK_BYTES) -> None:
         self._path = path
+        self._chunk_bytes = chunk_bytes
         self._index_path = index_path
         self.generation = 0
         self._saved_entries = 0
@@ -116,17 +123,27 @@ class LogReader:
         self.base = 0
         self.end = 0
         self.end_position = 0
+        self.is_behind = False
+        """Whether the last refresh left bytes of the file unread."""
+        self._searched = 0
+        """The unterminated tail has no newline before this position."""
+        self._tail_edges = (b"", b"")
 
     @property
     def inode(self) -> int:
         """Which file this is, among those of its file system; -1 while there is none."""
         return self._inode[1]
 
-    def refresh(self) -> bool:
-        """Look at the file again; True if lines were added or the file was replaced (see ``generation``)."""
+    def refresh(self, limit: int = sys.maxsize) -> bool:
+        """Read what was added to the file; True if lines were added or the file was replaced (see ``generation``).
+
+        Args:
+            limit: bytes to read, roughly; if there are more, ``is_behind`` is set.
+        """
         before = (self.generation, self.end)
         descriptor = _open(self._path)
         if descriptor is None:
+            self.is_behind = False
             if self._inode != (-1, -1):
                 self._forget()
                 self.generation += 1
@@ -138,8 +155,10 @@ class LogReader:
                     self.generation += 1
                 self._forget()
                 self._inode = (status.st_dev, status.st_ino)
+            self.is_behind = False
             if status.st_size > self.end_position:
-                self._scan(descriptor)
+                self._scan(descriptor, limit)
+                self.is_behind = self._searched < status.st_size
         finally:
             os.close(descriptor)
         return before != (self.generation, self.end)
@@ -246,23 +265,64 @@ class LogReader:
             and os.pread(descriptor, len(tail), self.end_position - len(tail)) == tail
         )
 
-    def _scan(self, descriptor: int) -> None:
-        """Count the lines that were added, and index them."""
-        position, rest = self.end_position, b""
-        os.lseek(descriptor, position, os.SEEK_SET)
-        while chunk := os.read(descriptor, _SCAN_BYTES):
-            block = rest + chunk if rest else chunk
-            cut = block.rfind(b"\n") + 1
-            if not cut:
-                rest = block  # one line longer than what was read so far
-                continue
-            self._index(block[:cut], position)
-            position += cut
-            rest = block[cut:]
-            last = cut - 1 - block.rfind(b"\n", 0, cut - 1)
-            size = min(max(last, _FINGERPRINT_BYTES), _LINE_BYTES)
-            self._tail_bytes = (self._tail_bytes + block[max(0, cut - size) : cut])[-size:]
-        self.end_position = position
+    def _scan(self, descriptor: int, limit: int) -> None:
+        """Count and index the lines that were added, reading about ``limit`` bytes."""
+        position = self._find_tail(descriptor)
+        while limit > 0 and (chunk := os.pread(descriptor, self._chunk_bytes, position)):
+            limit -= len(chunk)
+            newline = chunk.find(b"\n")
+            if newline < 0:
+                position += len(chunk)
+            elif position - self.end_position >= self._chunk_bytes:
+                position = self._end_long_line(descriptor, position + newline + 1)
+            elif position > self.end_position:
+                position = self.end_position  # a short line, which grew during this scan: read it whole
+            else:
+                cut = chunk.rfind(b"\n") + 1
+                self._index(chunk[:cut], position)
+                position += cut
+                self.end_position = position
+                self._tail_bytes = _last_bytes(self._tail_bytes, chunk[:cut])
+        self._remember_tail(descriptor, position)
+
+    def _find_tail(self, descriptor: int) -> int:
+        """Return where to go on searching the unterminated tail for its newline: at its start, unless it is long."""
+        is_long = self._searched - self.end_position >= self._chunk_bytes
+        is_same = is_long and self._tail_edges == self._read_edges(descriptor, self._searched)
+        return self._searched if is_same else self.end_position
+
+    def _remember_tail(self, descriptor: int, position: int) -> None:
+        self._searched = position
+        self._tail_edges = self._read_edges(descriptor, position) if position > self.end_position else (b"", b"")
+
+    def _read_edges(self, descriptor: int, position: int) -> tuple[bytes, bytes]:
+        """Read how the tail before ``position`` begins and ends: a writer may have cut it back and written another."""
+        size = min(_FINGERPRINT_BYTES, position - self.end_position)
+        return os.pread(descriptor, size, self.end_position), os.pread(descriptor, size, position - size)
+
+    def _end_long_line(self, descriptor: int, end: int) -> int:
+        """Index a line that is longer than a chunk and ends at ``end``; return where to read on.
+
+        It is read a second time, in case its bytes have changed since they were searched. It is too long for a header.
+        """
+        start, digest = self.end_position, hashlib.sha256()
+        for position in range(start, end, self._chunk_bytes):
+            chunk = os.pread(descriptor, min(self._chunk_bytes, end - position), position)
+            if position + len(chunk) >= end:
+                chunk = chunk[:-1]
+            if b"\n" in chunk:
+                return start
+            digest.update(chunk)
+        if self.natural_epoch is None:
+            self.natural_epoch = _epoch_of_digest(digest.digest())
+            self._head_bytes = os.pread(descriptor, min(_LINE_BYTES, end), 0)
+        self._offsets.append(self.end)
+        self._positions.append(start)
+        self.end += 1
+        self.end_position = end
+        size = min(_LINE_BYTES, end)
+        self._tail_bytes = os.pread(descriptor, size, end - size)
+        return end
 
     def _index(self, block: bytes, position: int) -> None:
         """Index whole lines that begin at ``position``: an entry for each 64 KiB or so."""
@@ -283,6 +343,13 @@ class LogReader:
                 self._positions.append(position + start)
             self.end += block.count(b"\n", start, cut)
             start = cut
+
+
+def _last_bytes(before: bytes, block: bytes) -> bytes:
+    """Return the end of whole lines: the last one, up to 64 KiB of it, and at least some bytes."""
+    last = len(block) - 1 - block.rfind(b"\n", 0, len(block) - 1)
+    size = min(max(last, _FINGERPRINT_BYTES), _LINE_BYTES)
+    return (before + block[-size:])[-size:]
 
 
 def _open(path: Path) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,6 +29,8 @@ from workcast.ledger.tally import Tally
 
 BATCH_LINES: Final = 512
 BATCH_BYTES: Final = 1 << 20
+_SCAN_BYTES: Final = 32 << 20
+"""Bytes of a log that are searched for lines before other logs have their turn."""
 
 logger = logging.getLogger("workcast.relay")
 
@@ -99,7 +102,7 @@ class LogRelay:
         if not self._attached or stored.epoch != self._epoch:
             return False
         self._next = max(self._next, stored.head)
-        return self._next >= self._reader.end
+        return self._next >= self._reader.end and not self._reader.is_behind
 
     def pump(self) -> bool:
         """Publish at most one batch of what the stream lacks; True if there may be more.
@@ -110,6 +113,8 @@ class LogRelay:
             OSError: the log cannot be read.
         """
         self._refresh()
+        if self._reader.is_behind:
+            return True
         if not self._attached and not self.attach():
             return False
         if self._fold.offset < self._next:
@@ -167,7 +172,7 @@ class LogRelay:
         )  # fmt: skip
         decision = decide(facts)
         known = noted is not None and noted.head == reader.end and not decision.moved
-        if known or not (decision.keeps_what_was_shown or decision.kind == "new"):
+        if known or reader.is_behind or not (decision.keeps_what_was_shown or decision.kind == "new"):
             return
         reader.sync()
         last = reader.read(reader.end - 1, 1, 1).lines
@@ -190,7 +195,7 @@ class LogRelay:
         checkpoint, noted = self._state.checkpoint(), self._state.watermark()
         gone = writer_is_gone(self._root.log(self.workcell))
         # After the watermarks were read: another relay may have published lines that were written in between.
-        self._refresh()
+        self._refresh(sys.maxsize)
         reader = self._reader
         facts = gather_facts(
             reader, self._state, noted=noted, checkpoint=checkpoint.watermark if checkpoint else None, broker=stored,
@@ -219,9 +224,9 @@ class LogRelay:
         self._attached, self._saw_replacement = True, False
         return True
 
-    def _refresh(self) -> None:
+    def _refresh(self, limit: int = _SCAN_BYTES) -> None:
         """Read what was added to the log; detach from a file that was replaced or rewritten."""
-        self._reader.refresh()
+        self._reader.refresh(limit)
         if self._generation != self._reader.generation:
             self._saw_replacement |= self._generation is not None
             self._generation = self._reader.generation
@@ -341,7 +346,8 @@ class LogRelay:
             self._amend()
 
     def _has_published_all(self) -> bool:
-        return self._attached and self._next == self._fold.offset == self._reader.end
+        reader = self._reader
+        return self._attached and not reader.is_behind and self._next == self._fold.offset == reader.end
 
     def _amend(self) -> bool:
         """Publish base and summary at the same head; False if the broker has both, or another head."""
