@@ -23,8 +23,9 @@ from support.processes import gone
 from support.supervised import is_keeper, keepers_of, reported_pids, zombies_of
 from support.waiting import wait_until_async
 from workcast.broker.names import RUN_LOCK_FILE
-from workcast.broker.run_lock import HEARTBEAT_S, STALE_S, RunLockedError, hold_lock, is_over
+from workcast.broker.run_lock import HEARTBEAT_S, RunLockedError, hold_lock, writer_signs
 from workcast.events.models import BashOutput, Completed, ErrorEvent, ToolResult
+from workcast.ledger.lost import STALE_S, writer_is_gone
 from workcast.producer import keeper
 from workcast.producer.runner import RunResult, run_agent
 
@@ -305,40 +306,44 @@ async def test_without_a_subreaper_children_are_found_although_they_clear_their_
 # ── the lock and its heartbeat ────────────────────────────────────────────────────────────────────────────────────────
 
 
+def is_gone(cell: Path) -> bool:
+    return writer_is_gone(writer_signs(cell))
+
+
 def make_stale(cell: Path) -> None:
     at = (cell / RUN_LOCK_FILE).stat().st_mtime - 2 * STALE_S
     os.utime(cell / RUN_LOCK_FILE, (at, at))
 
 
 async def test_a_quiet_run_keeps_its_heart_beating(place: Place) -> None:
-    assert not is_over(place.cell)  # no run was ever here
+    assert not is_gone(place.cell)  # no run was ever here
     stop = asyncio.Event()
     run = place.start("forever()", stop=stop)
     await place.pids(1)
     make_stale(place.cell)
-    assert not is_over(place.cell)
+    assert not is_gone(place.cell)
     before = (place.cell / RUN_LOCK_FILE).stat().st_mtime
     await wait_until_async(lambda: (place.cell / RUN_LOCK_FILE).stat().st_mtime > before, 10 * HEARTBEAT_S)
     stop.set()
     await run
-    assert not is_over(place.cell)  # it has ended this moment: what it wrote last is being read
+    assert not is_gone(place.cell)  # it has ended this moment: what it wrote last is being read
     make_stale(place.cell)
-    assert is_over(place.cell)
+    assert is_gone(place.cell)
 
 
 def test_a_held_lock_without_a_heartbeat_is_a_run_that_goes_on(tmp_path: Path) -> None:
     with hold_lock(tmp_path):
         make_stale(tmp_path)
-        assert not is_over(tmp_path)
+        assert not is_gone(tmp_path)
     make_stale(tmp_path)
-    assert is_over(tmp_path)
+    assert is_gone(tmp_path)
 
 
 def test_a_heartbeat_without_a_lock_is_a_run_on_the_other_side_of_a_container(tmp_path: Path) -> None:
     (tmp_path / RUN_LOCK_FILE).touch()
-    assert not is_over(tmp_path)
+    assert not is_gone(tmp_path)
     make_stale(tmp_path)
-    assert is_over(tmp_path)
+    assert is_gone(tmp_path)
 
 
 def test_who_only_looks_at_a_lock_does_not_keep_a_run_out(tmp_path: Path) -> None:

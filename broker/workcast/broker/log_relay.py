@@ -18,11 +18,12 @@ from workcast.broker.identity import Decision, decide
 from workcast.broker.log import LogReader
 from workcast.broker.log_facts import contradicts, gather_facts
 from workcast.broker.log_state import Checkpoint
-from workcast.broker.lost import UNENDED, as_lost, writer_is_gone
 from workcast.broker.root import Root
+from workcast.broker.run_lock import writer_signs
 from workcast.broker.stream import Answer, Batch, Budgets
 from workcast.broker.watermark import Watermark
 from workcast.events.wire import inspect
+from workcast.ledger.lost import OPEN, as_lost, writer_is_gone
 from workcast.ledger.prices import PriceTable, shipped_prices
 from workcast.ledger.summary import Fold, to_json
 from workcast.ledger.tally import Tally
@@ -132,10 +133,10 @@ class LogRelay:
             BrokerError: Redis is away.
             OSError: the log cannot be read.
         """
-        if not self._attached or self._fold.status not in UNENDED:
+        if not self._attached or self._fold.status not in OPEN:
             return
         here = (self._epoch, self._fold.offset)
-        lost_at = here if writer_is_gone(self._root.log(self.workcell)) else None
+        lost_at = here if self._writer_is_gone() else None
         if lost_at == self._published_lost_at:
             return
         self._refresh()
@@ -145,6 +146,9 @@ class LogRelay:
         if self._amend() and lost_at:
             logger.warning("%s is lost: its writer is gone, and its log does not say how the run ended", self.workcell)
         self._published_lost_at = lost_at
+
+    def _writer_is_gone(self) -> bool:
+        return writer_is_gone(writer_signs(self._root.workcell(self.workcell)))
 
     def checkpoint(self) -> None:
         """Keep index and fold on disk, so that the next start neither scans nor folds the whole log."""
@@ -193,7 +197,7 @@ class LogRelay:
             return False
         stored = self._broker.watermarks([self.workcell])[0]
         checkpoint, noted = self._state.checkpoint(), self._state.watermark()
-        gone = writer_is_gone(self._root.log(self.workcell))
+        gone = self._writer_is_gone()
         # After the watermarks were read: another relay may have published lines that were written in between.
         self._refresh(sys.maxsize)
         reader = self._reader
@@ -315,7 +319,7 @@ class LogRelay:
         if self._fold.offset != end:
             return b""  # an old batch, published again: the newer summary stays
         summary = self._fold.summary(self.workcell, self._epoch, self._reader.base, self._root.origin())
-        is_lost = self._lost_at == (self._epoch, end) and self._fold.status in UNENDED
+        is_lost = self._lost_at == (self._epoch, end) and self._fold.status in OPEN
         return to_json(as_lost(summary) if is_lost else summary)
 
     def _take(self, answer: Answer, batch: Batch, shown: Watermark) -> None:

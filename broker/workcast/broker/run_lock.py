@@ -1,9 +1,6 @@
-"""A run's lock on its workcell, which shows others whether a writer of the log is alive.
+"""A run's lock on its workcell, and its heartbeat: the lock file's modification time, renewed while the run goes on.
 
-On one host the lock alone would do. Where not every process sees it (a container's file system may not share locks),
-the heartbeat does: the file's modification time, renewed while the run goes on. A run is over once both are gone, so a
-run that is merely quiet, stopped, or on a busy machine is never taken for a dead one; nor is a log that was written
-without such a lock.
+Both show other processes whether the writer of the log is alive; :mod:`workcast.ledger.lost` decides.
 """
 
 from __future__ import annotations
@@ -18,11 +15,10 @@ from typing import Final
 
 from workcast.broker.files import LockedError, lock_descriptor, lock_file
 from workcast.broker.names import RUN_LOCK_FILE
+from workcast.ledger.lost import WriterSigns
 
 HEARTBEAT_S: Final = 2.0
 """How often the modification time of a lock that is held is renewed."""
-STALE_S: Final = 10.0
-"""The least age of that time at which a run counts as dead."""
 CHECK_S: Final = 0.5
 """How long to wait for the lock: a process that checks whether it is held holds it for a moment too."""
 
@@ -67,26 +63,28 @@ def hold_lock(directory: Path, *, wait: float = CHECK_S) -> Generator[int]:
             heartbeat.join()
 
 
-def is_over(directory: Path) -> bool:
-    """Whether a run has begun in this workcell and its writer is gone: the lock is free and the heartbeat is stale.
+def writer_signs(directory: Path) -> WriterSigns | None:
+    """Return what shows whether a workcell's writer is alive; None if no run began there.
 
-    False where no run of ours ever was: other writers cannot be recognised.
+    Call it before the log is read: if the writer is gone, everything that it wrote is then read.
     """
     try:
         descriptor = os.open(directory / RUN_LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return False
+        return None
     try:
-        # A time in the future was written before the clock was set back.
-        if abs(time.time() - os.fstat(descriptor).st_mtime) < STALE_S:
-            return False
-        lock_descriptor(descriptor, shared=True)
-    except OSError:
-        return False
-    else:
-        return True
+        age = time.time() - os.fstat(descriptor).st_mtime
+        return WriterSigns(_is_held(descriptor), age)
     finally:
         os.close(descriptor)
+
+
+def _is_held(descriptor: int) -> bool:
+    try:
+        lock_descriptor(descriptor, shared=True)
+    except OSError:  # also if the file system cannot lock: then the lock shows nothing
+        return True
+    return False
 
 
 def _holder(path: Path) -> str:

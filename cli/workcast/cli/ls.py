@@ -11,14 +11,15 @@ from pydantic import ValidationError
 from workcast.broker.errors import RootError
 from workcast.broker.log import LogReader
 from workcast.broker.log_facts import epoch_of
-from workcast.broker.lost import UNENDED, as_lost, writer_is_gone
 from workcast.broker.price_file import current_prices
 from workcast.broker.root import Root
+from workcast.broker.run_lock import writer_signs
 from workcast.cli.gateway_client import GatewayError, gateway_url
 from workcast.cli.listing import Column, Row, print_listing
 from workcast.cli.printable import harmless_json
 from workcast.consumer.protocol import Workcells
 from workcast.events.wire import inspect
+from workcast.ledger.lost import as_lost, is_lost
 from workcast.ledger.prices import PriceTable
 from workcast.ledger.summary import Fold, Summary
 from workcast.ledger.tally import Tally
@@ -90,7 +91,7 @@ def _from_files(root: Root) -> list[Summary]:
 def _fold(root: Root, workcell: str, prices: PriceTable) -> Summary:
     """A workcell's summary straight from its log: as slow as the log is long."""
     reader = LogReader(root.log(workcell))
-    gone = writer_is_gone(root.log(workcell))
+    signs = writer_signs(root.workcell(workcell))
     reader.refresh()
     fold = Fold(offset=reader.base, tally=Tally(prices))
     while fold.offset < reader.end:
@@ -101,4 +102,4 @@ def _fold(root: Root, workcell: str, prices: PriceTable) -> Summary:
             event: dict[str, Any] | None = inspect(line)[1]
             fold.add(event)
     summary = fold.summary(workcell, epoch_of(root, workcell, reader), reader.base, "")
-    return as_lost(summary) if gone and fold.offset > reader.base and fold.status in UNENDED else summary
+    return as_lost(summary) if fold.offset > reader.base and is_lost(fold.status, signs) else summary
