@@ -336,6 +336,58 @@ async def test_a_replaced_log_brings_reset_and_the_new_log_whole(hub: Hub, root:
     assert problems(wc, viewer.history, {EPOCH: Log(LINES), epoch: Log(fresh)}, complete=epoch) == []
 
 
+async def test_a_pong_does_not_wait_for_a_slow_read_of_old_events(hub: Hub, wc: str) -> None:
+    answering = asyncio.Event()
+    source: Any = hub.refill._source
+    read_stream = source.read_stream
+
+    async def slow(*arguments: Any) -> Any:
+        await answering.wait()
+        return await read_stream(*arguments)
+
+    source.read_stream = slow
+    channel = await hub.channels.open(wc)
+    assert channel is not None
+    channel._clear()
+    async with Viewer(hub) as viewer:
+        viewer.subscribe(wc)
+        await viewer.until_op("subscribed")
+        await wait_until_async(lambda: bool(hub.refill._reads))
+        for count in (1, 2, 3):
+            viewer.say({"op": "ping"})
+            await viewer.until_op("pong", count)
+        assert "events" not in viewer.ops()
+        answering.set()
+        await viewer.until_op("live")
+        viewer.record()
+    assert problems(wc, viewer.history, {EPOCH: Log(LINES)}, complete=EPOCH) == []
+
+
+async def test_a_subscription_that_is_replaced_during_a_slow_read_gets_none_of_its_events(hub: Hub, wc: str) -> None:
+    answering = asyncio.Event()
+    source: Any = hub.refill._source
+    read_stream = source.read_stream
+
+    async def slow(*arguments: Any) -> Any:
+        await answering.wait()
+        return await read_stream(*arguments)
+
+    source.read_stream = slow
+    channel = await hub.channels.open(wc)
+    assert channel is not None
+    channel._clear()
+    async with Viewer(hub) as viewer:
+        viewer.subscribe(wc)
+        await wait_until_async(lambda: bool(hub.refill._reads))
+        viewer.subscribe(wc, {"epoch": EPOCH, "offset": 15})
+        await viewer.until_op("subscribed", 2)
+        answering.set()
+        await viewer.until_op("live")
+        assert len(events_of(viewer.got, wc)) == 5
+        viewer.record()
+    assert problems(wc, viewer.history, {EPOCH: Log(LINES)}, complete=EPOCH) == []
+
+
 async def test_a_viewer_that_never_drains_costs_bounded_memory_and_delays_nobody(hub: Hub, root: Root, wc: str) -> None:
     async with Viewer(hub) as stuck, Viewer(hub) as quick:
         await stuck.until_op("hello")

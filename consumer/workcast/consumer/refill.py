@@ -168,8 +168,9 @@ class Refill:
             async with asyncio.timeout(_WINDOW_SECONDS):
                 await self._source.request_window(channel.workcell)
                 while channel.epoch == epoch:
-                    if (await self._source.read_stream(channel.workcell, epoch, channel.base, 1))[1]:
-                        return True
+                    (watermark,) = await self._source.watermarks([channel.workcell])
+                    if watermark.epoch == epoch and watermark.crc is not None:
+                        return True  # the stream has come up to the head
                     await asyncio.sleep(_WINDOW_POLL_SECONDS)
         return False
 
