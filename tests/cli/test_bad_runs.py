@@ -90,8 +90,8 @@ def errors(events: list[dict[str, Any]]) -> list[str]:
     return [event["error"] for event in events if event["type"] == "error"]
 
 
-def usage_of(told: dict[str, Any]) -> Usage | None:
-    return None if told.get("usage") is None else Usage.model_validate(told["usage"])
+def usage_of(fields: dict[str, Any]) -> Usage | None:
+    return None if fields.get("usage") is None else Usage.model_validate(fields["usage"])
 
 
 agents = pytest.mark.parametrize("agent", AGENTS)
@@ -123,16 +123,16 @@ def test_a_run_that_fails_says_why_in_its_log_and_in_its_last_line(
     place.agent(agent, source)
     done = place.run(agent, "Go.")
     assert done.returncode == 1
-    (told,) = errors(place.ended("failed", exit_code))
+    (shown,) = errors(place.ended("failed", exit_code))
     error = error.replace("AGENT", agent)
-    assert error in told
+    assert error in shown
     last = done.stderr.decode().splitlines()[-1]
     assert last.startswith("wc: failed after ")
     reason = last.partition(f"exit code {exit_code}: ")[2]
     assert " ".join(error.split()).replace("\x1b", "\\x1b") in reason
 
 
-def test_a_long_error_is_told_by_its_beginning_and_its_end(place: Place) -> None:
+def test_a_long_error_is_shown_by_its_beginning_and_its_end(place: Place) -> None:
     place.agent("codex", f"sys.exit('begin ' + 'x' * {TWENTY_MB} + ' end')")
     last = place.run("codex", "Go.").stderr.decode().splitlines()[-1]
     assert last.endswith("x end")
@@ -291,7 +291,7 @@ def test_nohup_is_heeded(place: Place) -> None:
     place.ended("success", 0)
 
 
-def test_a_run_goes_on_when_nobody_reads_its_stderr_any_more(place: Place) -> None:
+def test_a_run_continues_when_its_stderr_is_no_longer_read(place: Place) -> None:
     place.agent("codex", "success()")
     reading, writing = os.pipe()
     os.close(reading)

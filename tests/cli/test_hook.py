@@ -57,28 +57,28 @@ def test_a_sessions_hooks_become_its_prompts_and_calls_with_their_exact_times(ro
     assert {event["workcell_id"] for event in events} == {CELL}
 
 
-def test_the_same_payload_twice_is_told_once(root: Root) -> None:
+def test_the_same_payload_twice_is_recorded_once(root: Root) -> None:
     for payload in PAYLOADS:
         hook(payload, root=root)
         hook(payload, root=root)
     assert len(logged(root, CELL)) == 12
 
 
-def test_a_result_without_its_call_tells_both(root: Root) -> None:
+def test_a_result_without_its_call_records_both(root: Root) -> None:
     hook(named("PostToolUse"), root=root)
     assert [event["type"] for event in logged(root, CELL)] == [
         "started", "tool_call", "bash_command", "tool_result", "bash_output",
     ]  # fmt: skip
 
 
-def test_a_failed_command_tells_its_exit_code(root: Root) -> None:
+def test_a_failed_command_has_its_exit_code(root: Root) -> None:
     failed = named("PostToolUseFailure", tool_name="Bash", tool_input={"command": "x"}, error="Exit code 7\ntwo")
     hook(failed, root=root)
     output = logged(root, CELL)[-1]
     assert (output["type"], output["output"], output["exit_code"]) == ("bash_output", "two", 7)
 
 
-def test_calls_that_end_at_once_are_all_told(root: Root) -> None:
+def test_calls_that_end_at_once_are_all_recorded(root: Root) -> None:
     payloads = [named("PreToolUse", tool_use_id=f"c{number}") for number in range(12)]
     with ThreadPoolExecutor(6) as pool:
         for waiting in [pool.submit(hook, payload, root=root) for payload in payloads]:
@@ -95,7 +95,7 @@ def test_the_root_is_the_nearest_above_the_sessions_directory(root: Root, tmp_pa
     assert [event["type"] for event in logged(root, CELL)] == ["started", "prompt_sent"]
 
 
-def test_where_there_is_no_root_nothing_is_told(tmp_path: Path) -> None:
+def test_without_a_root_nothing_is_recorded(tmp_path: Path) -> None:
     hook(named("UserPromptSubmit", cwd=str(tmp_path)))
     assert list(tmp_path.iterdir()) == []
 
@@ -113,10 +113,10 @@ def test_beside_a_follower_the_ends_of_turns_are_left_to_it(root: Root) -> None:
     assert [event["type"] for event in logged(root, CELL)] == ["started", "prompt_sent"]
 
 
-def test_a_prompt_that_a_follower_told_in_other_words_is_not_told_again(root: Root) -> None:
+def test_a_prompt_that_a_follower_wrote_in_other_words_is_not_recorded_again(root: Root) -> None:
     payload = named("UserPromptSubmit", prompt="/tour")
-    told = {"type": "prompt_sent", "prompt": "<command-name>/tour</command-name>", "prompt_id": payload["prompt_id"]}
-    line = {**told, "timestamp": datetime.now(UTC).isoformat(), "source": "a:0"}
+    written = {"type": "prompt_sent", "prompt": "<command-name>/tour</command-name>", "prompt_id": payload["prompt_id"]}
+    line = {**written, "timestamp": datetime.now(UTC).isoformat(), "source": "a:0"}
     root.workcell(CELL).mkdir(parents=True)
     root.log(CELL).write_text(json.dumps(line, separators=(",", ":")) + "\n")
     hook(payload, root=root)
@@ -129,7 +129,7 @@ def test_a_session_that_is_closed_within_a_turn_is_cancelled(root: Root) -> None
     assert [event.get("status") for event in logged(root, CELL)] == [None, None, "cancelled"]
 
 
-def test_a_sub_agents_call_is_told_under_the_call_that_started_it(root: Root, tmp_path: Path) -> None:
+def test_a_sub_agents_call_is_recorded_under_the_call_that_started_it(root: Root, tmp_path: Path) -> None:
     transcript = tmp_path / "config" / "s.jsonl"
     meta = tmp_path / "config" / "s" / "subagents" / "agent-a1.meta.json"
     meta.parent.mkdir(parents=True)

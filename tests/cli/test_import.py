@@ -60,7 +60,7 @@ def test_what_is_no_transcript_is_refused(root: Root, tmp_path: Path) -> None:
     assert root.ids() == []
 
 
-def test_a_session_that_a_run_tells_of_is_refused(root: Root) -> None:
+def test_the_session_of_a_run_is_refused(root: Root) -> None:
     with TelemetryWriter(root.log("run-1"), {"workcell_id": "run-1"}) as writer:
         writer.started(toolchain="claude", session_id=SESSION)
     done = workcast("import", "--root", str(root.directory), str(BASIC))

@@ -52,9 +52,9 @@ def in_terminal(columns: int, *arguments: str) -> tuple[list[str], str]:
             while piece := _read(ours):
                 shown += piece
             assert program.stderr is not None
-            told = program.stderr.read().decode()
-        assert program.returncode == 0, told
-        return shown.decode().splitlines(), told
+            stderr = program.stderr.read().decode()
+        assert program.returncode == 0, stderr
+        return shown.decode().splitlines(), stderr
     finally:
         os.close(ours)
         if theirs >= 0:
@@ -64,7 +64,7 @@ def in_terminal(columns: int, *arguments: str) -> tuple[list[str], str]:
 def _read(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, 65536)
-    except OSError:  # as Linux tells the end of a terminal
+    except OSError:  # how Linux reports the end of a terminal
         return b""
 
 
@@ -86,19 +86,19 @@ def test_in_a_pipe_nothing_is_cut_whatever_the_environment_says(root: Path, colu
 def test_a_narrow_terminal_leaves_columns_out_and_cuts_no_word_of_the_others(
     root: Path, columns: int, verb: tuple[str, ...]
 ) -> None:
-    lines, told = in_terminal(columns, *verb, "--root", str(root))
+    lines, stderr = in_terminal(columns, *verb, "--root", str(root))
     table = lines[-3:] if verb == ("ls",) else lines[-2:]
     assert max(map(len, table)) <= columns
     assert "STATUS" in table[0]
     assert "cancelled" in table[1]
     if columns < 100:
-        assert told.startswith("not shown for want of width: ")
-    for name in told.partition(": ")[2].partition(";")[0].split(", "):
+        assert stderr.startswith("not shown for want of width: ")
+    for name in stderr.partition(": ")[2].partition(";")[0].split(", "):
         assert not name or name not in table[0]
 
 
 def test_a_wide_terminal_shows_all_columns(root: Path) -> None:
-    lines, told = in_terminal(240, "account", NAME, "--root", str(root))
+    lines, stderr = in_terminal(240, "account", NAME, "--root", str(root))
     assert "COMPUTED" in lines[-2]
     assert "CACHE WRITTEN" in lines[-2]
-    assert told == ""
+    assert stderr == ""

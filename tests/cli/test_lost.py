@@ -1,4 +1,4 @@
-"""A ``run`` killed with SIGKILL: nothing of its agent is left, and its log is ``lost`` until somebody writes it."""
+"""A ``run`` killed with SIGKILL: nothing of its agent is left, and its log is ``lost`` until another run writes it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_run_that_is_killed_takes_its_agent_with_it_and_is_lost(place: Path) -
     with run(place) as going:
         pids = await_call(place)
         let_time_pass(place)
-        assert listed(place)["status"] == "running"  # somebody holds the lock
+        assert listed(place)["status"] == "running"  # the lock is held
         kill(going)
     let_time_pass(place)
     status = listed(place)["status"]
@@ -95,7 +95,7 @@ def test_a_run_that_is_killed_takes_its_agent_with_it_and_is_lost(place: Path) -
     assert [event["type"] for event in events(place)][-1] == "tool_call"
 
 
-def test_the_gateway_tells_of_a_lost_run_and_of_the_next_one_in_its_workcell(place: Path) -> None:
+def test_the_gateway_shows_a_lost_run_and_the_next_one_in_its_workcell(place: Path) -> None:
     def shown() -> dict[str, Any]:
         found: dict[str, Any] = httpx.get(f"{up.url}/api/workcells/wc").json().get("summary") or {}
         return found

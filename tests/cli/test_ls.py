@@ -69,19 +69,19 @@ def test_an_empty_root_lists_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_root_that_is_not_there_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_a_missing_root_is_refused_in_one_sentence(tmp_path: Path) -> None:
     assert "does not exist" in refusal(workcast("ls", "--root", str(tmp_path / "none")))
 
 
 @pytest.mark.parametrize("url", ["ftp://localhost", "http://", "http://[", "http://x:port"])
-def test_a_url_that_is_none_of_a_gateway_is_told_in_one_sentence(url: str) -> None:
+def test_a_malformed_gateway_url_is_refused_in_one_sentence(url: str) -> None:
     assert "expected an http:// or https:// URL" in refusal(workcast("ls", "--url", url))
 
 
-def test_a_gateway_that_is_not_there_is_told_in_one_sentence() -> None:
+def test_an_unreachable_gateway_is_reported_in_one_sentence() -> None:
     assert "cannot list the workcells of http://127.0.0.1:1" in refusal(workcast("ls", "--url", "http://127.0.0.1:1/"))
 
 
-def test_a_server_that_is_no_gateway_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_a_server_that_is_not_a_gateway_is_reported_in_one_sentence(tmp_path: Path) -> None:
     with Up(tmp_path) as up:
         assert "cannot list the workcells" in refusal(workcast("ls", "--url", f"{up.url}/nowhere"))

@@ -14,7 +14,7 @@ def events(output: bytes) -> list[dict[str, Any]]:
 
 
 def without_times(output: bytes) -> list[dict[str, Any]]:
-    """Events without what tells when they were read."""
+    """Events without the times at which they were read."""
     return [{k: v for k, v in e.items() if k not in ("timestamp", "duration_ms")} for e in events(output)]
 
 
@@ -51,7 +51,7 @@ def test_nothing_in_gives_completed_alone() -> None:
     assert [event["type"] for event in events(workcast("parse", "claude").stdout)] == ["completed"]
 
 
-def test_an_unknown_agent_and_a_file_that_is_not_there_are_told_in_one_sentence() -> None:
+def test_an_unknown_agent_and_a_missing_file_are_refused_in_one_sentence() -> None:
     assert "expected one of claude" in refusal(workcast("parse", "clod", str(BASIC)), 2)
     assert "cannot read /no/such/file" in refusal(workcast("parse", "claude", "/no/such/file"))
     assert "cannot read /" in refusal(workcast("parse", "claude", "/"))

@@ -37,9 +37,9 @@ def test_an_up_serves_several_roots_each_under_its_name(two: tuple[Root, Root]) 
         page = httpx.get(f"{up.url}/api/workcells/web:wc/events?offset=3").json()
         assert (page["offset"], page["head"], len(page["events"])) == (3, 5, 2)
         assert up.state()["prefix"] == ""
-        told = workcast("verify", "--root", str(web.directory))
-        assert told.returncode == 0, told.stdout
-        assert [line.split(b": ")[0] for line in told.stdout.splitlines()] == [b"web:later", b"web:wc"]
+        done = workcast("verify", "--root", str(web.directory))
+        assert done.returncode == 0, done.stdout
+        assert [line.split(b": ")[0] for line in done.stdout.splitlines()] == [b"web:later", b"web:wc"]
         with Program("tail", "wc", "--root", str(web.directory), "--json") as tail:
             assert len(tail.lines(5)) == 5
         run = workcast("run", "exec", "--workcell", "e", "--root", str(web.directory), "--", "echo", "hello")

@@ -55,7 +55,7 @@ def test_an_agent_that_is_not_installed_is_127_and_nothing_is_written(place: Pat
         (("claude", "--root", "/no/such/root"), "does not exist", 1),
     ],
 )
-def test_what_cannot_be_run_is_told_in_one_sentence_and_nothing_is_written(
+def test_a_run_that_cannot_start_is_refused_in_one_sentence_and_writes_nothing(
     place: Path, tmp_path: Path, arguments: tuple[str, ...], sentence: str, code: int
 ) -> None:
     env = fake_claude(tmp_path / "bin", "exit 0")
@@ -75,7 +75,7 @@ def test_what_cannot_be_run_is_told_in_one_sentence_and_nothing_is_written(
         (("demo", "--only-agents"), "expected --root with --only-agents"),
     ],
 )
-def test_wrong_usage_is_told_in_one_sentence(place: Path, words: tuple[str, ...], sentence: str) -> None:
+def test_wrong_usage_is_refused_in_one_sentence(place: Path, words: tuple[str, ...], sentence: str) -> None:
     assert sentence in refusal(workcast(*words, cwd=place), 2)
     assert list(place.iterdir()) == []
 
@@ -200,7 +200,7 @@ def test_a_gitignore_that_cannot_be_written_breaks_nothing(repository: Path) -> 
     assert log_of(repository)[-1]["status"] == "success"
 
 
-def test_a_workcell_that_cannot_be_written_is_told_in_one_sentence(place: Path, tmp_path: Path) -> None:
+def test_a_workcell_that_cannot_be_written_is_refused_in_one_sentence(place: Path, tmp_path: Path) -> None:
     env = fake_claude(tmp_path / "bin", "exit 0")
     (place / ".workcells").write_text("in the way")
     done = workcast("run", "claude", "--root", str(place), "--", "go", env=env)

@@ -109,13 +109,13 @@ def test_an_agent_that_is_not_logged_in_says_so(
 ) -> None:  # fmt: skip
     done = place.run(agent, "Hello.", env=environment(place, model))
     assert done.returncode == 1
-    (told,) = errors(place.ended("failed", 1))
-    assert sentence in told
-    assert done.stderr.decode().splitlines()[-1].endswith(f"exit code 1: {told}")
+    (error,) = errors(place.ended("failed", 1))
+    assert sentence in error
+    assert done.stderr.decode().splitlines()[-1].endswith(f"exit code 1: {error}")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused")
-def test_claudes_refusal_to_run_as_root_is_told(place: Place, model: ScriptedModel) -> None:
+def test_claudes_refusal_to_run_as_root_is_reported(place: Place, model: ScriptedModel) -> None:
     env = claude_env(model.url, place.home, install_claude())
     del env["IS_SANDBOX"]
     done = place.run("claude", "--dangerously-skip-permissions", "Hello.", env=env)
@@ -145,7 +145,7 @@ def test_a_prompt_of_a_megabyte_reaches_the_model_whole(place: Place, model: Scr
 
 
 def texts_of(agent: str, request: dict[str, Any]) -> list[str]:
-    """What was said so far, as a request tells it to the model."""
+    """The conversation so far, as a request contains it."""
     said: list[dict[str, Any]] = request["messages" if agent == "claude" else "input"]
     parts: list[dict[str, str]] = []
     for message in said:

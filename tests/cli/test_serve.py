@@ -98,7 +98,7 @@ def test_a_relay_needs_a_root_and_a_broker(tmp_path: Path, redis_url: str) -> No
 
 
 @pytest.mark.parametrize("verb", ["serve", "relay", "up"])
-def test_whoever_waits_for_redis_says_so_at_once_and_then_why_it_gave_up(tmp_path: Path, verb: str) -> None:
+def test_a_verb_that_waits_for_redis_says_so_at_once_and_then_why_it_gave_up(tmp_path: Path, verb: str) -> None:
     place = ("--root", str(tmp_path), "--redis-url", "redis://:secret@127.0.0.1:1")
     port = () if verb == "relay" else ("--port", "0")
     done = workcast(verb, *place, *port, env={"WORKCAST_REDIS_PATIENCE": "1.5"})
@@ -108,7 +108,7 @@ def test_whoever_waits_for_redis_says_so_at_once_and_then_why_it_gave_up(tmp_pat
     assert done.returncode == 1
 
 
-def test_a_port_that_is_taken_is_told_in_words(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_in_words(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         text = refusal(workcast("up", "--root", str(tmp_path), "--port", port))

@@ -58,7 +58,7 @@ def test_text_shows_what_the_agent_said(up: Up, wc: str) -> None:
         assert viewer.lines(10) == [f"text {n}\n" for n in range(10)]
 
 
-def test_who_has_started_is_told_in_words() -> None:
+def test_the_started_agent_is_shown_in_words() -> None:
     event = {"type": "started", "timestamp": "2026-01-01T00:00:00.000Z", "toolchain": "claude", "model": "opus",
              "agent_version": "2.1", "cwd": "/work", "session_id": "s-1"}  # fmt: skip
     assert describe("started", event) == "claude 2.1 opus in /work, session s-1"
@@ -135,8 +135,8 @@ def test_a_reader_that_goes_away_ends_it(up: Up, wc: str) -> None:
         assert viewer.stderr.read() == b""
 
 
-def test_an_unknown_workcell_is_told_in_one_sentence(up: Up) -> None:
-    assert "no workcell 'nobody' here" in refusal(workcast("tail", "nobody", "--root", str(up.root)))
+def test_an_unknown_workcell_is_refused_in_one_sentence(up: Up) -> None:
+    assert "no workcell 'missing' here" in refusal(workcast("tail", "missing", "--root", str(up.root)))
     assert "no workcell '\\x1b[31m' here" in refusal(workcast("tail", "\x1b[31m", "--root", str(up.root)))
 
 
@@ -152,5 +152,5 @@ def test_without_a_gateway_it_says_how_to_get_one(tmp_path: Path) -> None:
     assert "cannot reach http://127.0.0.1:1" in refusal(workcast("tail", "wc", "--url", "http://127.0.0.1:1"))
 
 
-def test_a_gateway_that_refuses_is_told_in_one_sentence(up: Up) -> None:
+def test_a_gateway_that_refuses_is_reported_in_one_sentence(up: Up) -> None:
     assert "refuses: HTTP 404" in refusal(workcast("tail", "wc", "--url", f"{up.url}/elsewhere"))

@@ -30,14 +30,14 @@ LINES = [event_line(n) for n in range(5)]
 
 @pytest.fixture
 def taken() -> Generator[int]:
-    """A port that somebody listens on."""
+    """A port in use."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
 
 @pytest.fixture
 def free() -> int:
-    """A port that nobody listens on."""
+    """A free port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
     return port
@@ -64,7 +64,7 @@ def test_up_prints_the_address_alone_and_carries_a_log_to_a_viewer(tmp_path: Pat
         assert up.err == ""
 
 
-def test_the_state_file_tells_where_it_is_to_this_user_only(tmp_path: Path) -> None:
+def test_the_state_file_is_readable_by_this_user_only(tmp_path: Path) -> None:
     with Up(tmp_path) as up:
         state = up.state()
         assert (state["http_url"], state["pid"], state["prefix"]) == (up.url, up.pid, "")
@@ -260,7 +260,7 @@ def test_after_sigkill_a_new_start_finds_no_second_server_and_believes_no_stale_
         up.process.kill()
         up.wait()
     assert (tmp_path / ".workcells/.workcast/up.json").exists()
-    # Nobody serves: what the state file says is not believed, and the files are read.
+    # No up runs: the state file is ignored, and the files are read.
     listed = workcast("ls", "--root", str(tmp_path), "--json")
     assert json.loads(listed.stdout)["head"] == 5
     assert "no workcast up serves" in refusal(workcast("tail", "wc", "--root", str(tmp_path)))

@@ -44,7 +44,7 @@ def types(root: Root, workcell: str) -> list[str]:
     return [event["type"] for event in logged(root, workcell)]
 
 
-def test_a_watch_tells_what_was_and_what_comes_and_ends_at_ctrl_c(root: Root, homes: dict[str, str]) -> None:
+def test_a_watch_writes_old_and_new_events_and_ends_at_ctrl_c(root: Root, homes: dict[str, str]) -> None:
     put(homes, BASIC, lines_of(BASIC)[:9])
     with Program("watch", "claude", "codex", "--root", str(root.directory), env=homes) as watch:
         wait_until(lambda: types(root, CELL)[-1:] == ["bash_command"], what=watch.err)
@@ -57,7 +57,7 @@ def test_a_watch_tells_what_was_and_what_comes_and_ends_at_ctrl_c(root: Root, ho
     assert root.ids() == [CELL, CODEX_CELL]
 
 
-def test_a_watch_that_is_killed_again_and_again_tells_each_event_once(root: Root, homes: dict[str, str]) -> None:
+def test_a_watch_that_is_killed_again_and_again_writes_each_event_once(root: Root, homes: dict[str, str]) -> None:
     lines = lines_of(BASIC)
     for number in range(3, len(lines), 5):
         with Program("watch", "claude", "--root", str(root.directory), env=homes) as watch:

@@ -59,8 +59,8 @@ def test_the_example_keeps_what_every_adapter_promises(lines: list[bytes], code:
     calls = [event.call_id for event in events if isinstance(event, ToolCall)]
     assert sorted(map(str, calls)) == sorted(str(event.call_id) for event in events if isinstance(event, ToolResult))
     assert [event for event in events if isinstance(event, Completed)] == events[-1:]
-    told = [event.raw.encode() for event in events if isinstance(event, Unknown)]
-    assert len(told) <= len(lines)
+    unknown = [event.raw.encode() for event in events if isinstance(event, Unknown)]
+    assert len(unknown) <= len(lines)
 
 
 def test_what_the_example_does_not_know_is_kept_whole() -> None:

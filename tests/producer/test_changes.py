@@ -1,4 +1,4 @@
-"""What changed in a repository during a run: told from git, whatever way the agent changed it."""
+"""The files changed in a repository during a run, according to git, however the agent changed them."""
 
 from __future__ import annotations
 
@@ -86,14 +86,14 @@ async def test_the_first_commit_of_a_repository_counts(tmp_path: Path, sink: Sin
     assert await changed(tmp_path, "echo > one; git add one; git commit -qm one; echo > two", sink) == ["one", "two"]
 
 
-async def test_a_worktree_tells_its_own_changes_and_none_of_workcasts_files(repository: Path, sink: Sink) -> None:
+async def test_a_worktree_reports_its_own_changes_and_none_of_workcasts_files(repository: Path, sink: Sink) -> None:
     cell = repository / ".workcells" / "wc-1"
     await run_agent(
         "exec", "echo > new; mkdir logs2; echo > logs2/x", options=["sh", "-c"], workcell_dir=cell, cwd=cell,
         writer=sink, repository=repository, env=GIT_ENV,
     )  # fmt: skip
-    told = json.loads((cell / "proof.json").read_bytes())["files_changed"]
-    assert told == [str(cell / "logs2" / "x"), str(cell / "new")]
+    listed = json.loads((cell / "proof.json").read_bytes())["files_changed"]
+    assert listed == [str(cell / "logs2" / "x"), str(cell / "new")]
 
 
 async def test_outside_of_a_repository_only_events_tell(tmp_path: Path, sink: Sink) -> None:
@@ -120,7 +120,7 @@ def test_git_is_not_waited_for_any_longer_than_it_may_take(
     assert str(looking.end().note).startswith("git took too long: ")
 
 
-def test_a_file_that_an_event_told_is_not_told_twice(repository: Path) -> None:
+def test_a_file_that_an_event_reported_is_not_listed_twice(repository: Path) -> None:
     at, cell = datetime(2026, 1, 1, tzinfo=UTC), repository / ".workcells" / "wc"
     cell.mkdir(parents=True)
     looking, keeper = Changes(repository, cell), ProofKeeper(cell, repository, "gemini", None, at)

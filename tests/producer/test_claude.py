@@ -75,7 +75,7 @@ def result(**fields: object) -> bytes:
         b'{"type":"assistant","message":{"content":[{"type":"brand_new"}]}}',
         b'{"type":"assistant","message":{"content":[7]}}',
         b'{"type":"user","message":{"content":[{"type":"image"}]}}',
-        b'{"type":"user","message":{"content":[{"type":"tool_result","tool_use_id":"nobody asked"}]}}',
+        b'{"type":"user","message":{"content":[{"type":"tool_result","tool_use_id":"unknown call"}]}}',
         b"[" * 100_000,
     ],
 )
@@ -86,7 +86,7 @@ def test_a_line_that_no_rule_knows_is_kept_as_it_was_printed(raw: bytes) -> None
     assert isinstance(completed, Completed)
 
 
-def test_known_blocks_beside_an_unknown_one_are_told_and_the_line_is_kept_once() -> None:
+def test_known_blocks_beside_an_unknown_one_become_events_and_the_line_is_kept_once() -> None:
     blocks = [{"type": "new"}, {"type": "text", "text": "known"}, {"type": "newer"}]
     events = claude_events([line(type="assistant", message={"id": "m", "content": blocks})])
     assert [event.type for event in events] == ["response_complete", "unknown", "completed"]
@@ -107,7 +107,7 @@ def test_only_the_first_init_is_a_start() -> None:
     assert [event.model for event in of(Started, claude_events([first, second]))] == ["a"]
 
 
-def test_a_call_told_twice_is_one_call() -> None:
+def test_a_call_printed_twice_is_one_call() -> None:
     events = claude_events([call("Bash", {"command": "ls"}), call("Bash", {"command": "ls"}), answer("x")])
     assert [event.type for event in events] == ["tool_call", "bash_command", "tool_result", "bash_output", "completed"]
 
@@ -151,17 +151,17 @@ def test_a_clock_that_is_set_back_gives_no_negative_duration() -> None:
         ("cut", {"stdout": "cut", "interrupted": True}, {"is_error": False}, []),
     ],
 )
-def test_a_shell_command_tells_its_output_and_exit_code(
+def test_a_shell_command_has_its_output_and_exit_code(
     content: str, structured: object, block: dict[str, Any], outputs: list[tuple[str, int]]
 ) -> None:
     events = claude_events([call("Bash", {"command": "x"}), answer(content, structured, **block)])
     assert [(event.output, event.exit_code) for event in of(BashOutput, events)] == outputs
-    told = of(ToolResult, events)[0]
-    assert told.exit_code == (outputs[0][1] if outputs else None)
-    assert (told.error is None) == (block.get("is_error") is not True)
+    found = of(ToolResult, events)[0]
+    assert found.exit_code == (outputs[0][1] if outputs else None)
+    assert (found.error is None) == (block.get("is_error") is not True)
 
 
-def test_a_written_file_tells_its_lines_and_its_diff() -> None:
+def test_a_written_file_has_its_lines_and_its_diff() -> None:
     patch = [{"oldStart": 3, "oldLines": 2, "newStart": 3, "newLines": 3, "lines": [" same", "-old", "+new", "+more"]}]
     structured = {"filePath": "/w/a.py", "structuredPatch": patch}
     events = claude_events([call("Edit", {"file_path": "/w/a.py"}), answer("ok", structured)])
@@ -213,7 +213,7 @@ def test_the_usage_of_a_message_is_its_last_count_over_its_first() -> None:
     ]
 
 
-def test_a_message_that_was_counted_and_never_stopped_tells_its_usage_at_the_end() -> None:
+def test_a_message_that_was_counted_and_never_stopped_reports_its_usage_at_the_end() -> None:
     events = claude_events(
         [
             stream(type="message_start", message={"id": "m"}),
@@ -229,14 +229,14 @@ def whole_message(message_id: str, usage: object, parent: str | None = None) -> 
     return line(type="assistant", parent_tool_use_id=parent, message=message)
 
 
-def test_a_message_that_is_not_streamed_tells_once_what_is_known_of_it() -> None:
+def test_a_message_that_is_not_streamed_reports_its_known_usage_once() -> None:
     events = claude_events([whole_message("m", {"input_tokens": 5, "output_tokens": 1}, "agent")] * 2)
     assert [(e.message_id, e.parent_call_id, e.model, e.partial, e.usage) for e in of(UsageEvent, events)] == [
         ("m", "agent", "opus", True, Usage(input_tokens=5, output_tokens=1)),
     ]
 
 
-def test_a_message_that_the_end_cuts_short_tells_what_is_known_of_it_and_an_abandoned_one_nothing() -> None:
+def test_a_message_cut_short_by_the_end_reports_its_known_usage_and_an_abandoned_one_nothing() -> None:
     start = stream(type="message_start", message={"id": "m", "model": "opus", "usage": {"input_tokens": 5}})
     cut = of(UsageEvent, claude_events([start]))
     assert [(event.message_id, event.partial, event.usage) for event in cut] == [("m", True, Usage(input_tokens=5))]
@@ -244,10 +244,10 @@ def test_a_message_that_the_end_cuts_short_tells_what_is_known_of_it_and_an_aban
     assert of(UsageEvent, claude_events([start, broken])) == []
 
 
-def test_input_that_is_cached_for_an_hour_is_told_apart() -> None:
+def test_input_that_is_cached_for_an_hour_is_counted_separately() -> None:
     usage = {"cache_creation_input_tokens": 30, "cache_creation": {"ephemeral_1h_input_tokens": 20}}
-    told = of(UsageEvent, claude_events([whole_message("m", usage)]))[0].usage
-    assert told == Usage(input_tokens=30, cache_write_tokens=30, cache_write_1h_tokens=20)
+    counted = of(UsageEvent, claude_events([whole_message("m", usage)]))[0].usage
+    assert counted == Usage(input_tokens=30, cache_write_tokens=30, cache_write_1h_tokens=20)
 
 
 def test_a_call_names_the_message_that_made_it() -> None:
@@ -262,11 +262,11 @@ def test_streams_of_sub_agents_do_not_mix() -> None:
             stream(parent, type="content_block_start", index=1, content_block={"type": "text"}),
         ]
 
-    def told(parent: str | None, message_id: str) -> bytes:
+    def final(parent: str | None, message_id: str) -> bytes:
         blocks = [{"type": "text", "text": message_id}]
         return line(type="assistant", parent_tool_use_id=parent, message={"id": message_id, "content": blocks})
 
-    lines = [*started(None, "main"), *started("agent", "sub"), told("agent", "sub"), told(None, "main")]
+    lines = [*started(None, "main"), *started("agent", "sub"), final("agent", "sub"), final(None, "main")]
     whole = of(ResponseComplete, claude_events(lines))
     assert [(e.message_id, e.block, e.parent_call_id) for e in whole] == [("sub", 1, "agent"), ("main", 1, None)]
 
@@ -314,16 +314,16 @@ def test_how_a_run_ended_is_decided_by_its_exit_and_its_last_result(
     assert [(event.status, event.exit_code) for event in completed] == [(status, exit_.exit_code)]
 
 
-def test_an_error_that_was_told_is_not_told_again_by_the_result() -> None:
+def test_an_error_is_not_repeated_by_the_result() -> None:
     blocks = [{"type": "text", "text": "API Error: no"}]
-    told = line(type="assistant", message={"model": "<synthetic>", "content": blocks}, error="server_error")
-    once = claude_events([told, result(is_error=True, result="API Error: no")], Exit(1))
+    printed = line(type="assistant", message={"model": "<synthetic>", "content": blocks}, error="server_error")
+    once = claude_events([printed, result(is_error=True, result="API Error: no")], Exit(1))
     assert [(event.error, event.kind) for event in of(ErrorEvent, once)] == [("API Error: no", "server_error")]
-    twice = claude_events([told, result(is_error=True), result(is_error=True, result="another")], Exit(1))
+    twice = claude_events([printed, result(is_error=True), result(is_error=True, result="another")], Exit(1))
     assert [event.error for event in of(ErrorEvent, twice)] == ["API Error: no", "another"]
 
 
-def test_an_older_version_tells_what_the_run_took_in_total_only() -> None:
+def test_an_older_version_reports_only_the_total_of_the_run() -> None:
     models = {
         "a": {"inputTokens": 1, "outputTokens": 2, "cacheReadInputTokens": 10, "cacheCreationInputTokens": 100},
         "b": {"inputTokens": 5, "outputTokens": 6, "thinkingTokens": 3},
@@ -336,7 +336,7 @@ def test_an_older_version_tells_what_the_run_took_in_total_only() -> None:
 
 
 @pytest.mark.parametrize("words", [("--resume", "id"), ("-c",), ("--resume=id",), ("--continue", "--verbose")])
-def test_an_older_version_that_is_resumed_tells_what_the_session_took(words: tuple[str, ...]) -> None:
+def test_an_older_version_that_is_resumed_reports_the_total_of_the_session(words: tuple[str, ...]) -> None:
     lines = [
         line(type="system", subtype="init", session_id="s"),
         result(modelUsage={"a": {"inputTokens": 7}}, total_cost_usd=0.5),

@@ -78,7 +78,7 @@ def stop_when(sink: Sink, type_: str, count: int = 1) -> asyncio.Event:
     return stop
 
 
-async def test_a_tour_is_told_from_the_start_to_the_end(claude: Claude) -> None:
+async def test_a_run_is_reported_from_start_to_end(claude: Claude) -> None:
     ended = await claude("[[scenario:basic]] Give me a tour.")
     events = claude.sink.events
     assert (ended.status, ended.exit_code) == ("success", 0)
@@ -94,8 +94,8 @@ async def test_a_tour_is_told_from_the_start_to_the_end(claude: Claude) -> None:
     last = of(ResponseComplete, events)[-1]
     chunks = [chunk.content for chunk in of(ResponseChunk, events) if chunk.message_id == last.message_id]
     assert "".join(chunks) == last.content
-    told = sum((event.usage for event in of(UsageEvent, events)), Usage())
-    assert [event.usage for event in of(Completed, events)] == [told]
+    counted = sum((event.usage for event in of(UsageEvent, events)), Usage())
+    assert [event.usage for event in of(Completed, events)] == [counted]
 
 
 async def test_three_calls_at_once_are_paired_with_their_results(claude: Claude) -> None:

@@ -22,7 +22,7 @@ from workcast.events.models import (
 from workcast.events.usage import Usage
 
 UNSTREAMED = {"basic-nopartial": "nothing was streamed", "streamerror": "the answer came without a stream"}
-BROKEN = {"drop": "the result also counts how two messages began whose end nobody knows"}
+BROKEN = {"drop": "the result also counts the beginnings of two messages that never ended"}
 
 scenarios = pytest.mark.parametrize("scenario", CLAUDE)
 
@@ -60,23 +60,23 @@ def test_the_chunks_of_a_block_make_up_its_whole_text(scenario: str) -> None:
             case _:
                 pass
     void = abandoned_in(events)
-    told = {key: text for key, text in pieces.items() if key[1] not in void}
+    spoken = {key: text for key, text in pieces.items() if key[1] not in void}
     match scenario:
         case "basic-nopartial":
-            assert told == {}
+            assert spoken == {}
         case "streamerror":
-            assert told == {}
+            assert spoken == {}
             assert len(whole) == 1
         case "hangtext-sigterm":  # ended in mid-block
-            assert len(told) == 1
+            assert len(spoken) == 1
             assert whole == {}
         case _:
-            assert told == whole
+            assert spoken == whole
 
 
 @scenarios
 def test_the_usage_of_the_messages_adds_up_to_that_of_the_results(scenario: str) -> None:
-    told = sum((event.usage for event in of(UsageEvent, events_of(scenario)) if not event.partial), Usage())
+    counted = sum((event.usage for event in of(UsageEvent, events_of(scenario)) if not event.partial), Usage())
     said = Usage()
     for result in results_of(scenario):
         usage = result["usage"]
@@ -89,30 +89,30 @@ def test_the_usage_of_the_messages_adds_up_to_that_of_the_results(scenario: str)
             reasoning_tokens=usage["output_tokens_details"]["thinking_tokens"],
         )
     if scenario in UNSTREAMED or scenario in BROKEN:
-        assert told == Usage()
+        assert counted == Usage()
     elif results_of(scenario):
-        assert told == said
+        assert counted == said
 
 
 @scenarios
-def test_what_is_known_of_a_message_whose_end_is_not_told_is_its_input(scenario: str) -> None:
+def test_a_message_without_an_end_has_its_exact_input(scenario: str) -> None:
     events = events_of(scenario)
-    told = sum((event.usage for event in of(UsageEvent, events)), Usage())
+    counted = sum((event.usage for event in of(UsageEvent, events)), Usage())
     completed = of(Completed, events)[0]
     match scenario:
         case "drop":  # the agent's figure counts the two messages that were abandoned
-            assert told == Usage()
+            assert counted == Usage()
         case "subagent-foreground":  # it prints no line of the sub-agent's last message
             assert completed.usage is not None
-            assert completed.usage - told == Usage(
+            assert completed.usage - counted == Usage(
                 input_tokens=15_433, output_tokens=32, cache_read_tokens=15_000, cache_write_tokens=420
             )
         case "hangtext-sigterm":
             assert completed.usage is None
-            assert told == Usage(input_tokens=15_012, output_tokens=2, cache_write_tokens=15_000)
+            assert counted == Usage(input_tokens=15_012, output_tokens=2, cache_write_tokens=15_000)
         case _ if completed.usage is not None:
-            assert (completed.usage - told).model_copy(update={"output_tokens": 0}) == Usage()
-            assert completed.usage.output_tokens >= told.output_tokens
+            assert (completed.usage - counted).model_copy(update={"output_tokens": 0}) == Usage()
+            assert completed.usage.output_tokens >= counted.output_tokens
         case _:
             pass
 
@@ -129,7 +129,7 @@ def test_the_models_of_a_run_add_up_to_it(scenario: str) -> None:
 
 
 @scenarios
-def test_a_message_tells_its_usage_once(scenario: str) -> None:
+def test_a_message_reports_its_usage_once(scenario: str) -> None:
     ids = [event.message_id for event in of(UsageEvent, events_of(scenario))]
     assert None not in ids
     assert len(ids) == len(set(ids))

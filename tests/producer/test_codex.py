@@ -107,12 +107,12 @@ def test_the_model_is_the_one_on_the_command_line(words: tuple[str, ...], model:
     assert [event.model for event in of(Started, events)] == [model]
 
 
-def test_an_item_that_is_told_when_it_is_done_is_a_call_and_its_result() -> None:
+def test_an_item_printed_when_it_is_done_is_a_call_and_its_result() -> None:
     events = codex_events(item("completed", "command_execution", command="ls", aggregated_output="a\n", exit_code=0))
     assert [event.type for event in events] == ["tool_call", "bash_command", "tool_result", "bash_output", "completed"]
 
 
-def test_a_call_told_twice_is_one_call_and_a_second_result_is_unknown() -> None:
+def test_a_call_printed_twice_is_one_call_and_a_second_result_is_unknown() -> None:
     started = item("started", "command_execution", command="ls")
     done = item("completed", "command_execution", command="ls", exit_code=0)
     events = codex_events(started, started, done, done, started)
@@ -147,7 +147,7 @@ def test_each_new_state_of_a_plan_is_a_call_that_was_done_at_once() -> None:
     assert [event.call_id for event in of(ToolResult, events)] == ids
 
 
-def test_a_search_tells_its_query_when_it_knows_it() -> None:
+def test_a_search_reports_its_query_once_it_is_known() -> None:
     events = codex_events(item("started", "web_search", query=""), item("completed", "web_search", query="snow"))
     assert [event.args for event in of(ToolCall, events)] == [{"query": ""}]
     assert [event.result for event in of(ToolResult, events)] == [{"query": "snow"}]
@@ -176,7 +176,7 @@ def test_a_word_among_agents_is_a_call() -> None:
         ({}, None, []),
     ],
 )
-def test_a_command_tells_how_it_ended(
+def test_a_command_reports_how_it_ended(
     fields: dict[str, Any], error: str | None, outputs: list[tuple[str, int | None]]
 ) -> None:
     events = codex_events(item("started", "command_execution"), item("completed", "command_execution", **fields))
@@ -184,7 +184,7 @@ def test_a_command_tells_how_it_ended(
     assert [(event.output, event.exit_code) for event in of(BashOutput, events)] == outputs
 
 
-def test_a_patch_tells_each_file_and_one_that_failed_none() -> None:
+def test_a_patch_reports_each_file_and_a_failed_one_none() -> None:
     changes = [{"path": "/a", "kind": "add"}, {"path": "/b", "kind": "delete"}, {"kind": "add"}, 7, {"path": "/c"}]
     done = codex_events(item("completed", "file_change", changes=changes, status="completed"))
     assert [(event.path, (event.model_extra or {}).get("kind")) for event in of(FileWrite, done)] == [
@@ -195,7 +195,7 @@ def test_a_patch_tells_each_file_and_one_that_failed_none() -> None:
     assert [event.error for event in of(ToolResult, failed)] == ["failed"]
 
 
-def test_a_servers_content_that_is_no_text_is_kept_and_its_error_told() -> None:
+def test_a_servers_content_that_is_not_text_is_kept_and_its_error_reported() -> None:
     picture = {"content": [{"type": "image", "data": "x"}], "structured_content": {"a": 1}}
     events = codex_events(
         item("completed", "mcp_tool_call", "item_0", server="s", tool="t", result=picture, status="completed"),
@@ -231,7 +231,7 @@ def test_how_a_run_ended_is_decided_by_its_exit_and_its_last_turn(lines: list[by
     assert [(event.status, event.exit_code) for event in completed] == [(status, exit_.exit_code)]
 
 
-def test_an_error_that_was_told_is_not_told_again_when_the_turn_fails() -> None:
+def test_an_error_is_not_repeated_when_the_turn_fails() -> None:
     once = codex_events(TURN, line(type="error", message="no"), FAILED, exit_=Exit(1))
     assert [(event.error, event.retryable) for event in of(ErrorEvent, once)] == [("no", False)]
     twice = codex_events(TURN, line(type="error", message="Reconnecting... 2/5 (no)"), FAILED, exit_=Exit(1))

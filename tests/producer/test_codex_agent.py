@@ -68,7 +68,7 @@ def codex(tmp_path: Path, model: ScriptedModel, sink: Sink) -> Codex:
     return Codex(tmp_path, model, sink)
 
 
-async def test_a_tour_is_told_from_the_start_to_the_end(codex: Codex) -> None:
+async def test_a_run_is_reported_from_start_to_end(codex: Codex) -> None:
     ended = await codex("[[scenario:basic]] Give me a tour.")
     events = codex.sink.events
     assert (ended.status, ended.exit_code) == ("success", 0)
@@ -128,8 +128,8 @@ async def test_a_refused_key_is_one_error(codex: Codex) -> None:
 
 async def test_a_network_that_is_away_is_no_end(codex: Codex, model: ScriptedModel) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
-        nobody = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    codex_env(nobody, Path(codex.env["HOME"]))
+        unreachable = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    codex_env(unreachable, Path(codex.env["HOME"]))
     ended = await codex("[[scenario:plain]] Hello.", stop=stop_at(codex.sink, "error"))
     assert ended.status == "cancelled"
     (error,) = of(ErrorEvent, codex.sink.events)

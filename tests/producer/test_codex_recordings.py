@@ -68,21 +68,21 @@ def test_two_runs_of_a_thread_have_no_id_in_common() -> None:
 
 
 @scenarios
-def test_the_usage_of_a_run_is_told_once_unless_others_are_in_it(scenario: str) -> None:
+def test_the_usage_of_a_run_is_reported_once_unless_it_includes_others(scenario: str) -> None:
     events = events_of(scenario)
-    told = [event.usage for event in of(UsageEvent, events)]
+    counted = [event.usage for event in of(UsageEvent, events)]
     completed = of(Completed, events)[0]
     match scenario:
         case "resume":
-            assert told == []
+            assert counted == []
             assert completed.usage is None
             total = Usage(input_tokens=49_000, output_tokens=467, cache_read_tokens=35_840, reasoning_tokens=85)
             assert completed.session_usage == total
         case "e429" | "hangtool-group-sigterm" | "hangtool-sigint":
-            assert told == []
+            assert counted == []
             assert completed.usage is None
         case _:
-            assert told == [completed.usage]
+            assert counted == [completed.usage]
 
 
 def test_requests_that_are_sent_again_are_no_end() -> None:
@@ -97,7 +97,7 @@ def test_an_unknown_model_is_a_warning_and_the_command_line_names_it() -> None:
     assert [event.model for event in of(Started, events)] == ["gpt-x"]
 
 
-def test_a_command_tells_its_exit_code_and_all_that_it_printed() -> None:
+def test_a_command_has_its_exit_code_and_all_of_its_output() -> None:
     events = events_of("nasty")
     assert [event.output for event in of(BashOutput, events)] == [
         "\x1b[31mred\x1b[0m \x00\ufffd\ufffd bad utf8 <script>alert(1)</script>\r\nerr line\nžluť 🤖\n"
@@ -112,6 +112,6 @@ def test_a_changed_file_is_a_written_file() -> None:
     assert written == [("/home/dev/workcells/codex-tools/README.md", "update")]
 
 
-def test_a_servers_tool_tells_its_text_or_its_error() -> None:
+def test_a_servers_tool_has_its_text_or_its_error() -> None:
     results = [(event.tool, event.result, event.error) for event in of(ToolResult, events_of("mcp-gpt6"))]
     assert results == [("mcp__demo__echo", "hi", None), ("mcp__demo__fail", None, "no")]

@@ -28,7 +28,7 @@ Execute = Callable[..., Awaitable[RunResult]]
 MOMENT = timedelta(milliseconds=1)
 
 
-def told(events: Sequence[object]) -> list[tuple[str | None, str]]:
+def output(events: Sequence[object]) -> list[tuple[str | None, str]]:
     return [(event.stream, event.output) for event in events if isinstance(event, BashOutput)]
 
 
@@ -42,8 +42,8 @@ def test_the_outputs_of_a_stream_joined_are_all_that_was_written_to_it(pieces: l
     events += adapter.end(Exit(0), at)
     for stream in STREAMS:
         written = b"".join(piece for piece, name in pieces if name == stream)
-        assert "".join(text for name, text in told(events) if name == stream) == written.decode(errors="replace")
-    assert all(0 < len(text) <= MAX_CHARS for _, text in told(events))
+        assert "".join(text for name, text in output(events) if name == stream) == written.decode(errors="replace")
+    assert all(0 < len(text) <= MAX_CHARS for _, text in output(events))
 
 
 def test_a_command_that_writes_byte_by_byte_makes_few_events() -> None:
@@ -54,20 +54,20 @@ def test_a_command_that_writes_byte_by_byte_makes_few_events() -> None:
         events += adapter.feed_output(b".", "stdout", at)
         events += adapter.flush_output(at)
     events += adapter.end(Exit(0), at)
-    assert len(told(events)) <= 11
+    assert len(output(events)) <= 11
 
 
-def test_what_is_held_is_told_in_time_though_nothing_follows() -> None:
+def test_held_output_is_emitted_in_time_though_nothing_follows() -> None:
     adapter = ExecAdapter()
     assert adapter.due is None
     assert adapter.feed_output(b"Password: ", "stderr", START) == []
     assert adapter.due == START + HOLD
     assert adapter.flush_output(START + HOLD - MOMENT) == []
-    assert told(adapter.flush_output(START + HOLD)) == [("stderr", "Password: ")]
+    assert output(adapter.flush_output(START + HOLD)) == [("stderr", "Password: ")]
     assert adapter.due is None
 
 
-def test_the_streams_are_told_in_the_order_in_which_they_came() -> None:
+def test_the_streams_are_emitted_in_the_order_in_which_they_came() -> None:
     adapter = ExecAdapter()
     events = [
         *adapter.feed_output(b"1\n", "stdout", START),
@@ -76,21 +76,21 @@ def test_the_streams_are_told_in_the_order_in_which_they_came() -> None:
         *adapter.feed_output(b"3\n", "stdout", START),
         *adapter.end(Exit(0), START),
     ]
-    assert told(events) == [("stdout", "1\n2\n"), ("stderr", "oh\n"), ("stdout", "3\n")]
+    assert output(events) == [("stdout", "1\n2\n"), ("stderr", "oh\n"), ("stdout", "3\n")]
 
 
 def test_a_flood_is_cut_after_whole_lines() -> None:
     adapter = ExecAdapter()
     events = adapter.feed_output(b"a line of the flood\n" * 5000, "stdout", START)
     assert len(events) >= 5
-    assert all(text.endswith("\n") for _, text in told(events))
+    assert all(text.endswith("\n") for _, text in output(events))
 
 
 def test_colours_are_kept_and_what_is_no_text_is_marked() -> None:
     adapter = ExecAdapter()
     adapter.feed_output("\x1b[31mž".encode()[:-1], "stdout", START)
     adapter.feed_output("ž\x1b[0m".encode()[1:] + b"\xff\0", "stdout", START)
-    assert told(adapter.end(Exit(0), START)) == [("stdout", "\x1b[31mž\x1b[0m\ufffd\0")]
+    assert output(adapter.end(Exit(0), START)) == [("stdout", "\x1b[31mž\x1b[0m\ufffd\0")]
 
 
 @pytest.mark.parametrize(
@@ -112,11 +112,11 @@ def test_the_exit_code_decides(exit_: Exit, status: str) -> None:
 
 def test_lines_from_a_file_are_output_too() -> None:
     events = events_from("exec", [b"one", b"two"])
-    assert told(events) == [("stdout", "one\ntwo\n")]
+    assert output(events) == [("stdout", "one\ntwo\n")]
     assert events[-1].type == "completed"
 
 
-def test_a_command_is_told_as_one_would_type_it() -> None:
+def test_a_command_is_shown_as_typed() -> None:
     command = ExecAdapter.command("two words", ["grep", "-r"])
     begun = ExecAdapter(command).begin("two words", START)
     assert [event.command for event in of(BashCommand, begun)] == ["grep -r 'two words'"]
@@ -140,7 +140,7 @@ async def test_a_command_runs_from_its_words_to_its_exit_code(execute: Execute, 
     assert (ended.status, ended.exit_code) == ("failed", 3)
     assert sink.types[:2] == ["bash_command", "started"]
     assert sink.types[-1] == "completed"
-    assert sorted(told(sink.events)) == [("stderr", "err\n"), ("stdout", "out\n")]
+    assert sorted(output(sink.events)) == [("stderr", "err\n"), ("stdout", "out\n")]
     assert of(ErrorEvent, sink.events) == []  # its exit code and its stderr have said it
     (command,) = of(BashCommand, sink.events)
     assert {event.call_id for event in of(BashOutput, sink.events)} == {command.call_id}
@@ -150,31 +150,31 @@ async def test_a_command_runs_from_its_words_to_its_exit_code(execute: Execute, 
     assert not (tmp_path / "cell" / "prompt.md").exists()
 
 
-async def test_output_is_told_while_the_command_runs(execute: Execute, sink: Sink) -> None:
+async def test_output_is_emitted_while_the_command_runs(execute: Execute, sink: Sink) -> None:
     ended = await execute("sh", "-c", "printf 'no newline'; sleep 600", stop=stop_at(sink, "bash_output"))
     assert ended.status == "cancelled"
-    assert told(sink.events) == [("stdout", "no newline")]
+    assert output(sink.events) == [("stdout", "no newline")]
 
 
-async def test_output_is_told_though_the_other_stream_is_closed(execute: Execute, sink: Sink) -> None:
+async def test_output_is_emitted_though_the_other_stream_is_closed(execute: Execute, sink: Sink) -> None:
     ended = await execute("sh", "-c", "exec 2>&-; echo on; sleep 600", stop=stop_at(sink, "bash_output"))
     assert ended.status == "cancelled"
 
 
 async def test_a_flood_arrives_whole(execute: Execute, sink: Sink) -> None:
     assert (await execute("seq", "1", "200000")).status == "success"
-    assert "".join(text for _, text in told(sink.events)) == "".join(f"{n}\n" for n in range(1, 200_001))
+    assert "".join(text for _, text in output(sink.events)) == "".join(f"{n}\n" for n in range(1, 200_001))
 
 
 async def test_an_empty_last_word_is_a_word(execute: Execute, sink: Sink) -> None:
     assert (await execute("printf", "[%s]", "")).status == "success"
-    assert told(sink.events) == [("stdout", "[]")]
+    assert output(sink.events) == [("stdout", "[]")]
 
 
 async def test_what_a_command_leaves_behind_ends_with_it(execute: Execute, sink: Sink) -> None:
     source = "import subprocess; print(subprocess.Popen(['sleep', '600'], start_new_session=True).pid)"
     assert (await execute(sys.executable, "-c", source)).status == "success"
-    (pid,) = [int(text) for _, text in told(sink.events)]
+    (pid,) = [int(text) for _, text in output(sink.events)]
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
@@ -183,7 +183,7 @@ async def test_a_script_is_found_where_it_will_run(execute: Execute, sink: Sink,
     script.write_text("#!/bin/sh\npwd\n")
     script.chmod(0o755)
     assert (await execute("./hello.sh")).status == "success"
-    assert told(sink.events) == [("stdout", f"{tmp_path}\n")]
+    assert output(sink.events) == [("stdout", f"{tmp_path}\n")]
 
 
 @pytest.mark.parametrize("name", ["./no-such-script", "no-such-program", f"{os.devnull}"])

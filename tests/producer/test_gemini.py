@@ -136,13 +136,13 @@ def test_texts_of_two_runs_have_no_id_in_common() -> None:
 
 
 @pytest.mark.parametrize("echo", ["Do it.", "<hook_context>be kind</hook_context>\n\nDo it."])
-def test_the_prompt_is_told_once_although_it_is_echoed(echo: str) -> None:
+def test_the_prompt_is_emitted_once_although_it_is_echoed(echo: str) -> None:
     adapter = GeminiAdapter()
     events = [*adapter.begin("Do it.", START), *adapter.feed(INIT, START), *adapter.feed(says(echo, "user"), START)]
     assert [event.prompt for event in of(PromptSent, events)] == ["Do it."]
 
 
-def test_without_anybody_who_knows_the_prompt_its_echo_tells_it() -> None:
+def test_without_a_known_prompt_its_echo_is_emitted() -> None:
     assert [event.prompt for event in of(PromptSent, gemini_events(INIT, says("Do it.", "user")))] == ["Do it."]
 
 
@@ -150,7 +150,7 @@ def test_an_id_that_comes_again_is_another_call() -> None:
     events = gemini_events(
         tool_use("glob", "a", pattern="1"),
         tool_use("glob", "a", pattern="2"),
-        tool_use("glob", "a", pattern="2"),  # told again
+        tool_use("glob", "a", pattern="2"),  # printed again
         tool_result("a", output="one"),
         tool_result("a", output="two"),
         tool_use("glob", "a", pattern="1"),
@@ -165,7 +165,7 @@ def test_an_id_that_comes_again_is_another_call() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "error", "written"),
+    ("fields", "error", "written"),
     [
         ({"status": "success"}, None, ["f"]),
         ({"status": None}, None, ["f"]),
@@ -178,9 +178,9 @@ def test_an_id_that_comes_again_is_another_call() -> None:
 )
 @pytest.mark.parametrize("tool", ["write_file", "replace"])
 def test_a_file_is_written_if_the_tool_did_not_fail(
-    tool: str, told: dict[str, Any], error: str | None, written: list[str]
+    tool: str, fields: dict[str, Any], error: str | None, written: list[str]
 ) -> None:
-    events = gemini_events(tool_use(tool, file_path="f"), tool_result(**told))
+    events = gemini_events(tool_use(tool, file_path="f"), tool_result(**fields))
     assert [event.error for event in of(ToolResult, events)] == [error]
     assert [event.path for event in of(FileWrite, events)] == written
 
@@ -189,7 +189,7 @@ def test_a_file_is_written_if_the_tool_did_not_fail(
     ("output", "exit_code"),
     [("two", None), ("", None), ("Command exited with code: 3", 3), ("x\nCommand exited with code: 3", None)],
 )
-def test_a_command_tells_its_exit_code_only_if_it_printed_nothing(output: str, exit_code: int | None) -> None:
+def test_a_command_has_an_exit_code_only_if_it_printed_nothing(output: str, exit_code: int | None) -> None:
     events = gemini_events(tool_use("run_shell_command", command="x"), tool_result(output=output))
     assert [(event.output, event.exit_code) for event in of(BashOutput, events)] == [(output, exit_code)]
     error = None if exit_code is None else f"exit code {exit_code}"
@@ -204,7 +204,7 @@ def test_a_command_tells_its_exit_code_only_if_it_printed_nothing(output: str, e
         ({}, {}),
     ],
 )
-def test_a_command_whose_output_is_not_there_tells_none(parameters: dict[str, Any], more: dict[str, Any]) -> None:
+def test_a_command_without_output_has_no_output_event(parameters: dict[str, Any], more: dict[str, Any]) -> None:
     events = gemini_events(tool_use("run_shell_command", command="x", **parameters), tool_result(**more))
     assert of(BashOutput, events) == []
 

@@ -71,7 +71,7 @@ def gemini(tmp_path: Path, model: ScriptedModel, sink: Sink) -> Gemini:
     return Gemini(tmp_path, model, sink)
 
 
-async def test_a_tour_is_told_from_the_start_to_the_end(gemini: Gemini) -> None:
+async def test_a_run_is_reported_from_start_to_end(gemini: Gemini) -> None:
     ended = await gemini("[[scenario:basic]] Give me a tour.")
     events = gemini.sink.events
     assert (ended.status, ended.exit_code) == ("success", 0)

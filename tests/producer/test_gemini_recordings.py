@@ -42,7 +42,7 @@ def events_of(scenario: str) -> list[BaseEvent]:
         ("e401", "failed", 145, 1),
         ("edges", "success", 0, 0),
         ("flaky", "success", 0, 0),
-        # Recorded with signals from outside: nobody tells the adapter that somebody stopped the agent.
+        # Recorded with signals from outside: the adapter does not learn that the agent was stopped.
         ("hangtext-group-sigterm", "failed", 0, 0),
         ("hangtool-group-sigint", "failed", 0, 0),
         ("hangtool-group-sigkill", "failed", 137, 0),
@@ -76,7 +76,7 @@ def test_the_pieces_of_a_text_are_the_text(scenario: str) -> None:
 
 
 @scenarios
-def test_the_prompt_is_told_once(scenario: str) -> None:
+def test_the_prompt_is_emitted_once(scenario: str) -> None:
     assert len(of(PromptSent, events_of(scenario))) == 1
 
 
@@ -88,8 +88,8 @@ def test_the_usage_is_that_of_the_result(scenario: str) -> None:
     assert sum((event.usage for event in of(UsageEvent, events)), Usage()) == (completed.usage or Usage())
     if last["type"] == "result":
         assert completed.usage is not None
-        told = (completed.usage.input_tokens, completed.usage.output_tokens, completed.usage.cache_read_tokens)
-        assert told == tuple(last["stats"][key] for key in ("input_tokens", "output_tokens", "cached"))
+        counted = (completed.usage.input_tokens, completed.usage.output_tokens, completed.usage.cache_read_tokens)
+        assert counted == tuple(last["stats"][key] for key in ("input_tokens", "output_tokens", "cached"))
     else:
         assert completed.usage is None
 
@@ -100,7 +100,7 @@ def test_a_command_with_output_does_not_tell_its_exit_code() -> None:
     assert [event.exit_code for event in of(BashOutput, events_of("nasty"))] == [3]
 
 
-def test_files_are_told_when_the_tool_did_not_fail() -> None:
+def test_files_are_reported_when_the_tool_did_not_fail() -> None:
     assert [event.path for event in of(FileWrite, events_of("basic"))] == [f"{HOME}/gemini-basic/notes/hello.txt"]
     assert of(FileRead, events_of("basic")) == []
     assert [event.path for event in of(FileRead, events_of("tools"))] == [f"{HOME}/gemini-tools/README.md"] * 2
@@ -108,7 +108,7 @@ def test_files_are_told_when_the_tool_did_not_fail() -> None:
     assert of(FileWrite, events_of("edges")) == []
 
 
-def test_a_server_s_tool_tells_its_text_or_its_error() -> None:
+def test_a_servers_tool_has_its_text_or_its_error() -> None:
     (echo, fail) = of(ToolResult, events_of("mcp"))
     assert (echo.tool, echo.result, echo.error) == ("mcp_demo_echo", "hi", None)
     assert fail.error is not None

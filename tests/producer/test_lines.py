@@ -52,7 +52,7 @@ def test_a_line_over_the_cap_is_cut_and_says_its_true_size() -> None:
 @pytest.mark.parametrize("agent", ADAPTERS)
 def test_no_adapter_reads_a_line_that_was_cut(agent: str) -> None:
     adapter, line = ADAPTERS[agent](), CutLine(b'{"type":"result"}' + b" " * 10_000, 20_000_000)
-    (told,) = adapter.feed(line, datetime(2026, 1, 1, tzinfo=UTC))
-    assert isinstance(told, Unknown)
-    assert told.raw.encode() == line[:4096]
-    assert told.model_extra == {"truncated": {"bytes": 20_000_000}}
+    (event,) = adapter.feed(line, datetime(2026, 1, 1, tzinfo=UTC))
+    assert isinstance(event, Unknown)
+    assert event.raw.encode() == line[:4096]
+    assert event.model_extra == {"truncated": {"bytes": 20_000_000}}

@@ -72,8 +72,8 @@ def damaged_lines(draw: st.DrawFn, agent: str) -> bytes:
 
 def assert_fits_its_model(event: BaseEvent) -> None:
     """Adapters make events by a short way: checked by the strict one, each has to be the very same."""
-    told = {name: getattr(event, name) for name in event.model_fields_set}
-    checked = type(event).model_validate(told, strict=True)
+    fields = {name: getattr(event, name) for name in event.model_fields_set}
+    checked = type(event).model_validate(fields, strict=True)
     assert (checked, checked.model_fields_set) == (event, event.model_fields_set)
 
 
@@ -112,8 +112,8 @@ def test_the_short_way_of_the_commonest_lines_leads_to_the_same_events(
     assert common is not None
     lines = data.draw(st.lists(changed_lines(agent, common.start) | st.sampled_from(LINES[agent]), min_size=1))
     spaced = [line.replace(b'{"type":', b'{ "type":', 1) if line.startswith(common.start) else line for line in lines]
-    told, expected = ([dump(event) for event in events_from(agent, way, Exit(0))] for way in (lines, spaced))
-    assert told == [event.replace(rb"{ \"type\":", rb"{\"type\":", 1) for event in expected]
+    found, expected = ([dump(event) for event in events_from(agent, way, Exit(0))] for way in (lines, spaced))
+    assert found == [event.replace(rb"{ \"type\":", rb"{\"type\":", 1) for event in expected]
 
 
 @pytest.mark.parametrize("agent", ["gemini", "opencode"])
@@ -149,10 +149,10 @@ def test_no_line_however_deep_ends_what_is_written_of_a_run(agent: str, depth: i
     }[agent]
     line = call.replace("[]", "[" * depth + "]" * depth).encode()
     events = events_from(agent, [line, b'{"type":"new"}'], Exit(0))
-    told = [event.type for event in events]
-    assert told[-1] == "completed"
-    assert ("tool_call" in told) == (depth <= 900)
-    assert told.count("unknown") == (1 if depth <= 900 else 2)
+    types = [event.type for event in events]
+    assert types[-1] == "completed"
+    assert ("tool_call" in types) == (depth <= 900)
+    assert types.count("unknown") == (1 if depth <= 900 else 2)
     for event in events:
         shown = json.loads(wire(dump(event)))
         assert shown["type"] == event.type

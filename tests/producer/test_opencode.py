@@ -93,13 +93,13 @@ def test_an_empty_line_says_nothing(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("first", [start(), ERROR, text("Hello."), finish()])
-def test_whatever_is_told_first_is_the_start(first: bytes) -> None:
+def test_whatever_is_printed_first_is_the_start(first: bytes) -> None:
     events = opencode_events(first, start("other"), argv=("opencode", "run", "-m", "a/b", "--model=c/d"))
     assert [(event.session_id, event.model) for event in of(Started, events)] == [("s", "c/d")]
     assert isinstance(events[0], Started)
 
 
-def test_a_part_that_is_told_again_is_told_once() -> None:
+def test_a_part_printed_again_is_emitted_once() -> None:
     events = opencode_events(
         text("a"), text("a"), tool("bash"), tool("bash", metadata={"late": 1}), finish(cost=1), finish(cost=1)
     )
@@ -107,7 +107,7 @@ def test_a_part_that_is_told_again_is_told_once() -> None:
     assert of(Completed, events)[0].cost_usd == 1
 
 
-def test_a_part_whose_text_has_changed_is_told_again() -> None:
+def test_a_part_whose_text_has_changed_is_emitted_again() -> None:
     events = opencode_events(text("a", part_id="p"), text("ab", part_id="p"))
     assert [event.content for event in of(ResponseComplete, events)] == ["a", "ab"]
 
@@ -128,7 +128,7 @@ def test_a_call_id_that_comes_again_is_another_call() -> None:
     assert [result.call_id for result in of(ToolResult, events)] == ["c", "p2", "p3"]
 
 
-def test_a_call_that_is_told_before_it_is_done_is_open_until_then() -> None:
+def test_a_call_printed_before_it_is_done_is_open_until_then() -> None:
     running = tool("bash", status="running", input={"command": "ls"})
     assert [result.error for result in of(ToolResult, opencode_events(running))] == [NO_RESULT]
     events = opencode_events(running, running, tool("bash", output="x"))
@@ -149,7 +149,7 @@ def test_a_call_that_is_told_before_it_is_done_is_open_until_then() -> None:
         ({"status": "error"}, None, "the tool failed without a message", None),
     ],
 )
-def test_a_command_tells_what_is_known_of_it(
+def test_a_command_reports_what_is_known_of_it(
     state: dict[str, Any], exit_code: int | None, failure: str | None, output: str | None
 ) -> None:
     events = opencode_events(tool("bash", **state))
@@ -184,7 +184,7 @@ def test_a_call_took_as_long_as_opencode_says(time: dict[str, Any], duration_ms:
     ],
 )
 @pytest.mark.parametrize("name", ["write", "edit", "apply_patch"])
-def test_a_tool_that_writes_tells_its_files(
+def test_a_tool_that_writes_reports_its_files(
     name: str, state: dict[str, Any], written: list[tuple[str, int | None, int | None]]
 ) -> None:
     events = opencode_events(tool(name, **state))
@@ -200,7 +200,7 @@ def test_a_tool_that_writes_tells_its_files(
         ({"data": {"message": "no"}}, "no", None),
     ],
 )
-def test_an_error_is_told_in_the_best_words_there_are(said: dict[str, Any], message: str, kind: str | None) -> None:
+def test_an_error_has_the_best_available_message(said: dict[str, Any], message: str, kind: str | None) -> None:
     errors = of(ErrorEvent, opencode_events(error(**said)))
     assert [(event.error, event.kind, event.retryable) for event in errors] == [(message, kind, False)]
 

@@ -71,7 +71,7 @@ def opencode(tmp_path: Path, model: ScriptedModel, sink: Sink) -> Opencode:
     return Opencode(tmp_path, model, sink)
 
 
-async def test_a_tour_is_told_from_the_start_to_the_end(opencode: Opencode) -> None:
+async def test_a_run_is_reported_from_start_to_end(opencode: Opencode) -> None:
     ended = await opencode("[[scenario:basic]] Give me a tour.")
     events = opencode.sink.events
     assert (ended.status, ended.exit_code) == ("success", 0)
@@ -101,8 +101,8 @@ async def test_calls_are_paired_with_their_results(opencode: Opencode) -> None:
     assert (await opencode("[[scenario:tools]] Give me a tour.")).status == "success"
     results = {result.call_id: result for result in of(ToolResult, opencode.sink.events)}
     calls = of(ToolCall, opencode.sink.events)
-    told = sorted((call.tool, str(results[call.call_id].exit_code)) for call in calls)
-    assert told == [("bash", "0"), ("bash", "7"), ("edit", "None"), ("read", "None"), ("read", "None")]
+    found = sorted((call.tool, str(results[call.call_id].exit_code)) for call in calls)
+    assert found == [("bash", "0"), ("bash", "7"), ("edit", "None"), ("read", "None"), ("read", "None")]
     assert len(of(FileRead, opencode.sink.events)) == 2
     assert [(event.lines_added, event.lines_removed) for event in of(FileWrite, opencode.sink.events)] == [(1, 1)]
     assert (opencode.cwd / "README.md").read_text() == "# edited\n"

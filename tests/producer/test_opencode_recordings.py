@@ -88,7 +88,7 @@ def test_places_tell_the_texts_of_a_run_apart(scenario: str) -> None:
     assert all(None not in place for place in places)
 
 
-def test_a_text_that_comes_after_the_end_of_its_step_is_told() -> None:
+def test_a_text_after_the_end_of_its_step_is_emitted() -> None:
     events = events_of("drop")
     assert [event.content for event in of(ResponseComplete, events)] == [
         "This connection drops in the mid", "Nothing left in the script.",
@@ -109,7 +109,7 @@ def test_what_opencode_says_to_the_model_itself_is_no_answer() -> None:
     assert not any(text.startswith("The previous request exceeded") for text in texts)
 
 
-def test_a_command_tells_its_exit_code_and_all_that_it_printed() -> None:
+def test_a_command_has_its_exit_code_and_all_of_its_output() -> None:
     (result,) = [result for result in of(ToolResult, events_of("nasty")) if result.tool == "bash"]
     assert (result.exit_code, result.error) == (3, "exit code 3")
     assert [event.output for event in of(BashOutput, events_of("nasty"))] == [
@@ -117,12 +117,12 @@ def test_a_command_tells_its_exit_code_and_all_that_it_printed() -> None:
     ]
 
 
-def test_a_command_that_was_stopped_tells_what_it_printed_and_no_exit_code() -> None:
+def test_a_stopped_command_has_its_output_and_no_exit_code() -> None:
     outputs = [(event.output, event.exit_code) for event in of(BashOutput, events_of("edges"))]
     assert outputs == [("a\n", None), ("(no output)", 0)]
 
 
-def test_files_are_told_when_the_tool_did_not_fail() -> None:
+def test_files_are_reported_when_the_tool_did_not_fail() -> None:
     written = [(event.path, event.lines_added, event.lines_removed) for event in of(FileWrite, events_of("basic"))]
     assert written == [(f"{HOME}/opencode-basic/notes/hello.txt", 2, 0)]
     assert of(FileRead, events_of("basic")) == []
@@ -133,7 +133,7 @@ def test_files_are_told_when_the_tool_did_not_fail() -> None:
     assert [event.path for event in of(FileWrite, events_of("edges"))] == [f"{HOME}/opencode-edges/README.md"]
 
 
-def test_a_server_s_tool_tells_its_text_or_its_error() -> None:
+def test_a_servers_tool_has_its_text_or_its_error() -> None:
     results = [(event.tool, event.result, event.error) for event in of(ToolResult, events_of("mcp"))]
     assert results == [("demo_echo", "hi", None), ("demo_fail", None, "no")]
 

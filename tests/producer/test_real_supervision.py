@@ -1,4 +1,4 @@
-"""Real agents whose runs are ended by somebody impatient, or by a limit."""
+"""Real agents whose runs are interrupted twice, or ended by a limit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_second_ctrl_c_in_the_middle_of_a_command(agent: str, tmp_path: Path, 
 
 @pytest.mark.parametrize("agent", ["claude", "codex"])
 def test_limits_of_tokens_are_kept(agent: str, tmp_path: Path, model: ScriptedModel) -> None:
-    """Codex tells what it took at the end of a turn only: a command that hangs keeps it from telling."""
+    """Codex reports usage only at the end of a turn: a hanging command delays the report."""
     case = RealRun(agent, tmp_path, model)
     with case.start("hangtool", "--max-tokens", "1") as run:
         if agent == "codex":

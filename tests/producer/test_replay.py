@@ -26,7 +26,7 @@ from .conftest import Sink, stop_at
 
 
 class Clock:
-    """A clock that goes on only when somebody sleeps."""
+    """A clock that advances only by sleeps."""
 
     def __init__(self) -> None:
         self.slept: list[float] = []

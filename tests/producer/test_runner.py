@@ -68,7 +68,7 @@ class Run:
         return [event.content for event in of(ResponseComplete, self.sink.events)]
 
     def pids(self) -> list[int]:
-        """What the fake agent told were the processes it had started."""
+        """The ids of the processes that the fake agent started."""
         return [int(text) for text in self.said()]
 
     def log(self, kind: str) -> bytes:
@@ -132,7 +132,7 @@ async def test_an_agent_leads_a_session_of_its_own(run: Run, fake_claude: FakeCl
     assert run.said() == ["True"]
 
 
-async def test_a_run_that_fails_without_a_word_tells_the_end_of_its_stderr(run: Run, fake_claude: FakeClaude) -> None:
+async def test_a_run_that_fails_silently_reports_the_end_of_its_stderr(run: Run, fake_claude: FakeClaude) -> None:
     env = fake_claude("import sys; sys.exit('x' * 10_000 + ' cannot be used with root')")
     ended = await run(env)
     assert (ended.status, ended.exit_code) == ("failed", 1)
@@ -142,10 +142,10 @@ async def test_a_run_that_fails_without_a_word_tells_the_end_of_its_stderr(run: 
     assert len(error) <= 4096
 
 
-async def test_a_run_that_tells_its_error_does_not_tell_its_stderr_too(run: Run, fake_claude: FakeClaude) -> None:
-    env = fake_claude(TOOLS + "done(is_error=True, result='told')\nsys.exit('noise')")
+async def test_a_run_that_reports_its_error_does_not_report_its_stderr_too(run: Run, fake_claude: FakeClaude) -> None:
+    env = fake_claude(TOOLS + "done(is_error=True, result='failed')\nsys.exit('noise')")
     assert (await run(env)).status == "failed"
-    assert [event.error for event in of(ErrorEvent, run.sink.events)] == ["told"]
+    assert [event.error for event in of(ErrorEvent, run.sink.events)] == ["failed"]
 
 
 async def test_a_successful_run_does_not_tell_its_stderr(run: Run, fake_claude: FakeClaude) -> None:
@@ -160,7 +160,7 @@ async def test_an_agent_that_prints_nothing_has_failed(run: Run, fake_claude: Fa
     assert "exit code 0" in of(ErrorEvent, run.sink.events)[0].error
 
 
-async def test_a_death_by_signal_is_told_as_a_shell_does(run: Run, fake_claude: FakeClaude) -> None:
+async def test_a_death_by_signal_has_a_shells_exit_code(run: Run, fake_claude: FakeClaude) -> None:
     ended = await run(fake_claude("import os, signal; os.kill(os.getpid(), signal.SIGKILL)"))
     assert (ended.status, ended.exit_code) == ("failed", 137)
 
@@ -208,7 +208,7 @@ async def test_an_order_to_stop_cancels_the_run(run: Run, fake_claude: FakeClaud
     assert not any(map(lives, run.pids()))
 
 
-async def test_a_cancelled_task_ends_the_agent_and_tells_so_before_it_is_cancelled(
+async def test_a_cancelled_task_ends_the_agent_and_reports_it_before_it_is_cancelled(
     run: Run, fake_claude: FakeClaude
 ) -> None:
     speaks = stop_at(run.sink, "response_complete")
@@ -278,7 +278,7 @@ async def test_an_empty_prompt_is_refused_and_leaves_no_trace(run: Run, fake_cla
     assert not run.cell.exists()
 
 
-async def test_an_agent_that_nobody_knows_is_refused(tmp_path: Path, sink: Sink) -> None:
+async def test_an_unknown_agent_is_refused(tmp_path: Path, sink: Sink) -> None:
     with pytest.raises(UnknownAgentError, match="expected one of claude"):
         await run_agent("hal", "open the door", workcell_dir=tmp_path, cwd=tmp_path, writer=sink)
 

@@ -39,7 +39,7 @@ def tell(pid):
         file.write(f"{pid}\\n")
 
 def daemon(program, env={"PATH": os.environ["PATH"]}):
-    "Start a program twice removed, in a session of its own and without our environment; it tells its id itself."
+    "Start a program twice removed, in its own session and without our environment; it reports its id itself."
     if os.fork():
         os.wait()
         return
@@ -53,7 +53,7 @@ def forever():
     while True:
         time.sleep(60)
 
-def until_told(count):
+def until_reported(count):
     while len(open("pids").readlines()) < count:
         time.sleep(0.01)
 
@@ -112,7 +112,7 @@ def not_one_lives(pids: list[int]) -> bool:
 
 @pytest.mark.parametrize("what", ["sleep 600", DEAF, "exec sleep 600 >/dev/null 2>&1"])
 async def test_a_daemon_without_our_environment_ends_with_the_agent(place: Place, what: str) -> None:
-    ended = await place.start(f"daemon({what!r})\nuntil_told(2)")
+    ended = await place.start(f"daemon({what!r})\nuntil_reported(2)")
     pids = await place.pids(2)
     assert (ended.status, ended.exit_code) == ("success", 0)
     assert not_one_lives(pids)
@@ -185,7 +185,7 @@ async def test_a_program_that_spawns_itself_anew_and_ignores_signals_to_its_pare
 
 
 async def test_a_storm_of_forks_is_ended(place: Place) -> None:
-    """Each process tells of itself and forks on, some as daemons, until there are many; none heeds SIGTERM."""
+    """Each process reports itself and forks again, some as daemons, until there are many; all ignore SIGTERM."""
     source = """
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 for depth in range(6):
@@ -245,7 +245,7 @@ async def test_a_killed_keeper_takes_the_agent_with_it_and_the_log_ends(place: P
     assert (ended.status, ended.exit_code) == ("failed", 137)
     assert gone(pids[0])
     assert gone(pids[1])
-    os.kill(pids[2], signal.SIGKILL)  # its environment was cleared, and its keeper is gone: nobody can know it
+    os.kill(pids[2], signal.SIGKILL)  # its environment was cleared, and its keeper is gone: it cannot be found
 
 
 async def test_the_agent_finds_its_signals_as_a_shell_leaves_them(place: Place) -> None:
@@ -284,7 +284,7 @@ async def test_without_a_subreaper_daemons_are_found_by_their_mark(place: Place,
     stop, kill = asyncio.Event(), asyncio.Event()
     deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if how == "kill" else ""
     keep = "{**os.environ}"
-    source = f"{deaf}daemon({DEAF!r}, {keep})\ndaemon('exec sleep 600', {keep})\nuntil_told(3)\n"
+    source = f"{deaf}daemon({DEAF!r}, {keep})\ndaemon('exec sleep 600', {keep})\nuntil_reported(3)\n"
     run = place.start(source + ("" if how == "exit" else "forever()"), stop=stop, kill=kill)
     pids = await place.pids(3)
     {"exit": lambda: None, "stop": stop.set, "kill": kill.set}[how]()

@@ -247,7 +247,7 @@ def test_a_log_outside_of_any_root_is_relayed_under_its_contexts_id(
         wait_until(lambda: relayed(redis_client, tmp_path / "telemetry.jsonl", "wc-9"))
 
 
-def test_a_log_without_any_id_is_written_and_the_missing_relay_is_told(
+def test_a_log_without_any_id_is_written_and_the_missing_relay_is_reported(
     tmp_path: Path, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with TelemetryWriter(tmp_path / "telemetry.jsonl", redis_url=redis_url) as writer:
@@ -318,7 +318,7 @@ def test_a_mirror_is_of_all_events_by_default(tmp_path: Path) -> None:
     assert event["issue_id"] is None
 
 
-def test_a_mirror_that_cannot_be_written_is_told_and_costs_no_event(
+def test_a_mirror_that_cannot_be_written_is_reported_and_costs_no_event(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "mirror").mkdir()
@@ -329,7 +329,7 @@ def test_a_mirror_that_cannot_be_written_is_told_and_costs_no_event(
     assert caplog.text.count("cannot write the mirror") == 1
 
 
-# ── reading what somebody replaces ───────────────────────────────────────────────────────────────────────────────────
+# ── reading a log that is replaced ───────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize("how", ["renamed into place", "truncated and written anew"])
 def test_a_log_that_is_replaced_while_it_is_read_is_never_mixed(tmp_path: Path, how: str) -> None:
     """Each version is read in several pieces; what is read of it is how it began, up to where it was replaced."""
@@ -369,9 +369,7 @@ def test_a_log_that_is_replaced_while_it_is_read_is_never_mixed(tmp_path: Path, 
 
 
 # ── the log's lock ───────────────────────────────────────────────────────────────────────────────────────────────────
-def test_an_emit_waits_for_the_logs_lock_as_long_as_it_is_told_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_emit_waits_for_the_logs_lock_for_the_given_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKCAST_LOCK_TIMEOUT", "0.05")
     log = tmp_path / "log"
     with lock_file(log):
