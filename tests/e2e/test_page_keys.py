@@ -257,4 +257,4 @@ def test_rows_have_one_height_and_an_issue_is_cut_before_the_id(page: Page, root
         assert chip is not None
         assert chip["x"] + chip["width"] <= main["x"] + main["width"] + 0.5
         assert page.locator("html").evaluate(whole)
-    assert page.evaluate("document.getAnimations().length") == 0  # the page was asked for reduced motion
+    assert page.evaluate("document.getAnimations().length") == 0  # the browser requests reduced motion

@@ -107,7 +107,7 @@ export class Timeline implements Subscriber {
         break;
       case 'reset':
         this.notice = this.phase === 'shown' ? 'the log was replaced: the events shown before are gone' : '';
-        this.#begin(message.epoch, message.offset, message.head);
+        this.#restart(message.epoch, message.offset, message.head);
         break;
       case 'events':
         if (message.epoch === window.epoch) window.head = message.head;
@@ -135,7 +135,7 @@ export class Timeline implements Subscriber {
   #subscribed(epoch: number, offset: number, head: number): void {
     const window = this.window;
     if (this.phase !== 'shown' || epoch !== window.epoch || (this.attached && offset !== window.hi)) {
-      this.#begin(epoch, offset, head);
+      this.#restart(epoch, offset, head);
     } else if (this.attached && head - window.hi > MAX_BEHIND) {
       this.notice = `${head - window.hi} events arrived in the meantime; showing the newest`;
       this.#tail();
@@ -145,7 +145,7 @@ export class Timeline implements Subscriber {
     window.head = head;
   }
 
-  #begin(epoch: number, offset: number, head: number): void {
+  #restart(epoch: number, offset: number, head: number): void {
     const paused = !this.attached;
     this.attached = true;
     this.live = false;

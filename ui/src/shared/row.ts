@@ -3,7 +3,7 @@ import type { Item } from '../core/item.ts';
 
 export interface RowProps {
   item: Item;
-  /** Items change in place: the revision says that this one did. */
+  /** Grows when the item changes, which happens in place. */
   revision: number;
   /** In pixels from the top of the list. */
   top: number;

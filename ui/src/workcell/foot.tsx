@@ -7,7 +7,7 @@ import { status } from '../shared/state.ts';
 
 interface Props {
   timeline: Timeline;
-  /** The timeline changes in place: the revision says that it did. */
+  /** Grows when the timeline changes, which happens in place. */
   revision: Signal<number>;
   children: ComponentChildren;
 }

@@ -255,16 +255,16 @@ describe('a subscription', () => {
     connection.watchFleet(() => undefined);
     connection.start();
     last().opens();
-    const asked = () =>
+    const subscribes = () =>
       last()
         .subscribes()
         .filter((message) => message.workcell === 'w').length;
     last().receives({ op: 'error', code: 'unknown_workcell', message: 'no', workcell: 'w' });
     last().receives({ op: 'fleet', workcells: [{ id: 'other' }], removed: [], more: false });
-    expect(asked()).toBe(1);
+    expect(subscribes()).toBe(1);
     last().receives({ op: 'fleet', workcells: [{ id: 'w' }], removed: [], more: false });
     last().receives({ op: 'fleet', workcells: [{ id: 'w' }], removed: [], more: false });
-    expect(asked()).toBe(2);
+    expect(subscribes()).toBe(2);
   });
 
   test('requests only the head if its subscriber does not follow', () => {

@@ -10,10 +10,10 @@ function open(history = historyOf(1_000), around: number | null = null) {
   fake.last().opens();
   const timeline = new Timeline('w', fake.connection, history, () => undefined);
   void timeline.show(around);
-  const says = (op: string, fields: object) => fake.last().receives({ op, workcell: 'w', ...fields });
+  const receives = (op: string, fields: object) => fake.last().receives({ op, workcell: 'w', ...fields });
   const events = (from: number, until: number, epoch = 1, head = until) =>
-    says('events', { epoch, offset: from, head, events: range(from, until, epoch) });
-  return { ...fake, timeline, says, events };
+    receives('events', { epoch, offset: from, head, events: range(from, until, epoch) });
+  return { ...fake, timeline, receives, events };
 }
 
 /** A history whose pages arrive only when the test calls `answer` with an offset in them. */
@@ -43,11 +43,11 @@ function expectDense(timeline: Timeline): void {
 
 describe('a timeline', () => {
   test('starts with the last events and follows the log', () => {
-    const { timeline, last, says, events } = open();
+    const { timeline, last, receives, events } = open();
     expect(last().subscribes()[0]).toMatchObject({ from: { last: 300 } });
-    says('subscribed', { epoch: 1, offset: 700, head: 1_000 });
+    receives('subscribed', { epoch: 1, offset: 700, head: 1_000 });
     events(700, 1_000);
-    says('live', { epoch: 1, offset: 1_000 });
+    receives('live', { epoch: 1, offset: 1_000 });
     events(1_000, 1_003);
     expect(timeline.live).toBe(true);
     expect([timeline.window.lo, timeline.window.hi]).toEqual([700, 1_003]);
@@ -55,44 +55,44 @@ describe('a timeline', () => {
   });
 
   test('subscribes again from its end at a hole, and shows nothing beyond it', () => {
-    const { timeline, last, says, events } = open();
-    says('subscribed', { epoch: 1, offset: 0, head: 9 });
+    const { timeline, last, receives, events } = open();
+    receives('subscribed', { epoch: 1, offset: 0, head: 9 });
     events(0, 3);
     events(5, 9);
     expect(last().subscribes().at(-1)).toMatchObject({ from: { epoch: 1, offset: 3 } });
     expect(timeline.window.hi).toBe(3);
-    says('subscribed', { epoch: 1, offset: 3, head: 9 });
+    receives('subscribed', { epoch: 1, offset: 3, head: 9 });
     events(3, 9);
     expectDense(timeline);
   });
 
   test('drops everything on a reset', () => {
-    const { timeline, says, events } = open();
-    says('subscribed', { epoch: 1, offset: 0, head: 5 });
+    const { timeline, receives, events } = open();
+    receives('subscribed', { epoch: 1, offset: 0, head: 5 });
     events(0, 5);
-    says('reset', { epoch: 2, offset: 0, head: 2 });
+    receives('reset', { epoch: 2, offset: 0, head: 2 });
     expect(timeline.items).toHaveLength(0);
     events(0, 2, 2);
     expectDense(timeline);
   });
 
   test('says where it resumed after a reconnect', () => {
-    const { timeline, clock, last, says, events } = open();
-    says('subscribed', { epoch: 1, offset: 0, head: 5 });
+    const { timeline, clock, last, receives, events } = open();
+    receives('subscribed', { epoch: 1, offset: 0, head: 5 });
     events(0, 5);
     last().breaks();
     expect(timeline.live).toBe(false);
     clock.pass(10_000);
     last().opens();
     expect(last().subscribes()[0]).toMatchObject({ from: { epoch: 1, offset: 5 } });
-    says('subscribed', { epoch: 1, offset: 5, head: 5 });
+    receives('subscribed', { epoch: 1, offset: 5, head: 5 });
     expect(timeline.notice).toBe('reconnected, resumed at #5');
     expectDense(timeline);
   });
 
   test('loads earlier events up to the base, also in shorter pages than requested', async () => {
-    const { timeline, says, events } = open(historyOf(1_000, 1, 100, 37));
-    says('subscribed', { epoch: 1, offset: 700, head: 1_000 });
+    const { timeline, receives, events } = open(historyOf(1_000, 1, 100, 37));
+    receives('subscribed', { epoch: 1, offset: 700, head: 1_000 });
     events(700, 1_000);
     while (timeline.hasEarlier) await timeline.loadEarlier();
     expect([timeline.window.lo, timeline.window.base]).toEqual([100, 100]);
@@ -100,31 +100,31 @@ describe('a timeline', () => {
   });
 
   test('ignores a page of another epoch', async () => {
-    const { timeline, says, events } = open(historyOf(1_000, 2));
-    says('subscribed', { epoch: 1, offset: 700, head: 1_000 });
+    const { timeline, receives, events } = open(historyOf(1_000, 2));
+    receives('subscribed', { epoch: 1, offset: 700, head: 1_000 });
     events(700, 1_000);
     await timeline.loadEarlier();
     expect(timeline.window.lo).toBe(700);
   });
 
   test('opens around an offset, pages down to the end, and is live again', async () => {
-    const { timeline, last, says } = open(historyOf(1_500), 300);
+    const { timeline, last, receives } = open(historyOf(1_500), 300);
     await vi.waitFor(() => expect(timeline.itemAt(300)).not.toBeNull());
     expect(last().sent.at(-1)).toMatchObject({ op: 'follow', follow: false });
-    says('subscribed', { epoch: 1, offset: timeline.window.hi, head: 1_500 });
+    receives('subscribed', { epoch: 1, offset: timeline.window.hi, head: 1_500 });
     while (timeline.hasLater) await timeline.loadLater();
     expect(last().subscribes().at(-1)).toMatchObject({ from: { epoch: 1, offset: 1_500 } });
-    says('subscribed', { epoch: 1, offset: 1_500, head: 1_500 });
-    says('live', { epoch: 1, offset: 1_500 });
+    receives('subscribed', { epoch: 1, offset: 1_500, head: 1_500 });
+    receives('live', { epoch: 1, offset: 1_500 });
     expect(timeline.live).toBe(true);
     expectDense(timeline);
   });
 
   test('is not live while it shows another part of the log', async () => {
-    const { timeline, says, events } = open(historyOf(5_000));
-    says('subscribed', { epoch: 1, offset: 4_900, head: 5_000 });
+    const { timeline, receives, events } = open(historyOf(5_000));
+    receives('subscribed', { epoch: 1, offset: 4_900, head: 5_000 });
     events(4_900, 5_000);
-    says('live', { epoch: 1, offset: 5_000 });
+    receives('live', { epoch: 1, offset: 5_000 });
     await timeline.jump(100);
     expect([timeline.live, timeline.hasLater]).toEqual([false, true]);
     expectDense(timeline);
@@ -162,8 +162,8 @@ describe('a timeline', () => {
       ['an address without an offset', (timeline) => timeline.show(null)],
     ])('for %s, drops the answer to a jump', async (_, request) => {
       const { fetch, answer, waiting } = heldHistory(9_000);
-      const { timeline, says, events } = open(fetch);
-      says('subscribed', { epoch: 1, offset: 8_900, head: 9_000 });
+      const { timeline, receives, events } = open(fetch);
+      receives('subscribed', { epoch: 1, offset: 8_900, head: 9_000 });
       events(8_900, 9_000);
       const jump = timeline.jump(1_000);
       const [sent] = waiting;
@@ -178,8 +178,8 @@ describe('a timeline', () => {
 
     test('drops a page of earlier events', async () => {
       const { fetch, answer } = heldHistory(9_000);
-      const { timeline, says, events } = open(fetch);
-      says('subscribed', { epoch: 1, offset: 8_900, head: 9_000 });
+      const { timeline, receives, events } = open(fetch);
+      receives('subscribed', { epoch: 1, offset: 8_900, head: 9_000 });
       events(8_900, 9_000);
       const loads = [timeline.loadEarlier(), timeline.jump(1_000)];
       answer(1_000);
@@ -206,21 +206,21 @@ describe('a timeline', () => {
   });
 
   test('stops growing when full while the view does not follow, but tracks the head', () => {
-    const { timeline, last, says, events } = open();
-    says('subscribed', { epoch: 1, offset: 0, head: 0 });
+    const { timeline, last, receives, events } = open();
+    receives('subscribed', { epoch: 1, offset: 0, head: 0 });
     timeline.stick(false);
     for (let at = 0; at < 6_000; at += 500) events(at, at + 500);
     expect(last().sent.at(-1)).toMatchObject({ op: 'follow', follow: false });
     expect(timeline.window.lo).toBe(0);
-    says('head', { epoch: 1, head: 8_000 });
+    receives('head', { epoch: 1, head: 8_000 });
     expect(timeline.window.head).toBe(8_000);
     expect(timeline.window.hi).toBeLessThan(6_000);
     expectDense(timeline);
   });
 
   test('drops the oldest events when full while the view follows', () => {
-    const { timeline, says, events } = open();
-    says('subscribed', { epoch: 1, offset: 0, head: 0 });
+    const { timeline, receives, events } = open();
+    receives('subscribed', { epoch: 1, offset: 0, head: 0 });
     for (let at = 0; at < 20_000; at += 500) events(at, at + 500);
     expect(timeline.window.hi).toBe(20_000);
     expect(timeline.window.slots.length).toBeLessThanOrEqual(5_000);
@@ -228,8 +228,8 @@ describe('a timeline', () => {
   });
 
   test('reports an unknown workcell', () => {
-    const { timeline, says } = open();
-    says('error', { code: 'unknown_workcell', message: 'no such workcell' });
+    const { timeline, receives } = open();
+    receives('error', { code: 'unknown_workcell', message: 'no such workcell' });
     expect(timeline.phase).toBe('unknown');
   });
 
@@ -242,14 +242,14 @@ describe('a timeline', () => {
     });
     fc.assert(
       fc.property(fc.array(message, { maxLength: 60 }), (messages) => {
-        const { timeline, clock, last, says, events } = open();
+        const { timeline, clock, last, receives, events } = open();
         for (const { op, epoch, offset, length } of messages) {
           if (op === 'events') events(offset, offset + length, epoch);
           else if (op === 'break') {
             last().breaks();
             clock.pass(10_000);
             last().opens();
-          } else says(op, { epoch, offset, head: offset + length });
+          } else receives(op, { epoch, offset, head: offset + length });
           expectDense(timeline);
         }
       }),
