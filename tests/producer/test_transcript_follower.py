@@ -223,6 +223,15 @@ def test_all_that_there_is_can_be_told_without_going_on(root: Root, projects: Pa
     put(projects / "p" / "tool-results" / "no-transcript.jsonl", [b"{}"])
     put(projects / "p" / "00000001-9483-46e2-b0c9-52286dcaf805.jsonl", [])
     clock = datetime(2026, 11, 22, 9, tzinfo=UTC)
-    Follower(root, {"claude": projects}, None, lambda: clock).run(until_told=True)
+    Follower(root, {"claude": projects}, None, lambda: clock).run(until_caught_up=True)
     assert types(root)[-1] == "completed"
     assert root.ids() == [CELL]
+
+
+def test_a_link_to_nothing_hides_no_other_transcript(root: Root, projects: Path) -> None:
+    put(projects / "p" / f"{SESSION}.jsonl", lines_of(BASIC))
+    for number in range(50):  # a directory has no order: one of them comes before the transcript
+        (projects / "p" / f"{number:08}-9483-46e2-b0c9-52286dcaf805.jsonl").symlink_to("nowhere")
+    clock = datetime(2026, 11, 22, 9, tzinfo=UTC)
+    Follower(root, {"claude": projects}, None, lambda: clock).run(until_caught_up=True)
+    assert types(root)[-1] == "completed"

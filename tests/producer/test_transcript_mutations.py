@@ -14,7 +14,7 @@ from workcast.events.codec import build
 from workcast.producer.decode import parse_object
 from workcast.producer.fields import as_list, as_object
 from workcast.producer.lines import CutLine
-from workcast.producer.transcripts.base import Links, Telling
+from workcast.producer.transcripts.base import Links, SourcedEvent
 
 LINES = {
     agent: [lines_of(path) for name, paths in SESSIONS.items() for path in paths if name.startswith(agent)]
@@ -88,7 +88,7 @@ def transcripts(draw: st.DrawFn, agent: str) -> list[bytes]:
 def test_no_transcript_whatever_it_holds_breaks_a_reader(agent: str, data: st.DataObject) -> None:
     lines = data.draw(transcripts(agent))
     sub_agent = data.draw(st.none() | st.just("a1"))
-    told: list[Telling] = []
+    told: list[SourcedEvent] = []
     reader = reader_of(agent, Links(), sub_agent)
     for raw in lines:
         told += reader.feed(raw)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from support.transcripts import as_logged, reader_of, transcript_events
-from workcast.producer.transcripts.base import Telling, TranscriptReader, parse_time
+from workcast.producer.transcripts.base import SourcedEvent, TranscriptReader, parse_time
 
 AT = "2026-11-22T08:00:00.000Z"
 USAGE = {"input_tokens": 5, "output_tokens": 2}
@@ -124,7 +124,7 @@ def test_a_turns_cost_is_its_share_of_what_the_session_has_cost() -> None:
 
 def test_a_result_that_comes_after_its_call_was_given_up_is_not_told_twice() -> None:
     reader = reader_of("claude")
-    told: list[Telling] = []
+    told: list[SourcedEvent] = []
     for line in (user("hi", "u"), assistant([use("Bash", "c", command="x")], "a", "tool_use")):
         told += feed(reader, line)
     told += reader.abandon()
@@ -133,7 +133,7 @@ def test_a_result_that_comes_after_its_call_was_given_up_is_not_told_twice() -> 
     assert [event.get("error") for event in events if event["type"] == "tool_result"] == ["no result: the agent ended"]
 
 
-def feed(reader: TranscriptReader, line: dict[str, Any]) -> list[Telling]:
+def feed(reader: TranscriptReader, line: dict[str, Any]) -> list[SourcedEvent]:
     raw = json.dumps(line).encode()
     return reader.feed(raw)
 

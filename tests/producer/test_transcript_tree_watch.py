@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from support.waiting import wait_until
-from workcast.producer.transcripts.tree_watch import InotifyTree, PortableTree, TreeWatcher
+from workcast.producer.transcripts.tree_watch import InotifyTree, PortableTree, TreeWatcher, tree_watcher
 
 KINDS = [PortableTree, *([InotifyTree] if sys.platform == "linux" else [])]
 
@@ -69,3 +72,17 @@ def test_a_wait_can_be_ended_by_another_thread(watcher: TreeWatcher) -> None:
 def test_a_directory_that_is_not_there_is_no_mistake(watcher: TreeWatcher, tmp_path: Path) -> None:
     watcher.watch(tmp_path / "none")
     assert watcher.wait(0) == set()
+
+
+def test_descriptors_may_have_any_number(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    with ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        while stack.enter_context(Path(os.devnull).open("rb")).fileno() < 1024:
+            pass
+        watcher = tree_watcher()
+        stack.callback(watcher.close)
+        watcher.watch(tmp_path)
+        (tmp_path / "a.jsonl").write_text("one\n")
+        heard(watcher, tmp_path / "a.jsonl")

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from workcast.broker.root import Root
 from workcast.events.codec import dump
-from workcast.producer.transcripts.base import Links, Telling, TranscriptReader
+from workcast.producer.transcripts.base import Links, SourcedEvent, TranscriptReader
 from workcast.producer.transcripts.claude_transcript import ClaudeTranscript
 from workcast.producer.transcripts.codex_rollout import CodexRollout
 from workcast.producer.transcripts.discovery import Transcript, identify
@@ -39,14 +39,14 @@ def transcript_events(
 ) -> list[dict[str, Any]]:
     """Return the events that a reader makes of lines, as a log holds them."""
     reader = reader_of(agent)
-    events: list[Telling] = []
+    events: list[SourcedEvent] = []
     for line in lines:
         raw = line if isinstance(line, bytes) else json.dumps(line).encode()
         events += reader.feed(raw)
     return as_logged([*events, *(reader.settle() if settle else [])])
 
 
-def as_logged(events: Sequence[Telling]) -> list[dict[str, Any]]:
+def as_logged(events: Sequence[SourcedEvent]) -> list[dict[str, Any]]:
     """Return events as JSON values, each with its source."""
     return [{**json.loads(dump(one.event)), "source": one.source} for one in events]
 

@@ -39,7 +39,7 @@ def import_transcript(root: Root, file: Path, workcell: str | None) -> None:
     transcript = _identify(file)
     runs = RunSessions(root)
     runs.refresh()
-    if runs.whose(transcript.agent, transcript.session) == "run":
+    if runs.owner_of(transcript.agent, transcript.session) == "run":
         raise TranscriptError(
             f"expected a session that workcast did not start, got {transcript.session}, of which a run in "
             f"{root.directory} tells already; name another --root to import it once more"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -30,7 +31,7 @@ class OpenCalls:
 
     def __init__(self, limit: int = MAX_OPEN_CALLS) -> None:
         self._limit = limit
-        self._calls: dict[str, OpenCall] = {}
+        self._calls: OrderedDict[str, OpenCall] = OrderedDict()
         self._closed: RecentSet[str] = RecentSet()
 
     def __contains__(self, key: str) -> bool:
@@ -41,7 +42,7 @@ class OpenCalls:
 
     def open(self, key: str, call: OpenCall) -> OpenCall | None:
         """Add a call; return the call that it displaced, if any."""
-        displaced = self.take(next(iter(self._calls))) if len(self._calls) >= self._limit else None
+        displaced = self._take_oldest() if len(self._calls) >= self._limit else None
         self._calls[key] = call
         return displaced
 
@@ -50,8 +51,13 @@ class OpenCalls:
         self._closed.add(key)
         return self._calls.pop(key, None)
 
+    def _take_oldest(self) -> OpenCall:
+        key, call = self._calls.popitem(last=False)
+        self._closed.add(key)
+        return call
+
     def was_closed(self, key: str) -> bool:
-        """Whether a key was closed, as far as that is remembered: at least for the last 20,000 keys."""
+        """Whether a key was closed, as far as that is remembered: at least for the last 10,000 keys."""
         return key in self._closed
 
     def take_all(self) -> list[OpenCall]:

@@ -13,5 +13,12 @@ _BUILDERS: Final = {kind: builder_of(model) for kind, model in MODELS.items()}
 
 
 def events_of(mapped: Iterable[dict[str, Any]], at: datetime) -> list[BaseEvent]:
-    """Build one event for each set of fields, all with the same time; none of the fields may be None but a payload."""
-    return [_BUILDERS[fields["type"]]({"timestamp": at, **fields}) for fields in mapped]
+    """Build one event for each set of fields, all with the same time.
+
+    Only ``args`` and ``result`` may be None. The sets of fields are changed.
+    """
+    events: list[BaseEvent] = []
+    for fields in mapped:
+        fields["timestamp"] = at
+        events.append(_BUILDERS[fields["type"]](fields))
+    return events

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Final, Generic, TypeVar
 
-REMEMBERED: Final = 20_000
-"""Some 2 MB of ids. What an agent prints twice, it prints twice within a few lines."""
+REMEMBERED: Final = 10_000
+"""Some 1 MB of ids. What an agent prints twice, it prints twice within a few lines."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

@@ -33,7 +33,7 @@ class Calls:
 
     Some models' APIs restart their ids with each message: a repeated id is then another call, and gets a number; its
     results come in the order of the calls. A call beyond the limit displaces one of the oldest. The numbers are
-    remembered for the last 20,000 ids: an id that comes again after those is taken for a new one.
+    remembered for the last 10,000 ids: an id that comes again after those is taken for a new one.
     """
 
     def __init__(self, limit: int = MAX_OPEN_CALLS) -> None:

@@ -1,18 +1,17 @@
-"""What is kept of a session beside its log, so that a start reads neither its files nor its log again."""
+"""How far a session was read and written: kept beside its log, so that a start reads neither of them again."""
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from workcast.broker.names import TRANSCRIPT_SUFFIX, state_file
 from workcast.broker.root import Root
-
-KIND: Final = "transcript"
 
 
 class TailState(BaseModel):
-    """How far a file was told, and what it was then."""
+    """How far a file was read, and what identifies it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -21,13 +20,13 @@ class TailState(BaseModel):
     stamp: tuple[int, int, int]
     """Inode, size and time of change when it was read to its end; zeros if it was not."""
     head: str
-    """How it begins, in hexadecimal digits."""
+    """Its first bytes, in hexadecimal digits."""
     last: str
-    """What stands before the position, in hexadecimal digits."""
+    """The bytes before the position, in hexadecimal digits."""
 
 
 class Checkpoint(BaseModel):
-    """All of it. ``inode`` and ``size`` are the log's: what it held then tells all lines up to the positions."""
+    """The state of a session. ``inode`` and ``size`` are the log's, which then held all lines up to the positions."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,19 +34,19 @@ class Checkpoint(BaseModel):
     inode: int
     size: int
     safe: int
-    """Up to here, the log tells of nothing whose line was still to come."""
+    """Up to here, every event of the log has had its line."""
     settled: bool
     """Nothing waits for its end."""
     ending: list[str]
-    """The files in which a turn is over without that it was told."""
+    """The files in which a turn is over whose end is not written yet."""
     abandoned: list[str]
-    """The files whose end was told because of a silence."""
+    """The files whose end was written because of a silence."""
     files: dict[str, TailState]
-    """By name; also of files that were not looked at this time."""
+    """By name; also of files that were not read this time."""
 
 
 def load(root: Root, workcell: str) -> Checkpoint | None:
-    """What was kept; None if there is nothing, or it cannot be read: it only saves work."""
+    """Return the checkpoint; None if it is missing or malformed: it only saves work."""
     state = root.read_state(_name(root, workcell))
     try:
         return None if state is None else Checkpoint.model_validate(state)
@@ -56,7 +55,7 @@ def load(root: Root, workcell: str) -> Checkpoint | None:
 
 
 def save(root: Root, workcell: str, checkpoint: Checkpoint) -> None:
-    """Keep it.
+    """Write the checkpoint.
 
     Raises:
         OSError: it cannot be written.
@@ -65,4 +64,4 @@ def save(root: Root, workcell: str, checkpoint: Checkpoint) -> None:
 
 
 def _name(root: Root, workcell: str) -> str:
-    return f"{root.local(workcell)}.{KIND}"
+    return state_file(root.local(workcell), TRANSCRIPT_SUFFIX)

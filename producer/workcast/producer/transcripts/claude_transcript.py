@@ -1,7 +1,7 @@
 """Claude Code's transcripts: ``projects/<directory>/<session>.jsonl`` and its sub-agents' files.
 
-Every field is optional and every line kind may be new: what no rule knows becomes ``unknown``, and nothing raises.
-Nothing tells that a session is over: the model's ``end_turn``, an interrupt or a failed request ends a turn.
+Every field is optional and every kind of line may be new: a line without a rule becomes ``unknown``; nothing raises.
+Nothing says that a session is over: the model's ``end_turn``, an interrupt or a failed request ends a turn.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from workcast.producer.claude.messages import SYNTHETIC_MODEL, failure_fields, r
 from workcast.producer.claude.tools import call_fields, path_of, result_fields
 from workcast.producer.events import events_of
 from workcast.producer.fields import EMPTY, JsonObject, as_object, get_count, get_list, get_number, get_object, get_text
-from workcast.producer.transcripts.base import Links, Telling, TranscriptLine, TranscriptReader
+from workcast.producer.recent import RecentMap
+from workcast.producer.transcripts.base import Links, SourcedEvent, TranscriptLine, TranscriptReader
+from workcast.producer.transcripts.disk_set import DiskSet
 
 QUIET: Final = frozenset({
     "agent-color", "agent-name", "agent-setting", "ai-title", "atis-latch", "attachment", "attribution-snapshot",
@@ -26,7 +28,7 @@ QUIET: Final = frozenset({
     "permission-mode", "pr-link", "progress", "queue-operation", "speculation-accept", "summary", "tag", "task-summary",
     "tools-used", "worktree-state",
 })  # fmt: skip
-"""Kinds of lines that hold what Claude Code needs for itself: state, titles, injected context."""
+"""Kinds of lines with Claude Code's own data: state, titles, injected context."""
 QUIET_PREFIX: Final = "api-request"
 QUIET_SYSTEM: Final = frozenset({
     "agents_killed", "api_metrics", "away_summary", "bridge_status", "compact_boundary", "hook_response",
@@ -37,7 +39,7 @@ NOISE: Final = tuple(f'{{"type":"{kind}"'.encode() for kind in (*sorted(QUIET), 
 TURN_ENDS: Final = frozenset({"end_turn", "stop_sequence", "refusal", "model_context_window_exceeded"})
 INTERRUPTED: Final = "[Request interrupted by user"
 NO_PROMPTS: Final = ("<local-command-stdout>", "<local-command-stderr>", "<local-command-caveat>", "<bash-stdout>")
-"""What stands where a prompt does, but was written by Claude Code itself."""
+"""What Claude Code itself writes in the place of a prompt."""
 AGENT_TOOLS: Final = frozenset({"Agent", "Task"})
 SHOWN_BLOCKS: Final = {"image": "[image]", "document": "[document]"}
 
@@ -51,19 +53,24 @@ class ClaudeTranscript(TranscriptReader):
         super().__init__(links, began, sub_agent)
         self._message = ""
         self._blocks = 0
-        self._counted: set[str] = set()
+        self._counted = DiskSet()
+        """The ids of messages whose usage was emitted."""
         self._usage: tuple[str, JsonObject] | None = None
-        self._chains: dict[str, str] = {}
-        """By uuid: the calls that sub-agents' lines belong to, which older versions kept in the same file."""
+        self._chains: RecentMap[str, str] = RecentMap()
+        """By uuid: the calls that sub-agents' lines belong to, which older versions kept in the same file.
+
+        A line follows the one it refers to closely; with more than 10,000 between them, its call is unknown.
+        """
         if sub_agent is not None and call is not None:
             links.started(sub_agent, call)
 
-    def settle(self) -> list[Telling]:
-        """Tell the count of a message that nothing followed, then the end of the turn."""
+    def settle(self) -> list[SourcedEvent]:
+        """Emit the usage of a message that nothing followed, then the end of the turn."""
         usage = self._take_usage(self.last_at, None) if self._turn == "over" else []
         return [*usage, *super().settle()]
 
-    def abandon(self) -> list[Telling]:
+    def abandon(self) -> list[SourcedEvent]:
+        """Emit the usage of the last message, then end everything that is open."""
         return [*self._take_usage(self.last_at, None), *super().abandon()]
 
     def _is_noise(self, raw: bytes) -> bool:
@@ -91,16 +98,12 @@ class ClaudeTranscript(TranscriptReader):
         return None if events is None else [*self._start_at(line), *events]
 
     def _start_at(self, line: TranscriptLine) -> list[BaseEvent]:
-        said = {key: get_text(line.json, key) for key in ("cwd", "gitBranch")}
-        version = get_text(line.json, "version")
+        cwd, branch, version = (get_text(line.json, key) for key in ("cwd", "gitBranch", "version"))
         forked = self.forked_from or get_text(get_object(line.json, "forkedFrom"), "sessionId")
-        return self._start(
-            line.at, self.session, cwd=said["cwd"], agent_version=version, git_branch=said["gitBranch"],
-            forked_from=forked,
-        )  # fmt: skip
+        return self._start(line.at, self.session, cwd=cwd, agent_version=version, git_branch=branch, forked_from=forked)
 
     def _parent(self, line: TranscriptLine, prompt: str | None = None) -> str | None:
-        """The call that a sub-agent's line belongs to; None for the main agent's."""
+        """Return the call that a sub-agent's line belongs to; None for the main agent's."""
         if self.sub_agent is not None:
             return self.links.call_of(self.sub_agent, prompt)
         if line.json.get("isSidechain") is not True:
@@ -138,15 +141,14 @@ class ClaudeTranscript(TranscriptReader):
         if text.startswith(INTERRUPTED):
             self._end_turn(line, "cancelled")
             return []
-        told_by_us = any(line.json.get(key) is True for key in ("isMeta", "isCompactSummary"))
-        if told_by_us or not text or text.startswith(NO_PROMPTS):
+        injected = any(line.json.get(key) is True for key in ("isMeta", "isCompactSummary"))
+        if injected or not text or text.startswith(NO_PROMPTS):
             return []
         self._before += self._take_usage(line.at, None)
         self._begin_turn(line.at)
         origin = get_text(get_object(line.json, "origin"), "kind")
         self._prompt_id = get_text(line.json, "promptId")
-        said = optional(prompt_id=self._prompt_id, origin=origin)
-        return [PromptSent(timestamp=line.at, prompt=text, **said)]
+        return [PromptSent(timestamp=line.at, prompt=text, **optional(prompt_id=self._prompt_id, origin=origin))]
 
     def _result(self, line: TranscriptLine, block: JsonObject, structured: JsonObject) -> list[BaseEvent] | None:
         kind, call_id = get_text(block, "type"), get_text(block, "tool_use_id")
@@ -154,7 +156,7 @@ class ClaudeTranscript(TranscriptReader):
             return []  # a nudge of the harness
         if kind is None or not kind.endswith("tool_result") or call_id is None:
             return None
-        call = self._calls.pop(call_id, None)
+        call = self._calls.take(call_id)
         if call is None:
             return [] if call_id in self._called else None
         if (sub_agent := get_text(structured, "agentId")) is not None and call.tool in AGENT_TOOLS:
@@ -176,7 +178,7 @@ class ClaudeTranscript(TranscriptReader):
             return events_of([failure_fields(blocks, get_text(line.json, "error"), parent)], line.at)
         model = get_text(message, "model")
         if model == SYNTHETIC_MODEL:
-            return []  # words of Claude Code itself, such as "No response requested."
+            return []  # from Claude Code itself, such as "No response requested."
         if main or self.sub_agent is not None:
             self.model = model or self.model
         message_id = get_text(message, "id")
@@ -186,17 +188,17 @@ class ClaudeTranscript(TranscriptReader):
         if main and self._turn != "open":
             self._ending = None
             self._begin_turn(self._turn_at if self._turn == "over" else line.at)
-        told = _gather(line, (self._block(line, block, message_id, parent) for block in blocks))
+        events = _gather(line, (self._block(line, block, message_id, parent) for block in blocks))
         if main and get_text(message, "stop_reason") in TURN_ENDS:
             self._end_turn(line, "success")
-        return told
+        return events
 
     def _block(
         self, line: TranscriptLine, block: JsonObject, message_id: str | None, parent: str | None
     ) -> list[BaseEvent] | None:
         kind = get_text(block, "type") or ""
-        said = get_count(line.json, "apiBlockIndex")
-        index = self._blocks if said is None else said
+        index = get_count(line.json, "apiBlockIndex")
+        index = self._blocks if index is None else index
         self._blocks += 1
         if kind in {"tool_use", "server_tool_use", "mcp_tool_use"}:
             return self._tool_use(line, block, parent)
@@ -215,38 +217,37 @@ class ClaudeTranscript(TranscriptReader):
         call_id, tool = get_text(block, "id"), get_text(block, "name")
         if call_id is None or tool is None:
             return None
-        if call_id in self._called:
+        if not self._called.add(call_id):
             return []
-        self._called.add(call_id)
         arguments = block.get("input")
         if tool in AGENT_TOOLS and (prompt := get_text(as_object(arguments), "prompt")) is not None:
             self.links.prompted(prompt, call_id)
-        call = self._calls[call_id] = OpenCall(call_id, tool, line.at, parent, path_of(arguments))
-        return events_of(call_fields(call, arguments), line.at)
+        call = OpenCall(call_id, tool, line.at, parent, path_of(arguments))
+        return [*self._open_call(call), *events_of(call_fields(call, arguments), line.at)]
 
     def _count(self, line: TranscriptLine, message: JsonObject, message_id: str | None, parent: str | None) -> None:
-        """A message's tokens, once: at its first line, which repeats on all; later where that is not the last count."""
+        """Emit a message's usage once: at its first line, as all lines repeat it, or later if that is not final."""
         if self._usage is not None and self._usage[0] != message_id:
             self._before += self._take_usage(line.at, parent)
-        said = get_object(message, "usage")
-        if message_id is None or not said or message_id in self._counted:
+        usage = get_object(message, "usage")
+        if message_id is None or not usage or message_id in self._counted:
             return
-        self._usage = (message_id, said)
+        self._usage = (message_id, usage)
         if get_text(message, "stop_reason") is not None:
             self._before += self._take_usage(line.at, parent)
 
-    def _take_usage(self, at: datetime, parent: str | None) -> list[Telling]:
-        """The count that waits, under the message's name."""
+    def _take_usage(self, at: datetime, parent: str | None) -> list[SourcedEvent]:
+        """Return the pending usage, with the message's id as its source."""
         if self._usage is None:
             return []
-        message_id, said = self._usage
+        message_id, usage = self._usage
         self._usage = None
         self._counted.add(message_id)
         if parent is None and self.sub_agent is not None:
             parent = self.links.call_of(self.sub_agent)
         where = optional(parent_call_id=parent)
-        event = UsageEvent(timestamp=at, usage=Usage(**usage_fields(said)), message_id=message_id, **where)
-        return self._tell([event], f"{message_id}:usage")
+        event = UsageEvent(timestamp=at, usage=Usage(**usage_fields(usage)), message_id=message_id, **where)
+        return self._sourced([event], f"{message_id}:usage")
 
     # ── the rest ────────────────────────────────────────────────────────────────────────────────────────────────────
     def _system(self, line: TranscriptLine) -> list[BaseEvent] | None:
@@ -258,7 +259,7 @@ class ClaudeTranscript(TranscriptReader):
         return [] if subtype in QUIET_SYSTEM else None
 
     def _cost_state(self, line: TranscriptLine) -> list[BaseEvent]:
-        """What the session has cost until now: written when Claude Code ends, mostly after the end of a turn."""
+        """Read what the session has cost so far: written when Claude Code exits, mostly after the end of a turn."""
         cost = get_number(line.json, "totalCostUSD")
         if cost is None or not self._started or self.sub_agent is not None:
             return []
@@ -270,10 +271,10 @@ class ClaudeTranscript(TranscriptReader):
 
 
 def _gather(line: TranscriptLine, parts: Iterable[list[BaseEvent] | None]) -> list[BaseEvent]:
-    """The events of a line's blocks; the line itself, once, if one of them is of a kind that no rule knows."""
-    told = list(parts)
-    events = [event for part in told if part is not None for event in part]
-    return [*events, unknown_line(ClaudeTranscript.agent, line.raw, line.at)] if None in told else events
+    """Return the events of a line's blocks, and the line itself, once, if a block has no rule."""
+    found = list(parts)
+    events = [event for part in found if part is not None for event in part]
+    return [*events, unknown_line(ClaudeTranscript.agent, line.raw, line.at)] if None in found else events
 
 
 def _retry(line: TranscriptLine) -> list[BaseEvent]:

@@ -1,7 +1,7 @@
 """Codex's rollouts: ``sessions/YYYY/MM/DD/rollout-<time>-<thread>.jsonl``.
 
-Every field is optional and every line kind may be new: what no rule knows becomes ``unknown``, and nothing raises.
-What happened is told twice in a rollout, by ``event_msg`` lines and by ``response_item`` lines; the first are read.
+Every field is optional and every kind of line may be new: a line without a rule becomes ``unknown``; nothing raises.
+A rollout contains everything twice, as ``event_msg`` and as ``response_item`` lines; the former are read.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ QUIET_ITEMS: Final = frozenset({
     "ContextCompaction", "EnteredReviewMode", "ExitedReviewMode", "HookPrompt", "ImageView", "Plan", "Sleep",
 })  # fmt: skip
 LEGACY_DOUBLES: Final = {"user_message": "UserMessage", "agent_message": "AgentMessage", "agent_reasoning": "Reasoning"}
-"""What older versions wrote, and the item that newer ones write: some write both."""
+"""What older versions wrote, and the item that newer versions write: some write both."""
 
 
 class CodexRollout(TranscriptReader):
@@ -61,6 +61,7 @@ class CodexRollout(TranscriptReader):
         self._forked = False
         self._total: Usage | None = None
         self._items: set[str] = set()
+        """The kinds of items that were read and have an older form."""
         self._events: Mapping[str, Callable[[TranscriptLine, JsonObject], list[BaseEvent] | None]] = {
             "task_started": self._turn_started,
             "turn_started": self._turn_started,
@@ -99,13 +100,13 @@ class CodexRollout(TranscriptReader):
         return None if events is None else [*self._start(line.at, self.session), *events]
 
     def _is_copied(self, event: JsonObject) -> bool:
-        """Whether a line was copied from the thread that this one was forked from."""
+        """Whether a line was copied from the thread of which this one is a fork."""
         thread = get_text(event, "thread_id")
         return thread is not None and self._thread is not None and thread != self._thread
 
     def _session_meta(self, line: TranscriptLine, meta: JsonObject) -> list[BaseEvent]:
         if self._thread is not None and self.sub_agent is None:
-            return []  # a resumed thread's, or that of the thread it was forked from
+            return []  # of a resumed thread, or of the thread of which this one is a fork
         self._thread = self._thread or get_text(meta, "id")
         forked = get_text(meta, "forked_from_id")
         self._forked = forked is not None
@@ -132,16 +133,16 @@ class CodexRollout(TranscriptReader):
         return []
 
     def _token_count(self, line: TranscriptLine, event: JsonObject) -> list[BaseEvent]:
-        """The count is the thread's, from its first turn on, and is told again and again: what was added is usage."""
+        """Return what was added to the count, which is the thread's from its first turn on, and is repeated."""
         info = get_object(event, "info")
-        said = get_object(info, "total_token_usage")
-        if not said:
+        counted = get_object(info, "total_token_usage")
+        if not counted:
             return []
-        total, before = _usage(said), self._total
+        total, before = _usage(counted), self._total
         self._total = total
         last = _usage(get_object(info, "last_token_usage"))
         if before is None:
-            added = last if self._forked else total  # a fork counts on from where the other thread was
+            added = last if self._forked else total  # a fork continues the count of the other thread
         else:
             added = last if _is_less(total, before) else (total - before).at_least_zero()
         if added == Usage():
@@ -151,7 +152,8 @@ class CodexRollout(TranscriptReader):
     # ── items ───────────────────────────────────────────────────────────────────────────────────────────────────────
     def _item(self, line: TranscriptLine, item: JsonObject, event: JsonObject) -> list[BaseEvent] | None:
         kind, item_id = get_text(item, "type") or "", get_text(item, "id")
-        self._items.add(kind)
+        if kind in LEGACY_DOUBLES.values():
+            self._items.add(kind)
         match kind:
             case "UserMessage":
                 return self._prompt(line, _text(item))
@@ -188,27 +190,27 @@ class CodexRollout(TranscriptReader):
         return [Thinking(timestamp=line.at, content=text, **where)] if text else []
 
     def _tool(self, line: TranscriptLine, item: JsonObject, event: JsonObject) -> list[BaseEvent] | None:
-        """A tool's call and result: a rollout tells of both when the result is there."""
+        """Return a tool's call and result: a rollout contains both once the tool has returned."""
         call_id = get_text(item, "id") or get_text(item, "call_id")
         if call_id is None:
             return None
-        if call_id in self._called:
+        if not self._called.add(call_id):
             return []
-        self._called.add(call_id)
         return tool_events(item, call_id, event, line.at, self._parent())
 
     def _sub_agent(self, line: TranscriptLine, item: JsonObject, call_id: str | None) -> list[BaseEvent]:
-        """A sub-agent was started: the call returns at once, and what the sub-agent does is told under it."""
+        """Return the call that started a sub-agent: it returns at once, and is the parent of the sub-agent's events."""
         thread = get_text(item, "agent_thread_id")
-        if get_text(item, "kind") != "started" or call_id is None or thread is None or call_id in self._called:
+        if get_text(item, "kind") != "started" or call_id is None or thread is None:
             return []
-        self._called.add(call_id)
+        if not self._called.add(call_id):
+            return []
         self.links.started(thread, call_id)
-        told = {key: value for key in ("agent_path", "agent_thread_id", "model") if (value := get_text(item, key))}
+        known = {key: value for key in ("agent_path", "agent_thread_id", "model") if (value := get_text(item, key))}
         where = optional(call_id=call_id, **self._where())
         return [
-            ToolCall(timestamp=line.at, tool="spawn_agent", args=told, **where),
-            ToolResult(timestamp=line.at, tool="spawn_agent", result=told.get("agent_path"), duration_ms=0, **where),
+            ToolCall(timestamp=line.at, tool="spawn_agent", args=known, **where),
+            ToolResult(timestamp=line.at, tool="spawn_agent", result=known.get("agent_path"), duration_ms=0, **where),
         ]
 
     def _parent(self) -> str | None:
@@ -219,7 +221,7 @@ class CodexRollout(TranscriptReader):
 
 
 def _text(item: JsonObject) -> str | None:
-    """The text of a message: its parts, however the version spells their types."""
+    """Return the text of a message from its parts, whose types are spelled differently by versions."""
     parts = [as_object(part) for part in get_list(item, "content")]
     texts = [text for part in parts if (text := get_text(part, "text")) is not None]
     if texts or not parts:
@@ -237,17 +239,17 @@ def _error(line: TranscriptLine, event: JsonObject) -> list[BaseEvent] | None:
     return [ErrorEvent(timestamp=line.at, error=message, retryable=kind == "stream_error")]
 
 
-def _usage(said: JsonObject) -> Usage:
-    """The input counts cached input already."""
+def _usage(count: JsonObject) -> Usage:
+    """Map a count; its input includes cached input."""
     return Usage(
-        input_tokens=get_count(said, "input_tokens") or 0,
-        output_tokens=get_count(said, "output_tokens") or 0,
-        cache_read_tokens=get_count(said, "cached_input_tokens") or 0,
-        cache_write_tokens=get_count(said, "cache_write_input_tokens") or 0,
-        reasoning_tokens=get_count(said, "reasoning_output_tokens") or 0,
+        input_tokens=get_count(count, "input_tokens") or 0,
+        output_tokens=get_count(count, "output_tokens") or 0,
+        cache_read_tokens=get_count(count, "cached_input_tokens") or 0,
+        cache_write_tokens=get_count(count, "cache_write_input_tokens") or 0,
+        reasoning_tokens=get_count(count, "reasoning_output_tokens") or 0,
     )
 
 
 def _is_less(total: Usage, before: Usage) -> bool:
-    """Whether the count began anew."""
+    """Whether the count was restarted."""
     return total.input_tokens < before.input_tokens or total.output_tokens < before.output_tokens

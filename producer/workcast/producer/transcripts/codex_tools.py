@@ -1,4 +1,4 @@
-"""What Codex's rollouts say of its tools: one line when a tool is done, as the events of its call and its result."""
+"""The tools in Codex's rollouts: one line once a tool has returned, as the events of its call and its result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOOLS: Final = {
     "DynamicToolCall": "dynamic_tool_call",
     "ImageGeneration": "image_generation",
 }
-"""A rollout's names of items, and those that Codex prints."""
+"""The kinds of items in a rollout, and those that Codex prints."""
 LEGACY_TOOLS: Final = {
     "exec_command_end": "command_execution",
     "patch_apply_end": "file_change",
@@ -30,21 +30,21 @@ LEGACY_TOOLS: Final = {
     "dynamic_tool_call_response": "dynamic_tool_call",
     "image_generation_end": "image_generation",
 }
-"""What older versions wrote instead."""
-OURS: Final = frozenset({
+"""What older versions write instead."""
+NOT_COPIED: Final = frozenset({
     "aggregated_output", "changes", "command", "duration", "formatted_output", "invocation", "item", "parsed_cmd",
     "process_id", "result", "stderr", "stdout", "success", "turn_id", "call_id", "source", "error",
 })  # fmt: skip
-"""What is told in a form of its own, or says nothing."""
+"""Fields that are mapped separately, or are not used."""
 
 
 def tool_events(item: JsonObject, call_id: str, event: JsonObject, at: datetime, parent: str | None) -> list[BaseEvent]:
-    """The events of a tool that is done.
+    """Return the events of a tool that has returned.
 
     Args:
-        item: what says it: an item, or an older version's whole event.
-        call_id: which call it is.
-        event: the item's event, which says when it began.
+        item: the item, or an older version's whole event.
+        call_id: the id of the call.
+        event: the item's event, which contains when the call began.
         at: the line's time.
         parent: the call that started the sub-agent whose tool it is.
     """
@@ -55,7 +55,7 @@ def tool_events(item: JsonObject, call_id: str, event: JsonObject, at: datetime,
     if printed["type"] == "command_execution":
         events += _reads(item, call, ended) if printed.get("exit_code") == 0 else []
     if printed["type"] == "file_change":
-        # With its content, which the printed form does not have.
+        # The rollout has the content of a change, which the printed form lacks.
         events = [e for e in events if not isinstance(e, FileWrite)]
         events += _writes(item, call, ended) if get_text(printed, "status") == "completed" else []
     if parent is None:
@@ -66,10 +66,10 @@ def tool_events(item: JsonObject, call_id: str, event: JsonObject, at: datetime,
 
 
 def _as_printed(item: JsonObject) -> dict[str, object]:
-    """The item in the form in which ``codex exec --json`` prints it."""
+    """Return the item in the form in which ``codex exec --json`` prints it."""
     name = get_text(item, "type") or ""
     kind = TOOLS.get(name) or LEGACY_TOOLS.get(name) or name
-    printed: dict[str, object] = {key: value for key, value in item.items() if key not in OURS}
+    printed: dict[str, object] = {key: value for key, value in item.items() if key not in NOT_COPIED}
     printed["type"] = kind
     match kind:
         case "command_execution":
@@ -82,7 +82,7 @@ def _as_printed(item: JsonObject) -> dict[str, object]:
             }  # fmt: skip
         case "file_change":
             failed = item.get("success") is False
-            changes = [{"path": path, "kind": _kind(as_object(said))} for path, said in _changes(item)]
+            changes = [{"path": path, "kind": _kind(as_object(change))} for path, change in _changes(item)]
             status = get_text(item, "status") or ("failed" if failed else "completed")
             printed = {"type": kind, "changes": changes, "status": status}
             if status != "completed":
@@ -96,41 +96,39 @@ def _as_printed(item: JsonObject) -> dict[str, object]:
     return printed
 
 
-def _command(said: object) -> str:
-    if isinstance(said, str):
-        return said
-    return shlex.join(str(word) for word in as_list(said))
+def _command(command: object) -> str:
+    return command if isinstance(command, str) else shlex.join(str(word) for word in as_list(command))
 
 
 def _mcp_result(item: JsonObject) -> dict[str, object]:
     result = item.get("result")
-    said = as_object(result)
-    if "Err" in said:
-        return {"error": {"message": str(said["Err"])}, "status": "failed"}
-    told = said.get("Ok", result)
-    failed = as_object(told).get("isError") is True or as_object(told).get("is_error") is True
-    return {"result": told, "error": item.get("error"), "status": "failed" if failed else get_text(item, "status")}
+    outcome = as_object(result)
+    if "Err" in outcome:
+        return {"error": {"message": str(outcome["Err"])}, "status": "failed"}
+    value = outcome.get("Ok", result)
+    failed = as_object(value).get("isError") is True or as_object(value).get("is_error") is True
+    return {"result": value, "error": item.get("error"), "status": "failed" if failed else get_text(item, "status")}
 
 
 def _changes(item: JsonObject) -> list[tuple[str, object]]:
-    """Path and change of each file: an object by path, or a list."""
+    """Return path and change of each file, from an object by path or a list."""
     if listed := get_list(item, "changes"):
-        pairs = [(get_text(as_object(said), "path"), said) for said in listed]
-        return [(path, said) for path, said in pairs if path is not None]
+        pairs = [(get_text(as_object(change), "path"), change) for change in listed]
+        return [(path, change) for path, change in pairs if path is not None]
     return list(get_object(item, "changes").items())
 
 
 def _kind(change: JsonObject) -> str | None:
-    """``add``, ``update`` or ``delete``; older versions have it as the change's only key."""
-    said = change.get("type", change.get("kind"))
-    kind = said if isinstance(said, str) else get_text(as_object(said), "type")
-    return kind or next((name for name in ("add", "update", "delete") if name in change), None)
+    """Return ``add``, ``update`` or ``delete``, which in older versions is the change's only key."""
+    kind = change.get("type", change.get("kind"))
+    known = kind if isinstance(kind, str) else get_text(as_object(kind), "type")
+    return known or next((name for name in ("add", "update", "delete") if name in change), None)
 
 
 def _writes(item: JsonObject, call: OpenCall, at: datetime) -> list[BaseEvent]:
     events: list[BaseEvent] = []
-    for path, said in _changes(item):
-        change = as_object(said)
+    for path, value in _changes(item):
+        change = as_object(value)
         kind = _kind(change)
         whole = change if "type" in change else get_object(change, kind or "") or change
         content, diff = get_text(whole, "content"), get_text(whole, "unified_diff")
@@ -151,14 +149,14 @@ def _writes(item: JsonObject, call: OpenCall, at: datetime) -> list[BaseEvent]:
 
 
 def _reads(item: JsonObject, call: OpenCall, at: datetime) -> list[BaseEvent]:
-    """The files that a command read, as far as Codex understood it."""
-    parsed = [as_object(said) for said in get_list(item, "parsed_cmd")]
-    paths = [get_text(said, "path") for said in parsed if get_text(said, "type") == "read"]
+    """Return the files that a command read, as far as Codex recognised them."""
+    parsed = [as_object(command) for command in get_list(item, "parsed_cmd")]
+    paths = [get_text(command, "path") for command in parsed if get_text(command, "type") == "read"]
     return [FileRead(timestamp=at, path=path, call_id=call.call_id) for path in paths if path]
 
 
 def _times(item: JsonObject, event: JsonObject, at: datetime) -> tuple[datetime, datetime]:
-    """When the call began and ended: as is said, else the line's time less its duration."""
+    """Return when the call began and ended, if necessary from the line's time and the duration."""
     began, ended = (_milliseconds(event, key) for key in ("started_at_ms", "completed_at_ms"))
     took = get_object(item, "duration")
     seconds = (get_count(took, "secs") or 0) + (get_count(took, "nanos") or 0) / 1e9
@@ -169,8 +167,7 @@ def _times(item: JsonObject, event: JsonObject, at: datetime) -> tuple[datetime,
 
 
 def _milliseconds(event: JsonObject, key: str) -> datetime | None:
-    said = get_count(event, key)
-    # Beyond the year 9999 there is no time.
-    return (
-        None if said is None or said >= 253_402_300_800_000 else (EPOCH + timedelta(milliseconds=said)).astimezone(UTC)
-    )
+    count = get_count(event, key)
+    if count is None or count >= 253_402_300_800_000:  # datetime ends with the year 9999
+        return None
+    return (EPOCH + timedelta(milliseconds=count)).astimezone(UTC)

@@ -1,4 +1,4 @@
-"""Which transcripts there are, and whose: what a file's place and its first lines say."""
+"""Finding transcripts, and the session that each belongs to, by a file's path or its first lines."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ AGENTS: Final[tuple[Agent, ...]] = ("claude", "codex")
 
 UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 SESSION: Final = re.compile(rf"(?:claude|codex)-{UUID.pattern}")
-"""The ids of workcells that are made for sessions."""
+"""The ids of workcells of sessions."""
 NO_TRANSCRIPTS: Final = frozenset({"tool-results", "memory", "todos"})
-"""Directories among the transcripts that hold none."""
+"""Directories among the transcripts that contain none."""
 _FIRST_BYTES: Final = 1 << 20
 _FIRST_LINES: Final = 50
 
@@ -32,34 +32,34 @@ class Transcript:
     agent: Agent
     session: str
     sub_agent: str | None = None
-    """Whose file it is; None: the session's main one."""
+    """The sub-agent whose file it is; None for the session's main one."""
     call: str | None = None
-    """The call that started the sub-agent, where a file beside it tells."""
+    """The call that started the sub-agent, if a file beside the transcript names it."""
 
     @property
     def workcell(self) -> str:
-        """The id of the session's workcell: always the same one."""
+        """The id of the session's workcell, which never changes."""
         return re.sub(r"[^A-Za-z0-9._-]", "-", f"{self.agent}-{self.session}")[:128]
 
 
 def transcripts_directory(agent: Agent, env: Mapping[str, str] = os.environ) -> Path:
-    """Where an agent keeps its transcripts."""
+    """Return the directory where an agent keeps its transcripts."""
     if agent == "claude":
         return Path(env.get("CLAUDE_CONFIG_DIR") or _home(env) / ".claude") / "projects"
     return Path(env.get("CODEX_HOME") or _home(env) / ".codex") / "sessions"
 
 
 def identify(path: Path) -> Transcript | None:
-    """Whose transcript a file is; None if it is none, or holds nothing yet that tells."""
+    """Return the transcript in a file; None if it is not one, or does not name its session yet."""
     return _by_place(path) or _by_content(path)
 
 
 def files_of(transcript: Transcript, *, thorough: bool = True) -> list[Transcript]:
-    """A session's files that lie where one of them does; the main one first.
+    """Return a session's files, the main one first, given one of them.
 
     Args:
-        transcript: the one that is known.
-        thorough: look into files whose name does not say whose they are.
+        transcript: the known one.
+        thorough: also read files whose name does not contain the session.
     """
     near = transcript.path.parent
     if transcript.agent == "claude":
@@ -80,7 +80,7 @@ def _home(env: Mapping[str, str]) -> Path:
 
 
 def _by_place(path: Path) -> Transcript | None:
-    """Claude Code names its files after sessions and sub-agents; Codex's tell in their first line whose they are."""
+    """Identify a file of Claude Code, which is named after a session or a sub-agent; one of Codex is not."""
     if path.suffix != ".jsonl":
         return None
     if UUID.fullmatch(path.stem) and path.parent.parent.name == "projects":
@@ -95,10 +95,10 @@ def _by_place(path: Path) -> Transcript | None:
 
 def _call_of(path: Path) -> str | None:
     try:
-        told = parse_object(path.with_suffix(".meta.json").read_bytes())
+        meta = parse_object(path.with_suffix(".meta.json").read_bytes())
     except OSError:
         return None
-    return None if told is None else get_text(told, "toolUseId")
+    return None if meta is None else get_text(meta, "toolUseId")
 
 
 def _by_content(path: Path) -> Transcript | None:

@@ -1,9 +1,8 @@
-"""Follows the transcripts of agents: what their sessions did, newest first, and what they do, as it is written."""
+"""Following the transcripts of agents: past sessions, the newest first, and current ones as they are written."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import threading
@@ -14,39 +13,38 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from workcast.broker.files import lock_file
+from workcast.broker.names import watch_lock_file
 from workcast.broker.root import Root
 from workcast.producer.errors import WorkcellBusyError
 from workcast.producer.transcripts.discovery import NO_TRANSCRIPTS, Agent, Transcript, files_of, identify
 from workcast.producer.transcripts.forks import Forks
-from workcast.producer.transcripts.run_sessions import RunSessions, Whose
+from workcast.producer.transcripts.run_sessions import Owner, RunSessions
 from workcast.producer.transcripts.session_log import RETRY, SessionLog
 from workcast.producer.transcripts.tree_watch import SUFFIX, tree_watcher
 
 SWEEP_S: Final = 5.0
-"""How often everything is looked at, whatever the watcher says."""
+"""How often all files are checked, whatever the watcher reports."""
 MISSING_S: Final = 1.0
-"""How often a directory that is not there yet is looked for."""
+"""How often a missing directory is looked for."""
 RUNS_S: Final = 0.25
-"""How old may be what is known of the root's runs."""
+"""The maximum age of what is known about the root's runs."""
+LOCK_WAIT_S: Final = 10.0
+"""For the lock of an agent's transcripts, which hooks hold for moments."""
 MAX_BUILT: Final = 64
-"""Sessions whose readers are kept; the one that changed longest ago is read again when it changes."""
+"""Sessions whose readers are kept; the others are read again when they change."""
 
 logger = logging.getLogger("workcast.transcripts")
 
 
-def watch_lock(agent: Agent) -> str:
-    """The state file that is locked while somebody follows an agent's transcripts: then hooks leave ends to them."""
-    return f"watch-{agent}.lock"
-
-
 class Follower:
-    """Keeps the logs of a root up to what the transcripts in some directories say.
+    """Keeps the logs of a root up to date with the transcripts in some directories.
 
     Args:
-        root: where the workcells are made.
-        directories: of which agent, and where; one that is not there yet may come.
-        since: sessions that have not changed for longer are left alone until they do; None: none are.
-        clock: the time now.
+        root: where the workcells are.
+        directories: the directory of each agent; it may be missing at first.
+        since: sessions that have not changed for longer are ignored until they change; None: none are ignored.
+        clock: returns the time.
     """
 
     def __init__(
@@ -69,21 +67,21 @@ class Follower:
         self._transcripts: dict[Path, Transcript] = {}
         self._sessions: dict[str, SessionLog] = {}
         self._hot: OrderedDict[str, None] = OrderedDict()
-        """Changed while we watched."""
+        """Sessions that changed while we watched."""
         self._backlog: OrderedDict[str, None] = OrderedDict()
-        """There when we came; the newest is the last."""
+        """Sessions from before the start; the newest is the last."""
         self._built: OrderedDict[str, None] = OrderedDict()
         self._due: dict[str, datetime] = {}
         self._swept_at = -SWEEP_S
         self._stop = threading.Event()
 
     def stop(self) -> None:
-        """Let :meth:`run` return; may be called from any thread."""
+        """Make :meth:`run` return; may be called from any thread."""
         self._stop.set()
         self._watcher.wake()
 
-    def run(self, *, until_told: bool = False) -> None:
-        """Follow until :meth:`stop`; with ``until_told``, only until all that there is has been told.
+    def run(self, *, until_caught_up: bool = False) -> None:
+        """Follow until :meth:`stop`; with ``until_caught_up``, only until all sessions are in their logs.
 
         Raises:
             RootError: the root cannot be written.
@@ -91,18 +89,18 @@ class Follower:
         self._root.prepare()
         try:
             with self._hold_locks():
-                while not self._stop.is_set() and self._step(until_told=until_told):
+                while not self._stop.is_set() and self._step(until_caught_up=until_caught_up):
                     pass
         finally:
             self._watcher.close()
 
-    def _step(self, *, until_told: bool) -> bool:
-        """Wait for something to do, and do some of it; False: there was nothing, and nothing was waited for."""
+    def _step(self, *, until_caught_up: bool) -> bool:
+        """Wait for work and do some of it; False: caught up."""
         now = time.monotonic()
         if now - self._swept_at >= SWEEP_S or self._watch_new():
             self._sweep()
             self._swept_at = now
-        if until_told and not self._hot and not self._backlog:
+        if until_caught_up and not self._hot and not self._backlog:
             return False
         busy = bool(self._hot or self._backlog)
         for path in self._watcher.wait(0 if busy else self._patience(now)):
@@ -116,7 +114,7 @@ class Follower:
         return True
 
     def _patience(self, now: float) -> float:
-        """How long nothing needs to be done, if nothing changes."""
+        """Return for how long nothing has to be done, unless a file changes."""
         seconds = self._swept_at + SWEEP_S - now
         if len(self._watching) < len(self._directories):
             seconds = min(seconds, MISSING_S)
@@ -125,21 +123,21 @@ class Follower:
         return max(seconds, 0.0)
 
     def _watch_new(self) -> bool:
-        """Watch the directories that have come; True: one has."""
+        """Watch directories that have appeared; return whether there are any."""
         new = [one for one in self._directories.values() if one not in self._watching and one.is_dir()]
         for directory in new:
             self._watcher.watch(directory)
             self._watching.add(directory)
         return bool(new)
 
-    # ── what there is ───────────────────────────────────────────────────────────────────────────────────────────────
+    # ── finding sessions ────────────────────────────────────────────────────────────────────────────────────────────
     def _sweep(self) -> None:
-        """Look at all transcripts: at first those that are there are the backlog, later what was missed is hot."""
+        """Check all transcripts: at the start they are the backlog; later, those that were missed are hot."""
         self._watch_new()
         first = self._swept_at < 0
         for _, path in sorted((changed, path) for path, changed in self._changed_files()):
-            workcell = self._take(path)
-            if workcell is None or self._sessions[workcell].is_told():
+            workcell = self._add(path)
+            if workcell is None or self._sessions[workcell].is_current():
                 continue
             if not first:
                 self._hot[workcell] = None
@@ -157,18 +155,18 @@ class Follower:
                     yield path, status.st_mtime
 
     def _note(self, path: Path) -> None:
-        """A file changed."""
-        workcell = self._take(path)
+        """Note that a file changed."""
+        workcell = self._add(path)
         if workcell is not None:
             self._hot[workcell] = None
 
-    def _take(self, path: Path) -> str | None:
-        """The workcell of a file's session; None if it cannot be told yet whose it is."""
+    def _add(self, path: Path) -> str | None:
+        """Return the workcell of a file's session; None if the session is not known yet."""
         transcript = self._transcripts.get(path)
         if transcript is None:
             transcript = identify(path)
             if transcript is None or transcript.agent not in self._directories:
-                self._stamps.pop(path, None)  # the next sweep asks again
+                self._stamps.pop(path, None)  # the next sweep tries again
                 return None
             self._transcripts[path] = transcript
         session = self._sessions.get(transcript.workcell)
@@ -180,14 +178,14 @@ class Follower:
         session.add(transcript)
         return transcript.workcell
 
-    # ── what is told ────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── writing sessions ────────────────────────────────────────────────────────────────────────────────────────────
     def _sync(self, workcell: str) -> None:
-        """Tell what is new of a session, as much as takes a moment."""
+        """Write new events of a session, as many as take a moment."""
         session = self._sessions[workcell]
         first = session.transcripts[0]
-        match self._whose(first):
+        match self._owner_of(first):
             case "run":
-                self._let_go(workcell)
+                self._drop(workcell)
                 return
             case "unknown":
                 self._due[workcell] = self._clock() + RETRY / 2
@@ -202,24 +200,24 @@ class Follower:
         except WorkcellBusyError:
             pass  # tried again when it is due
         except OSError as error:
-            logger.warning("%s cannot be written now: %s; it is tried again", workcell, error)
+            logger.warning("%s cannot be written now: %s; trying again", workcell, error)
             session.forget()
             self._due[workcell] = self._clock() + timedelta(seconds=SWEEP_S)
             return
-        except Exception:  # one session that we cannot read must not keep all others from being told
-            logger.exception("%s cannot be told; it is left alone until it changes", workcell)
-            self._let_go(workcell)
+        except Exception:  # one session that cannot be read must not stop the others
+            logger.exception("%s cannot be read; it is ignored until it changes", workcell)
+            self._drop(workcell)
             return
         self._keep_built(workcell)
 
-    def _whose(self, transcript: Transcript) -> Whose:
+    def _owner_of(self, transcript: Transcript) -> Owner:
         if time.monotonic() - self._runs_at >= RUNS_S:
             self._runs.refresh()
             self._runs_at = time.monotonic()
-        return self._runs.whose(transcript.agent, transcript.session)
+        return self._runs.owner_of(transcript.agent, transcript.session)
 
     def _settle(self) -> None:
-        """Tell the ends that nothing but time tells."""
+        """Mark the sessions as hot whose time has come."""
         now = self._clock()
         for workcell in [workcell for workcell, due in self._due.items() if due <= now]:
             del self._due[workcell]
@@ -239,32 +237,33 @@ class Follower:
             if not self._sessions[name].is_unwritten:
                 self._sessions[name].forget()
 
-    def _let_go(self, workcell: str) -> None:
+    def _drop(self, workcell: str) -> None:
         self._due.pop(workcell, None)
         self._built.pop(workcell, None)
         self._sessions[workcell].forget()
 
     @contextlib.contextmanager
     def _hold_locks(self) -> Generator[None]:
-        """Let hooks know that the ends of turns are told by us."""
+        """Hold the locks by which hooks leave the ends of turns to us."""
         with contextlib.ExitStack() as stack:
             for agent in self._directories:
-                lock = stack.enter_context((self._root.state / watch_lock(agent)).open("a"))
-                fcntl.flock(lock, fcntl.LOCK_SH)
+                stack.enter_context(lock_file(self._root.state / watch_lock_file(agent), shared=True, wait=LOCK_WAIT_S))
             yield
 
 
 def _files_below(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """The transcripts in a directory and below, as they are now."""
+    """Find the transcripts in a directory and below, with their status; what cannot be read is skipped."""
     pending = [str(directory)]
     while pending:
         try:
-            with os.scandir(pending.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        if entry.name not in NO_TRANSCRIPTS:
-                            pending.append(entry.path)
-                    elif entry.name.endswith(SUFFIX):
-                        yield Path(entry.path), entry.stat()
+            with os.scandir(pending.pop()) as scan:
+                entries = list(scan)
         except OSError:
             continue
+        for entry in entries:
+            with contextlib.suppress(OSError):  # a link to nothing, or a file that has just been removed
+                if entry.is_dir(follow_symlinks=False):
+                    if entry.name not in NO_TRANSCRIPTS:
+                        pending.append(entry.path)
+                elif entry.name.endswith(SUFFIX):
+                    yield Path(entry.path), entry.stat()

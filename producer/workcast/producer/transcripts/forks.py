@@ -1,4 +1,4 @@
-"""Sessions that began as a copy of another: their transcripts begin with lines that were told there."""
+"""Sessions that began as a copy of another one: their transcripts begin with lines of that session."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TIME: Final = re.compile(rb'"timestamp":"([^"]{10,40})"')
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What a session has of another."""
+    """What a session copied from another one: the other's id, and the names of the lines."""
 
     session: str | None = None
     uuids: frozenset[str] = frozenset()
@@ -25,7 +25,7 @@ class Copied:
 
 @dataclass(frozen=True, slots=True)
 class _First:
-    """How a transcript begins."""
+    """The first line of a transcript, and when the file was changed."""
 
     uuid: bytes
     began: bytes
@@ -36,16 +36,16 @@ NOTHING: Final = Copied()
 
 
 class Forks:
-    """Finds what Claude Code copied: a fork lies beside the session that it was made of, and begins with its lines.
+    """Finds what Claude Code copied: a fork is in the same directory as the original, and begins with its lines.
 
-    A fork of Codex says of what thread it is one, and copies nothing.
+    A fork of Codex names its original, and copies nothing.
     """
 
     def __init__(self) -> None:
         self._known: dict[Path, _First] = {}
 
     def copied(self, transcript: Transcript) -> Copied:
-        """The lines of a session that are another's."""
+        """Return the lines of a session that belong to another one."""
         mine = self._first(transcript.path) if transcript.agent == "claude" and not transcript.sub_agent else None
         if mine is None:
             return NOTHING
@@ -84,7 +84,7 @@ def _uuids(path: Path) -> Iterator[str]:
     try:
         with path.open("rb") as file:
             for line in file:
-                # The line's own one stands outside of its message; one inside of a text is escaped.
+                # The uuid of a line is outside of its message; one inside a text is escaped.
                 yield from (found.decode() for found in _UUID.findall(line))
     except OSError:
         return

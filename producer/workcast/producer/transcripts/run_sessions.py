@@ -1,8 +1,7 @@
-"""The sessions that ``workcast run`` started in a root: their runs tell of them."""
+"""The sessions that ``workcast run`` started in a root, whose events are in the logs of their runs."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from dataclasses import dataclass
@@ -11,36 +10,36 @@ from typing import Final, Literal
 
 from pydantic_core import from_json
 
+from workcast.broker.files import is_locked
 from workcast.broker.names import LOG_FILE, RUN_LOCK_FILE
 from workcast.broker.root import Root
 from workcast.events.json_value import as_object
 from workcast.producer.transcripts.discovery import SESSION
 
-_MARKS: Final = re.compile(rb'"type":\s*"(?:started|prompt_sent|completed)"')
-_MARK_BYTES: Final = 4096
-"""An event's type stands at its beginning."""
+_RELEVANT: Final = re.compile(rb'"type":\s*"(?:started|prompt_sent|completed)"')
+_TYPE_BYTES: Final = 4096
+"""An event's type is within its first bytes."""
 _SCAN_BYTES: Final = 4 << 20
 
-Whose = Literal["run", "free", "unknown"]
-"""``unknown``: a run of this agent is just starting, and has not said yet which session is its own."""
+Owner = Literal["run", "free", "unknown"]
+"""``unknown``: a run of this agent is just starting, and has not printed its session yet."""
 
 
 @dataclass(slots=True)
 class _Log:
-    """A run's log, as far as it was looked at."""
+    """How far a run's log was read."""
 
     inode: int = -1
     position: int = 0
     starting: str | None = None
-    """The agent that was given its prompt and has not started yet."""
+    """The agent whose prompt was sent and which has not started yet."""
 
 
 class RunSessions:
-    """Reads the logs of a root's runs, and what was added to them since.
+    """Reads the logs of a root's runs, and later what was added to them.
 
-    A run writes the prompt before it starts the agent, and ``started`` with the session's id after it. In between its
-    transcript may be there already: as long as some run is between the two, no session of that agent can be told from
-    a run's.
+    A run writes the prompt before it starts the agent, and ``started`` with the session's id after that. The transcript
+    may exist in between: while any run is between the two, a new session of that agent may be the run's.
     """
 
     def __init__(self, root: Root) -> None:
@@ -49,37 +48,27 @@ class RunSessions:
         self._sessions: set[str] = set()
 
     def refresh(self) -> None:
-        """Look at the logs again."""
+        """Read what was added to the logs."""
         try:
             names = os.listdir(self._root.workcells)  # noqa: PTH208 - only names, and often
         except OSError:
             return
         for name in names:
             if not SESSION.fullmatch(name) and not name.startswith("."):
-                self._look(self._logs.setdefault(name, _Log()), self._root.workcells / name / LOG_FILE)
+                self._read(self._logs.setdefault(name, _Log()), self._root.workcells / name / LOG_FILE)
 
-    def whose(self, agent: str, session: str) -> Whose:
-        """Whose a session is, as far as the logs told at the last :meth:`refresh`."""
+    def owner_of(self, agent: str, session: str) -> Owner:
+        """Return who owns a session, according to the last :meth:`refresh`: a run, or no run (``free``)."""
         if session in self._sessions:
             return "run"
         starting = [name for name, log in self._logs.items() if log.starting == agent]
         return "unknown" if any(map(self._is_running, starting)) else "free"
 
     def _is_running(self, name: str) -> bool:
-        """Whether a run holds the workcell; what was killed holds nothing."""
-        try:
-            descriptor = os.open(self._root.workcells / name / RUN_LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+        """Whether a run holds the workcell; one that was killed does not."""
+        return is_locked(self._root.workcells / name / RUN_LOCK_FILE)
 
-    def _look(self, log: _Log, path: Path) -> None:
+    def _read(self, log: _Log, path: Path) -> None:
         try:
             status = path.stat()
             if status.st_ino != log.inode or status.st_size < log.position:
@@ -93,18 +82,18 @@ class RunSessions:
                         if not line.endswith(b"\n"):
                             return
                         log.position += len(line)
-                        if _MARKS.search(line, 0, _MARK_BYTES):
-                            self._take(log, line)
+                        if _RELEVANT.search(line, 0, _TYPE_BYTES):
+                            self._apply(log, line)
         except OSError:
-            return  # it is gone
+            return  # the log is gone
 
-    def _take(self, log: _Log, line: bytes) -> None:
+    def _apply(self, log: _Log, line: bytes) -> None:
         try:
             event = as_object(from_json(line))
         except ValueError:
             return
         if event is None or "source" in event:
-            return  # a transcript's or a hook's own
+            return  # an event from a transcript or a hook
         match event:
             case {"type": "prompt_sent"}:
                 agent = event.get("toolchain")

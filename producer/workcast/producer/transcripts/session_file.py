@@ -1,4 +1,4 @@
-"""One file of a session, as far as it was read."""
+"""One file of a session, and how far it was read."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _TIME: Final = b'"timestamp":"'
 
 
 class SessionFile:
-    """A transcript, its reader, and how far both are."""
+    """A transcript, its reader, and the position of both."""
 
     def __init__(self, transcript: Transcript, links: Links, copied: Copied = NOTHING) -> None:
         self.name = transcript.sub_agent or MAIN
         self.tail = Tail(transcript.path)
         self.known = 0
-        """Up to this position everything is told."""
-        self.next_at = datetime.fromtimestamp(self.tail.look()[2] / 1e9, UTC)
-        """The time of the next line; of a file that tells none, that of its last change."""
+        """Up to this position, all events are in the log."""
+        self.next_at = datetime.fromtimestamp(self.tail.current_stamp()[2] / 1e9, UTC)
+        """The time of the next line; in a file without times, that of its last change."""
         self.reader: TranscriptReader
         if transcript.agent == "claude":
             self.reader = ClaudeTranscript(links, self.next_at, transcript.sub_agent, transcript.call)
@@ -42,12 +42,12 @@ class SessionFile:
         if line is not None and line is not self._next:
             self._next = line
             start = line.find(_TIME)
-            said = line[start + len(_TIME) :][:40].partition(b'"')[0] if start >= 0 else b""
-            self.next_at = parse_time(said.decode("ascii", "replace")) or self.next_at
+            time = line[start + len(_TIME) :][:40].partition(b'"')[0] if start >= 0 else b""
+            self.next_at = parse_time(time.decode("ascii", "replace")) or self.next_at
         return line is not None
 
     def is_linked(self) -> bool:
-        """Whether it is known which call the work of this sub-agent belongs to; a main file's belongs to none."""
+        """Whether the call that started this sub-agent is known; always true for a main file."""
         sub_agent, line = self.reader.sub_agent, self.tail.peek()
         if sub_agent is None or self.tail.position > 0 or line is None:
             return True

@@ -1,8 +1,8 @@
-"""One session's transcripts into its workcell's log: each event once, whatever is killed and whoever else writes.
+"""Writing one session's transcripts to its workcell's log: each event once, whichever process is killed or writes too.
 
-What is told is found again in the log: every event has its source there. A checkpoint beside it saves reading: how far
-the files were told, and how long the log was then. It is written after the log, and is only believed where file and
-log still are what it was made of; else everything is read anew, and what the log tells already is not told again.
+The log contains the source of every event, so what was written is found there. A checkpoint beside it saves reading:
+it says how far the files were read, and how long the log was then. It is written after the log, and is only used while
+both are what it was made of; otherwise everything is read again, and events that are in the log are skipped.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from workcast.broker.root import Root
 from workcast.events.codec import dump
 from workcast.producer.lines import size_of
 from workcast.producer.session_index import SessionIndex
-from workcast.producer.transcripts.base import Links, Telling
+from workcast.producer.transcripts.base import Links, SourcedEvent
 from workcast.producer.transcripts.checkpoint import Checkpoint, load, save
 from workcast.producer.transcripts.discovery import Transcript
 from workcast.producer.transcripts.forks import Forks
+from workcast.producer.transcripts.logged_events import LoggedEvents
 from workcast.producer.transcripts.session_file import MAIN, SessionFile
 from workcast.producer.transcripts.session_lock import hold_session
 from workcast.producer.transcripts.tail import Tail
-from workcast.producer.transcripts.told import Told
 
 SETTLE: Final = timedelta(seconds=2)
-"""A turn whose end is not followed by anything for so long is told to be over."""
+"""A turn is over once nothing has followed its end for so long."""
 SILENCE: Final = timedelta(hours=1)
-"""A turn in which nothing happens for so long is taken to have died with its agent."""
+"""A turn in which nothing happens for so long is cancelled: its agent was probably killed."""
 UNLINKED: Final = timedelta(seconds=3)
-"""How long a sub-agent's file waits for the line that tells which call started it."""
+"""How long a sub-agent's file waits for the line with the call that started it."""
 RETRY: Final = timedelta(seconds=0.5)
 SLICE_BYTES: Final = 8 << 20
 APPEND_BYTES: Final = 1 << 20
@@ -47,13 +47,13 @@ def _now() -> datetime:
 
 
 class SessionLog:
-    """Brings what the files of one session hold into the log of its workcell.
+    """Writes the events of one session's files to the log of its workcell.
 
     Args:
         root: where the workcell is.
         workcell: its id.
-        clock: the time now.
-        forks: knows the sessions that are copies; shared by the logs of many sessions.
+        clock: returns the time.
+        forks: finds the sessions that are copies; shared by the logs of many sessions.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class SessionLog:
         self._files: dict[str, SessionFile] = {}
         self._links = Links()
         self._built = False
-        self._told = Told()
-        self._seen: tuple[int, int] = (0, 0)
-        """The log's inode and how much of it was looked at."""
+        self._logged = LoggedEvents()
+        self._scanned: tuple[int, int] = (0, 0)
+        """The log's inode and how much of it was read."""
         self._safe = 0
         self._kept: Checkpoint | None = None
-        self._waiting: list[Telling] = []
-        """Read, but not in the log yet. While somebody else writes to the log, nothing more is read."""
+        self._waiting: list[SourcedEvent] = []
+        """Read, but not in the log yet. While another process writes to the log, nothing more is read."""
 
     @property
     def transcripts(self) -> Sequence[Transcript]:
@@ -82,28 +82,28 @@ class SessionLog:
         return tuple(self._transcripts.values())
 
     def add(self, transcript: Transcript) -> None:
-        """Take a file of the session in; of two with the same name the one that came first stays."""
+        """Add a file of the session; of two with the same name, the first one stays."""
         name = transcript.sub_agent or MAIN
         if name not in self._transcripts:
             self._transcripts[name] = transcript
             if self._kept is not None and name in self._kept.files:
-                self.forget()  # it was told in part: where it stopped is found when all is read again
+                self.forget()  # it was written in part: reading everything again finds how far
             elif self._built:
                 self._files[name] = SessionFile(transcript, self._links)
 
     @property
     def is_unwritten(self) -> bool:
-        """Whether something was read that could not be written yet."""
+        """Whether events were read that could not be written yet."""
         return bool(self._waiting)
 
     @property
     def is_open(self) -> bool:
-        """Whether something waits for its end, or for the log."""
+        """Whether a turn or a call waits for its end, or an event for the log."""
         return bool(self._waiting) or any(file.reader.busy for file in self._files.values())
 
     @property
     def due(self) -> datetime | None:
-        """When :meth:`sync` and :meth:`settle` have something to do; None: when a file has changed."""
+        """When to call :meth:`sync` and :meth:`settle` next; None: when a file has changed."""
         readers = [file.reader for file in self._files.values() if file.reader.busy]
         if self._waiting or any(not file.is_linked() for file in self._files.values()):
             return self._clock() + RETRY
@@ -111,32 +111,32 @@ class SessionLog:
         silent = max((reader.last_at + SILENCE for reader in readers), default=None)
         return min(over) if over else silent
 
-    def is_told(self) -> bool:
-        """Whether a checkpoint says that all there is has been told, so that nothing needs to be read."""
+    def is_current(self) -> bool:
+        """Whether, according to the checkpoint, the log contains everything, so that nothing has to be read."""
         kept = self._kept or load(self._root, self.workcell)
         return (
             kept is not None
             and kept.settled
             and self._log_stamp() == (kept.inode, kept.size)
             and kept.files.keys() >= self._transcripts.keys()
-            and all(kept.files[name].stamp == Tail(t.path).look() for name, t in self._transcripts.items())
+            and all(kept.files[name].stamp == Tail(t.path).current_stamp() for name, t in self._transcripts.items())
         )
 
     def forget(self) -> None:
-        """Let go of what was read; a later :meth:`sync` reads it again."""
+        """Drop what was read; a later :meth:`sync` reads it again."""
         self._files.clear()
         self._waiting.clear()
-        self._built, self._told, self._links = False, Told(), Links()
+        self._built, self._logged, self._links = False, LoggedEvents(), Links()
 
     def sync(self, limit: int = SLICE_BYTES) -> bool:
-        """Tell what is new, reading about ``limit`` bytes; True: there is more.
+        """Write new events, reading about ``limit`` bytes; return whether there is more to read.
 
         Raises:
-            WorkcellBusyError: somebody else writes the log now; nothing is lost, call again.
+            WorkcellBusyError: another process is writing the log; nothing is lost, call again.
             OSError: the log cannot be written; nothing is lost, call again.
         """
         if self._built and not (self._log_continues() and all(f.tail.continues() for f in self._files.values())):
-            logger.info("%s: a transcript or the log was cut back or replaced; all is read anew", self.workcell)
+            logger.info("%s: a transcript or the log was cut back or replaced; everything is read again", self.workcell)
             self.forget()
             self._build(None)
         if not self._built:
@@ -148,7 +148,7 @@ class SessionLog:
         return more
 
     def settle(self, *, final: bool = False) -> None:
-        """Tell what only silence tells. ``final``: no more lines are waited for.
+        """Write what is inferred from silence. ``final``: no more lines will come.
 
         Raises:
             WorkcellBusyError, OSError: as from :meth:`sync`.
@@ -165,9 +165,9 @@ class SessionLog:
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def _read(self, limit: int) -> bool:
-        """Feed the readers, in the order of the lines' times over all files; True: there is more."""
+        """Feed the readers, in the order of the lines' times over all files; return whether there is more."""
         young = self._clock() - UNLINKED
-        # What one file tells may be what another has waited for.
+        # A line of one file may be what another file is waiting for.
         while queue := _queue(f for f in self._files.values() if f.is_ready() and (f.next_at < young or f.is_linked())):
             while queue and limit > 0:
                 _, number, file = queue[0]
@@ -182,24 +182,24 @@ class SessionLog:
 
     def _feed(self, file: SessionFile) -> int:
         known = file.tail.position < file.known
-        if not known and self._told.knows(file.reader.silence_source):
+        if not known and self._logged.has_source(file.reader.silence_source):
             file.reader.was_abandoned()
         line = file.tail.take()
-        told = file.reader.feed(line)
+        events = file.reader.feed(line)
         if not known:
-            self._waiting += told
+            self._waiting += events
         return size_of(line) + 1
 
     def _build(self, kept: Checkpoint | None) -> None:
-        """Read again what was told already, to know where the readers are: up to the checkpoint, if it is believed."""
+        """Restore the readers' state by reading what is in the log already: up to the checkpoint, if it is valid."""
         for name, transcript in self._transcripts.items():
             self._files[name] = SessionFile(transcript, self._links, self._forks.copied(transcript))
-        if kept is not None and not self._believes(kept):
+        if kept is not None and not self._is_valid(kept):
             kept = None
         inode = self._log_stamp()[0]
         self._safe = kept.safe if kept is not None and kept.inode == inode else 0
-        self._told, self._seen = Told(), (inode, self._safe)
-        self._look_at_log()
+        self._logged, self._scanned = LoggedEvents(), (inode, self._safe)
+        self._scan_log()
         self._kept, self._built = kept, True
         if kept is None:
             return
@@ -211,20 +211,20 @@ class SessionLog:
             if file.name in kept.abandoned:
                 file.reader.was_abandoned()
             elif file.known and file.name not in kept.ending:
-                file.reader.settle()  # which was told
+                file.reader.settle()  # the log contains this
 
-    def _believes(self, kept: Checkpoint) -> bool:
+    def _is_valid(self, kept: Checkpoint) -> bool:
         inode, size = self._log_stamp()
         if (inode != kept.inode or size < kept.size) and not self._is_rewritten():
             return False
-        return all(f.tail.agrees(kept.files[name]) for name, f in self._files.items() if name in kept.files)
+        return all(f.tail.matches(kept.files[name]) for name, f in self._files.items() if name in kept.files)
 
     def _log_continues(self) -> bool:
         inode, size = self._log_stamp()
-        return (self._seen[0] in {0, inode} and size >= self._seen[1]) or self._is_rewritten()
+        return (self._scanned[0] in {0, inode} and size >= self._scanned[1]) or self._is_rewritten()
 
     def _is_rewritten(self) -> bool:
-        """Whether workcast rewrote the log, leaving out perhaps what was told long ago."""
+        """Whether workcast rewrote the log, perhaps without its oldest events."""
         try:
             with self._log.open("rb") as log:
                 return parse_header(log.readline(512).rstrip(b"\n")) is not None
@@ -244,65 +244,66 @@ class SessionLog:
         if self._waiting:
             with hold_session(self._root, self.workcell):
                 try:
-                    self._look_at_log()
-                    self._append([telling for telling in self._waiting if not self._told.tells(telling)])
+                    self._scan_log()
+                    self._append([sourced for sourced in self._waiting if not self._logged.take(sourced)])
+                    self._logged.end_batch()
                     self._index()
                 except BaseException:
-                    self.forget()  # what of it is in the log, the log will tell
+                    self.forget()  # the log will show what of it was written
                     raise
         if self._built:
             self._keep()
 
-    def _append(self, waiting: Iterable[Telling]) -> None:
+    def _append(self, waiting: Iterable[SourcedEvent]) -> None:
         with Appender(self._log) as appender:
             batch = bytearray()
-            for telling in waiting:
-                batch += self._line(telling)
+            for sourced in waiting:
+                batch += self._line(sourced)
                 if len(batch) >= APPEND_BYTES:
                     appender.append(bytes(batch))
                     batch.clear()
             if batch:
                 appender.append(bytes(batch))
         self._waiting = []
-        self._seen = self._log_stamp()  # what was added is ours: nobody else writes while we hold the workcell
+        self._scanned = self._log_stamp()  # only our lines were added, as we hold the session's lock
 
     def _index(self) -> None:
-        """Keep the index for hooks, if a hook has made one."""
+        """Update the index of hooks, if a hook has made one."""
         path = self._root.state / state_file(self._root.local(self.workcell), SESSION_INDEX_SUFFIX)
         if path.exists():
             SessionIndex(path, self._log).catch_up()
 
-    def _line(self, telling: Telling) -> bytes:
-        context: dict[str, Any] = {"workcell_id": self.workcell, "source": telling.source}
-        if telling.event.toolchain is None:
+    def _line(self, sourced: SourcedEvent) -> bytes:
+        context: dict[str, Any] = {"workcell_id": self.workcell, "source": sourced.source}
+        if sourced.event.toolchain is None:
             context["toolchain"] = self.transcripts[0].agent
-        if telling.model is not None:
-            context["model"] = telling.model
-        return dump(telling.event.model_copy(update=context)) + b"\n"
+        if sourced.model is not None:
+            context["model"] = sourced.model
+        return dump(sourced.event.model_copy(update=context)) + b"\n"
 
-    def _look_at_log(self) -> None:
-        """Take in what others have written since we looked last."""
+    def _scan_log(self) -> None:
+        """Read what other processes have written since the last time."""
         inode, size = self._log_stamp()
-        seen_inode, position = self._seen
+        seen_inode, position = self._scanned
         if inode != seen_inode or size < position:
-            position, self._told, self._safe = 0, Told(), 0
+            position, self._logged, self._safe = 0, LoggedEvents(), 0
         if size > position:
-            self._told.scan(self._log, position, size)
-        self._seen = (inode, size)
+            self._logged.scan(self._log, position, size)
+        self._scanned = (inode, size)
 
     def _log_stamp(self) -> tuple[int, int]:
         try:
-            status = os.stat(self._log)  # noqa: PTH116 - asked for at each look
+            status = os.stat(self._log)  # noqa: PTH116 - it is called often
         except OSError:
             return (0, 0)
         return (status.st_ino, status.st_size)
 
     def _keep(self) -> None:
-        """Keep the checkpoint, if there is a log; what it says is told, is."""
-        inode, size = self._seen
+        """Write the checkpoint if the log exists, after everything that it says is in there."""
+        inode, size = self._scanned
         if not inode:
             return
-        if not self._told:
+        if not self._logged:
             self._safe = size
         files = self._files.values()
         before = {} if self._kept is None else self._kept.files
@@ -321,7 +322,7 @@ class SessionLog:
 
 
 def _queue(files: Iterable[SessionFile]) -> list[tuple[datetime, int, SessionFile]]:
-    """The files by the time of their next line; the number keeps files of the same time apart."""
+    """Return the files by the time of their next line; the number orders files with the same time."""
     queue = [(file.next_at, number, file) for number, file in enumerate(files)]
     heapq.heapify(queue)
     return queue

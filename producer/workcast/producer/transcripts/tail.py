@@ -1,4 +1,4 @@
-"""The end of a file that grows: its whole lines, from where they were last read on."""
+"""The tail of a growing file: its whole lines from the last position on."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ PRINT_BYTES: Final = 256
 class Tail:
     """Reads whole lines; a line without its newline waits for it. Holds about :data:`CHUNK_BYTES` at a time.
 
-    ``position`` is that of the first byte that was not taken yet.
+    ``position`` is that of the first byte that was not taken.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.position = 0
         self.stamp: tuple[int, int, int] = (0, 0, 0)
-        """Inode, size and time of change of the file as it was last read to its end."""
+        """Inode, size and time of change of the file when it was last read to its end."""
         self._head = b""
         self._last = b""
         self._last_read = b""
         self._lines: deque[bytes] = deque()
         self._read = 0
 
-    def look(self) -> tuple[int, int, int]:
-        """Inode, size and time of change of the file now; zeros if it is gone."""
+    def current_stamp(self) -> tuple[int, int, int]:
+        """Return inode, size and time of change of the file now; zeros if it is gone."""
         try:
             status = self.path.stat()
         except OSError:
@@ -41,27 +41,27 @@ class Tail:
 
     @property
     def is_at_end(self) -> bool:
-        """Whether all whole lines that there were at the last look have been taken."""
+        """Whether all whole lines that were last found have been taken."""
         return not self._lines and self.stamp != (0, 0, 0)
 
     def to_state(self) -> TailState:
-        """What a checkpoint keeps."""
+        """Return the state for a checkpoint."""
         return TailState(
             path=str(self.path), position=self.position, stamp=self.stamp, head=self._head.hex(), last=self._last.hex()
         )
 
-    def agrees(self, state: TailState) -> bool:
-        """Whether the file is the one that a checkpoint was made of, or a copy of it, and is no shorter."""
+    def matches(self, state: TailState) -> bool:
+        """Whether the file is the one of a checkpoint, or a copy of it, and is no shorter."""
         try:
-            return self._agrees(state.position, bytes.fromhex(state.head), bytes.fromhex(state.last))
+            return self._matches(state.position, bytes.fromhex(state.head), bytes.fromhex(state.last))
         except ValueError:
             return False
 
     def continues(self) -> bool:
-        """Whether the file still begins and goes on as it did when it was read."""
-        return self._agrees(self._read, self._head, self._last_read)
+        """Whether the file still has the bytes that were read from it."""
+        return self._matches(self._read, self._head, self._last_read)
 
-    def _agrees(self, position: int, head: bytes, last: bytes) -> bool:
+    def _matches(self, position: int, head: bytes, last: bytes) -> bool:
         try:
             with self.path.open("rb") as file:
                 if os.fstat(file.fileno()).st_size < position:
@@ -74,13 +74,13 @@ class Tail:
             return position == 0
 
     def peek(self) -> bytes | None:
-        """The next line, which stays; None if there is no whole one yet."""
+        """Return the next line without taking it; None if there is no whole one yet."""
         if not self._lines:
             self._load()
         return self._lines[0] if self._lines else None
 
     def take(self) -> bytes:
-        """The next line, which :meth:`peek` has shown."""
+        """Take the next line, after :meth:`peek` has returned it."""
         line = self._lines.popleft()
         if self.position == 0:
             self._head = (line + b"\n")[:PRINT_BYTES]
@@ -89,7 +89,7 @@ class Tail:
         return line
 
     def _load(self) -> None:
-        stamp = self.look()
+        stamp = self.current_stamp()
         try:
             with self.path.open("rb") as file:
                 file.seek(self._read)
@@ -104,12 +104,12 @@ class Tail:
                 elif len(block) >= MAX_LINE_BYTES:
                     self._skip_rest(block, file)
                 else:
-                    self.stamp = stamp  # all that was there is read
+                    self.stamp = stamp  # the end of the file
         except OSError:
-            return  # it is gone, and perhaps comes back
+            return  # the file is gone, and may come back
 
     def _skip_rest(self, block: bytes, file: IO[bytes]) -> None:
-        """A line too long to be held: keep its beginning once its end is there."""
+        """Keep the beginning of a line that is too long, once its end is there."""
         size = len(block)
         while piece := file.readline(CHUNK_BYTES):
             size += len(piece)

@@ -1,6 +1,6 @@
-"""Tells which transcripts changed, by the file system's own events, in directories that come and go.
+"""Watching directories for changed transcripts by the file system's events; the directories may come and go.
 
-A hint: whoever uses it looks at everything now and then all the same.
+This is a hint: the caller has to check everything from time to time all the same.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ SUFFIX = ".jsonl"
 
 
 class TreeWatcher(Protocol):
-    """What a follower waits on."""
+    """What a follower waits for."""
 
     def watch(self, directory: Path) -> None:
-        """Watch a directory and what is below it, if it is there."""
+        """Watch a directory and those below it, if it exists."""
 
     def wait(self, seconds: float) -> set[Path]:
-        """Block until a transcript may have changed, :meth:`wake` is called, or time is up; those to look at."""
+        """Block until a transcript may have changed, :meth:`wake` is called, or time is up; return the changed ones."""
         ...
 
     def wake(self) -> None:
-        """End the wait that goes on, or the next one; may be called from any thread."""
+        """End the current wait, or the next one; may be called from any thread."""
 
     def close(self) -> None:
-        """Give back what the system lent."""
+        """Release the system's resources."""
 
 
 def tree_watcher() -> TreeWatcher:
-    """The best watcher this system has."""
+    """Return the best watcher for this system."""
     return InotifyTree() if sys.platform == "linux" else PortableTree()
 
 
 class InotifyTree:
-    """inotify, one watch a directory."""
+    """Watches with inotify, one watch for each directory."""
 
     def __init__(self) -> None:
         from inotify_simple import INotify, flags
@@ -53,17 +53,20 @@ class InotifyTree:
         self._mask: Any = flags.MODIFY | flags.CREATE | flags.MOVED_TO | flags.ONLYDIR
         self._inotify: Any = INotify(nonblocking=True)
         self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._poll = select.poll()  # select() refuses descriptors from 1024 on
+        for descriptor in (self._inotify.fileno(), self._woken):
+            self._poll.register(descriptor, select.POLLIN)
         self._watched: dict[int, Path] = {}
 
     def watch(self, directory: Path) -> None:
-        """Watch it; where the system lends no more watches, the sweep has to do."""
+        """Watch a directory and those below it; without watches left, the caller's checks have to do."""
         self._add(directory)
 
     def _add(self, directory: Path) -> set[Path]:
-        """Watch a directory and those below it; the transcripts that are in them already."""
+        """Watch a directory and those below it; return the transcripts that are in them already."""
         found: set[Path] = set()
         try:
-            # Watched first, looked at afterwards: what was written in between is seen.
+            # Watched first, listed afterwards: what is written in between is found.
             number: int = self._inotify.add_watch(directory, self._mask)
             with os.scandir(directory) as entries:
                 listed = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
@@ -78,7 +81,7 @@ class InotifyTree:
         return found
 
     def wait(self, seconds: float) -> set[Path]:
-        ready, _, _ = select.select([self._inotify.fileno(), self._woken], [], [], max(seconds, 0))
+        ready = {descriptor for descriptor, _ in self._poll.poll(max(seconds, 0) * 1000)}
         if self._woken in ready:
             os.read(self._woken, 4096)
         return self._changes() if self._inotify.fileno() in ready else set()
@@ -100,7 +103,7 @@ class InotifyTree:
         return changed
 
     def wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # it is full of wake-ups already
+        with contextlib.suppress(BlockingIOError):  # the pipe is full of wake-ups already
             os.write(self._waker, b"\0")
 
     def close(self) -> None:
@@ -110,7 +113,7 @@ class InotifyTree:
 
 
 class PortableTree:
-    """watchfiles, for systems without inotify."""
+    """Watches with watchfiles, on systems without inotify."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
