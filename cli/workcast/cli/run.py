@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 import signal
 import sys
@@ -13,9 +12,12 @@ from datetime import UTC, datetime
 from typing import Final
 
 from workcast.broker.connection import check_url
+from workcast.broker.environment import read_environment
 from workcast.broker.errors import BrokerError
+from workcast.broker.names import REDIS_URL_VARIABLE
 from workcast.broker.root import Root
 from workcast.broker.running import find_up, served
+from workcast.cli.messages import say
 from workcast.cli.printable import printable
 from workcast.events.errors import WorkcastError
 from workcast.events.models import BaseEvent, ErrorEvent
@@ -25,10 +27,8 @@ from workcast.producer.runner import run_agent
 from workcast.producer.writer import TelemetryWriter
 
 EXIT_CODES: Final = {"success": 0, "failed": 1, "timeout": 124, "cancelled": 130}
-REDIS_URL: Final = "WORKCAST_REDIS_URL"
-"""Read by the log's writer; nothing is to be written if it is malformed."""
 REASON_CHARS: Final = 400
-"""Of an agent's error, in the last line on stderr; the log has it whole."""
+"""Of an agent's error, in the last line on stderr; the log contains all of it."""
 
 
 class RunError(WorkcastError):
@@ -50,22 +50,24 @@ async def run_in_workcell(
     """Run ``words`` (the agent's options, and the prompt last) and return the exit code of ``workcast run``.
 
     Raises:
-        WorkcastError: the agent is not installed, the prompt is empty, the root is not there, the id or the Redis URL
+        WorkcastError: the agent is not installed, the prompt is empty, the root is missing, the id or the Redis URL
             is malformed, the agent cannot be held to its limits, the worktree cannot be made, another run is in the
-            workcell; nothing was written.
+            workcell; nothing was written. Or the log's lock was held for too long; the agent was ended.
     """
-    kind = adapter_for(agent)  # raises before anything is named after an agent that there is not
-    _check_redis_url()
+    kind = adapter_for(agent)  # raises before a workcell is named after an unknown agent
+    _check_environment()
     prompt = _read_prompt() if words[-1] == "-" and kind.takes_prompt else words[-1]
     name = workcell or f"{agent}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     directory = root.workcell(name)
     root.check()
     if directory.exists() and not root.holds(name):
-        raise RunError(f"{directory} is no workcell: it or its log leads out of {root.directory}; choose another id")
+        raise RunError(
+            f"expected {directory} to be in {root.directory}, but it or its log links elsewhere; choose another id"
+        )
     stop, kill = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup is heeded
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
             loop.add_signal_handler(number, _ask, stop, kill)
     context = {"workcell_id": name, "issue_id": issue, "toolchain": agent, "model": model}
     with contextlib.ExitStack() as stack:
@@ -85,34 +87,37 @@ async def run_in_workcell(
                 stop=stop,
                 kill=kill,
             )
+        except WorkcastError:  # some are OSErrors, too, and say more
+            raise
         except OSError as error:
             raise RunError(f"cannot write to {error.filename or directory}: {error.strerror}") from error
     why = f": {_short(writer.error)}" if result.status == "failed" and writer.error else ""
-    _say(f"{name}: {result.status} after {result.duration_ms / 1000:.1f} s, exit code {result.exit_code}{why}")
+    say(f"{name}: {result.status} after {result.duration_ms / 1000:.1f} s, exit code {result.exit_code}{why}")
     return EXIT_CODES[result.status]
 
 
 def _ask(stop: asyncio.Event, kill: asyncio.Event) -> None:
-    """Once asks the agent to end; whoever asks again does not want to wait for it."""
+    """Stop the agent; when asked again, kill it."""
     (kill if stop.is_set() else stop).set()
 
 
 def _read_prompt() -> str:
-    """A prompt that is too long for a command line comes through a pipe."""
+    """Read a prompt that may be too long for a command line."""
     return sys.stdin.buffer.read().decode("utf-8", "replace")
 
 
-def _check_redis_url() -> None:
-    url = os.environ.get(REDIS_URL)
+def _check_environment() -> None:
+    """Refuse what the log's writer could not use, before anything is written."""
+    url = read_environment().redis_url
     try:
         if url:
             check_url(url)
     except BrokerError as error:
-        raise BrokerError(f"{REDIS_URL}: {error}") from error
+        raise BrokerError(f"{REDIS_URL_VARIABLE}: {error}") from error
 
 
 class _LateWriter:
-    """Opens the log for its first event: an agent that is not installed leaves nothing behind."""
+    """Opens the log at its first event: an agent that is not installed leaves no files."""
 
     def __init__(
         self, root: Root, workcell: str, context: Mapping[str, str | None], stack: contextlib.ExitStack
@@ -123,7 +128,7 @@ class _LateWriter:
         self._stack = stack
         self._writer: TelemetryWriter | None = None
         self.error = ""
-        """The last one that ended the agent's work."""
+        """The last error that ended the agent's work."""
 
     def write(self, event: BaseEvent) -> None:
         """Append an event."""
@@ -138,17 +143,11 @@ class _LateWriter:
 def _say_where(root: Root, workcell: str) -> None:
     running = find_up(root)
     where = f"{running.http_url}/#/w/{served(root).id_of(workcell)}" if running else str(root.log(workcell))
-    _say(f"{workcell}: {where}")
-
-
-def _say(text: str) -> None:
-    with contextlib.suppress(OSError):  # whoever listened has gone; that is no reason to end the agent
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
+    say(f"{workcell}: {where}")
 
 
 def _short(text: str) -> str:
-    """An error on one line: its beginning and, if it is long, its end, where a stack trace says what it is about."""
+    """Return an error as one line: its beginning and, if it is long, its end, where a stack trace says most."""
     line = printable(" ".join(text.split()))
     half = REASON_CHARS // 2
     return line if len(line) <= REASON_CHARS else f"{line[:half]} … {line[-half:]}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import threading
 from typing import Final
 
@@ -12,6 +10,7 @@ import tenacity
 from workcast.broker.connection import mask_url
 from workcast.broker.errors import BrokerError
 from workcast.broker.stream import Publisher
+from workcast.cli.messages import say
 
 _QUIET_SECONDS: Final = 1.0
 
@@ -41,9 +40,7 @@ def wait_for_redis(url: str, patience: float) -> None:
 
 
 def _report_waiting(url: str, patience: float) -> None:
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"workcast: waiting for Redis at {mask_url(url)}, for up to {patience:g} s\n")
-        sys.stderr.flush()
+    say(f"workcast: waiting for Redis at {mask_url(url)}, for up to {patience:g} s")
 
 
 def _may_pass(error: BaseException) -> bool:

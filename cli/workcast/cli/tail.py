@@ -19,6 +19,7 @@ from websockets.typing import Subprotocol
 from workcast.broker.root import Root
 from workcast.broker.running import served
 from workcast.cli.gateway_client import GatewayError, gateway_url, socket_url
+from workcast.cli.messages import say
 from workcast.cli.printable import harmless_json, printable
 from workcast.consumer.protocol import SUBPROTOCOL
 from workcast.events.errors import WorkcastError
@@ -137,14 +138,14 @@ class _Viewer:
                 await self._subscribe(socket, {"epoch": message["epoch"], "offset": int(self._start)})
             case "subscribed" | "reset":
                 if message["op"] == "reset" and self._cursor is not None:
-                    sys.stderr.write("the log began anew\n")
+                    say("the log was recreated")
                 self._cursor = {"epoch": message["epoch"], "offset": message["offset"]}
             case "events" if self._cursor is not None:
                 for offset, event in enumerate(message["events"], message["offset"]):
                     self._show(offset, event)
                 self._cursor = {"epoch": message["epoch"], "offset": message["offset"] + len(message["events"])}
             case "gap" if self._cursor is not None:
-                sys.stderr.write(f"events {message['offset']} to {message['until'] - 1} are {message['reason']}\n")
+                say(f"events {message['offset']} to {message['until'] - 1} are {message['reason']}")
                 self._cursor = {"epoch": message["epoch"], "offset": message["until"]}
             case "error":
                 raise TailError(message["message"])

@@ -1,10 +1,10 @@
-"""Wrong usage of the command line, told in one sentence as all errors are."""
+"""Wrong usage of the command line, reported in one sentence as all errors are."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
 import typer
 from typer.core import TyperGroup
@@ -13,11 +13,13 @@ from workcast.events.errors import WorkcastError
 
 _AFTER_DASHES: Final = "; options for the agent go after --, before the prompt"
 _BRACES: Final = str.maketrans("", "", "{}")
-"""Typer puts them around arguments that must be there."""
+"""Typer puts them around arguments that are required."""
 
 
 class WrongUsageError(WorkcastError):
     """The command line cannot be understood; the message says what was expected."""
+
+    exit_code: ClassVar[int] = 2
 
 
 @runtime_checkable
@@ -34,17 +36,17 @@ class OneSentence(TyperGroup):
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
         """Read the words before the verb."""
-        with _told_in_a_sentence():
+        with _wrong_usage():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         """Read the verb's own words, and run it."""
-        with _told_in_a_sentence():
+        with _wrong_usage():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _told_in_a_sentence() -> Generator[None]:
+def _wrong_usage() -> Generator[None]:
     try:
         yield
     except Exception as error:

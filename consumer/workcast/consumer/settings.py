@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from workcast.consumer.protocol import Limits
 
 DEFAULT_PORT: Final = 8787
 
 
-class GatewaySettings(BaseSettings):
+class GatewaySettings(BaseModel):
     """Where the gateway listens, what it reads, and what one viewer may ask for."""
 
-    model_config = SettingsConfigDict(env_prefix="WORKCAST_", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     host: str = "127.0.0.1"
     port: int = Field(default=DEFAULT_PORT, ge=0, le=65535)

@@ -41,3 +41,7 @@ class WorktreeError(WorkcastError):
 
 class RecordingError(WorkcastError):
     """A recording is missing, or its timing or meta file cannot be read."""
+
+
+class DemoError(WorkcastError):
+    """The demo cannot play in a root: another log is in one of its workcells, or its logs cannot be written."""
