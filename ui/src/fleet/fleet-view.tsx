@@ -164,7 +164,7 @@ function Cards() {
 }
 
 function emptyMessage(): string {
-  if (!fleetComplete.value) return 'Waiting for the fleet…';
+  if (!fleetComplete.value) return 'Loading the workcells…';
   if (workcells.value.length === 0)
     return 'No workcells yet. Start an agent with “workcast run”, and it appears here.';
   return 'No workcell matches the filter.';
