@@ -24,7 +24,7 @@ def make(**fields: object) -> bytes:
         b'{"type":"x","type":"y"}',
     ],
 )
-def test_an_event_travels_as_it_is_spacing_and_all(line: bytes) -> None:
+def test_an_event_is_passed_through_byte_for_byte(line: bytes) -> None:
     assert wire(line) == line
 
 
@@ -49,7 +49,7 @@ def test_an_event_travels_as_it_is_spacing_and_all(line: bytes) -> None:
         (b'{"kind":"x"}', "type"),
     ],
 )
-def test_what_is_no_event_becomes_malformed_with_its_reason(line: bytes, reason: str) -> None:
+def test_a_line_that_is_not_an_event_becomes_malformed_with_a_reason(line: bytes, reason: str) -> None:
     expected = {
         "type": "malformed",
         "reason": reason,
@@ -59,14 +59,14 @@ def test_what_is_no_event_becomes_malformed_with_its_reason(line: bytes, reason:
     assert wire(line) == json.dumps(expected, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def test_a_malformed_line_shows_its_first_bytes_only() -> None:
+def test_a_malformed_line_shows_only_its_first_bytes() -> None:
     shown = json.loads(wire(b"\xff" * 100_000))
     assert shown["bytes"] == 100_000
     assert shown["raw"] == "\\xff" * 4096
 
 
 @given(st.binary(max_size=300))
-def test_whatever_a_line_holds_the_wire_carries_json_with_a_type(line: bytes) -> None:
+def test_any_line_becomes_json_with_a_type(line: bytes) -> None:
     value = json.loads(wire(line))
     assert isinstance(value["type"], str)
 
@@ -90,7 +90,7 @@ def test_long_strings_are_cut_to_the_largest_limit_that_fits(strings: int, limit
     assert value["truncated"] == {"bytes": len(line)}
 
 
-def test_what_cannot_be_cut_enough_keeps_type_time_context_and_ids() -> None:
+def test_an_event_that_cannot_be_cut_enough_keeps_type_time_context_and_ids() -> None:
     line = make(result=list(range(50_000)), call_id="c1", workcell_id="w", truncated="forged")
     value = json.loads(wire(line))
     assert value == {
@@ -115,7 +115,7 @@ def test_no_event_is_larger_than_64_kib_on_the_wire(fields: dict[str, object]) -
 
 
 def strictly(data: bytes) -> Any:
-    """JSON as browsers take it: Python's own parser takes NaN and Infinity as well."""
+    """Parse JSON as browsers do: Python's own parser also accepts NaN and Infinity."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"expected JSON, got {constant}")
@@ -128,11 +128,11 @@ def strictly(data: bytes) -> Any:
     st.sampled_from([0, 9_000, 70_000]),
     st.binary(max_size=20),
 )
-def test_no_line_puts_on_the_wire_what_json_has_no_form_for(numbers: list[str], size: int, rest: bytes) -> None:
+def test_the_wire_carries_strict_json(numbers: list[str], size: int, rest: bytes) -> None:
     fields = "".join(f'"n{at}":{number},' for at, number in enumerate(numbers))
     line = b'{"type":"x",' + fields.encode() + b'"nested":[{"m":1e400}],"p":"' + b"a" * size + rest + b'"}'
     assert isinstance(strictly(wire(line))["type"], str)
 
 
-def test_a_number_that_cannot_be_written_again_is_null_where_a_line_is_cut() -> None:
+def test_an_infinite_number_becomes_null_when_a_line_is_cut() -> None:
     assert strictly(wire(b'{"type":"x","g":1e400,"p":"' + b"a" * 70_000 + b'"}'))["g"] is None
