@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import os
+import resource
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -77,3 +81,17 @@ def test_what_an_agent_does_in_its_worktree_wakes_nobody(root: Root) -> None:
         assert changes(watcher, {"wc"}) == {"wc"}
     finally:
         watcher.close()
+
+
+@pytest.mark.parametrize("make", WATCHERS)
+def test_a_process_with_many_open_files_can_watch(root: Root, make: Callable[[Root], Watcher]) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    with ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        while stack.enter_context(Path(os.devnull).open("rb")).fileno() < 1024:
+            pass
+        watcher = make(root)
+        stack.callback(watcher.close)
+        write_log(root, "wc", [event_line(0)])
+        assert "wc" in changes(watcher, {"wc"})

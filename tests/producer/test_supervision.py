@@ -26,7 +26,6 @@ from workcast.broker.names import RUN_LOCK_FILE
 from workcast.broker.run_lock import HEARTBEAT_S, RunLockedError, hold_lock, writer_signs
 from workcast.events.models import BashOutput, Completed, ErrorEvent, ToolResult
 from workcast.ledger.lost import STALE_S, writer_is_gone
-from workcast.producer import keeper
 from workcast.producer.runner import RunResult, run_agent
 
 from .conftest import Sink, stop_at
@@ -272,31 +271,27 @@ os.kill(os.getpid(), signal.SIGKILL)
 # ── without subreapers, as on macOS ───────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.fixture
-def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kernel without subreapers."""
-    monkeypatch.setattr(keeper, "__file__", str(Path(keeper_elsewhere.__file__)))
+ELSEWHERE = Path(keeper_elsewhere.__file__)
+"""The keeper as it is on a kernel without subreapers."""
 
 
-@pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize("how", ["exit", "stop", "kill"])
 async def test_without_a_subreaper_daemons_are_found_by_their_mark(place: Place, how: str) -> None:
     stop, kill = asyncio.Event(), asyncio.Event()
     deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if how == "kill" else ""
     keep = "{**os.environ}"
     source = f"{deaf}daemon({DEAF!r}, {keep})\ndaemon('exec sleep 600', {keep})\nuntil_reported(3)\n"
-    run = place.start(source + ("" if how == "exit" else "forever()"), stop=stop, kill=kill)
+    run = place.start(source + ("" if how == "exit" else "forever()"), stop=stop, kill=kill, keeper=ELSEWHERE)
     pids = await place.pids(3)
     {"exit": lambda: None, "stop": stop.set, "kill": kill.set}[how]()
     assert (await asyncio.wait_for(run, 30)).status == ("success" if how == "exit" else "cancelled")
     assert not_one_lives(pids)
 
 
-@pytest.mark.usefixtures("elsewhere")
 async def test_without_a_subreaper_children_are_found_although_they_clear_their_environment(place: Place) -> None:
     stop = asyncio.Event()
     child = "subprocess.Popen(['sleep', '600'], start_new_session=True, env={'PATH': os.environ['PATH']}).pid"
-    run = place.start(f"tell({child})\nforever()", stop=stop)
+    run = place.start(f"tell({child})\nforever()", stop=stop, keeper=ELSEWHERE)
     pids = await place.pids(2)
     stop.set()
     assert (await asyncio.wait_for(run, 30)).status == "cancelled"

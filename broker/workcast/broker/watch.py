@@ -71,6 +71,9 @@ class InotifyWatcher:
         self._flags: Any = flags
         self._inotify: Any = INotify(nonblocking=True)
         self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._poll = select.poll()  # select() refuses descriptors from 1024 on
+        for descriptor in (self._inotify.fileno(), self._woken):
+            self._poll.register(descriptor, select.POLLIN)
         self._watched: dict[int, str] = {}
         self._parent: int = self._inotify.add_watch(
             root.workcells, flags.CREATE | flags.MOVED_TO | flags.ONLYDIR | flags.DELETE
@@ -79,7 +82,7 @@ class InotifyWatcher:
             self._add(workcell)
 
     def wait(self, seconds: float) -> set[str]:
-        ready, _, _ = select.select([self._inotify.fileno(), self._woken], [], [], max(seconds, 0))
+        ready = {descriptor for descriptor, _ in self._poll.poll(max(seconds, 0) * 1000)}
         if self._woken in ready:
             os.read(self._woken, 4096)
         return self._changes() if self._inotify.fileno() in ready else set()

@@ -1,19 +1,20 @@
-"""The keeper: the agent's parent, a small process between it and us, which ends whatever the agent started.
+"""The keeper: the agent's parent, a small process between it and the host, which ends whatever the agent started.
 
 Agents run commands in sessions of their own, and a command's parent may be gone before the command is. On Linux the
-keeper is the subreaper of all of it: whoever loses its parent becomes the keeper's child, whatever it did about its
-session and its environment, so nobody is missed and every zombie is reaped, and the program that runs the agent, which
-may be anybody's, need not become one. Elsewhere descendants are looked for by parentage and by their mark.
+keeper is the subreaper of all of them: a process that loses its parent becomes the keeper's child, whatever it did
+about its session and its environment. So no process is missed, every zombie is reaped, and the host (the process that
+runs the agent, which may be any program) need not become a subreaper itself. Elsewhere descendants are found by their
+parents and by the mark in their environment.
 
-It also outlives us: when its control socket ends, because we were killed, it ends the agent, all the same.
+The keeper outlives the host: when its control socket ends, because the host was killed, it ends the agent all the same.
 
-Run as a program of its own (``python -I -S keeper.py SOCKET [HELD]…``) that starts fast: nothing but the standard
-library is imported before there is something to end. Descriptors that it is to hold until then (a lock) are named after
-that of its control socket. What goes over the socket:
+Run as a program of its own (``python -I -S keeper.py SOCKET [HELD]…``) that starts fast: only the standard library is
+imported before there is something to end. SOCKET is the descriptor of its control socket, HELD are descriptors that it
+keeps open until all is gone (a lock's). What goes over the socket:
 
 ==================  =================================================================================================
 to the keeper       an :class:`Order` (its length in 4 bytes, then ``marshal``); then, one byte each, ``STOP``: end
-                    it all, with a grace; ``KILL``: at once. The end of the socket means ``STOP``
+                    everything, with a grace; ``KILL``: at once. The end of the socket means ``STOP``
 from the keeper     ``started PID`` or ``failed ERRNO``; ``exited CODE``, of the agent; last ``gone``, with the
                     ids of processes that could not be ended
 ==================  =================================================================================================
@@ -43,39 +44,39 @@ HEADER_BYTES: Final = 4
 _PR_SET_NAME: Final = 15
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _NAME: Final = b"workcast-keeper"
-"""Not ``python``, which agents like to kill all of."""
+"""Not ``python``: agents like to kill every process of that name."""
 _IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-"""Meant for us or for the agent: we tell the keeper by its socket."""
+"""Meant for the host or the agent; the host reaches the keeper by its socket."""
 _DEFAULT: Final = (*_IGNORED, signal.SIGPIPE, signal.SIGXFSZ)
-"""What the agent is to find as a shell would have left it; Python ignores the last two."""
-_LOOK_S: Final = 1.0
-"""How often is looked whether our parent lives: a fork of it could hold the socket open."""
-_POLL_S: Final = 0.05
-"""How often is looked for those who are not our children, and cannot be waited for."""
-_KILL_S: Final = 0.005
+"""The agent must find these as a shell leaves them; Python ignores the last two."""
+_CHECK_HOST_S: Final = 1.0
+"""How often to check that the host is alive: a fork of it could hold the socket open."""
+_CHECK_LEFTOVERS_S: Final = 0.05
+"""How often to check processes that are not the keeper's children, and cannot be waited for."""
+_KILL_AGAIN_S: Final = 0.005
 _GIVE_UP_S: Final = 10.0
-"""A process that KILL does not end for so long waits for a device, or belongs to somebody else."""
+"""A process that survives SIGKILL for so long waits for a device, or belongs to another user."""
 
 
 class Order(NamedTuple):
-    """What to start, and how to end it. The working directory and the three standard streams are the keeper's own."""
+    """What to start, and how to end it. The keeper's own working directory and standard streams are the agent's."""
 
     argv: list[bytes]
     env: dict[bytes, bytes]
     mark: str
-    """The value of :data:`~workcast.producer.leftovers.MARK` in ``env``."""
+    """The run's id, which ``env`` holds as :data:`~workcast.producer.leftovers.MARK`."""
     grace: float
     """Seconds between SIGTERM and SIGKILL for the agent."""
     leftover_grace: float
-    """The same for what it leaves behind."""
+    """The same for the processes that it leaves behind."""
     host: int
-    """The process that wants it."""
+    """The process id of the host."""
     packages: str
-    """The directory that psutil is in."""
+    """The directory that contains psutil."""
 
 
 def encode(order: Order) -> bytes:
-    """An order as it goes over the socket. Both ends run the same Python."""
+    """Return an order as it goes over the socket. Both ends run the same Python."""
     data = marshal.dumps(tuple(order))
     return len(data).to_bytes(HEADER_BYTES, "big") + data
 
@@ -87,11 +88,11 @@ def _receive(control: socket.socket) -> Order:
             raise EOFError
         return data
 
-    return Order(*marshal.loads(read(int.from_bytes(read(HEADER_BYTES), "big"))))  # noqa: S302 - our parent wrote it
+    return Order(*marshal.loads(read(int.from_bytes(read(HEADER_BYTES), "big"))))  # noqa: S302 - the host wrote it
 
 
 def become_subreaper() -> bool:
-    """Become the parent of every descendant that loses its own; False where the kernel does not know that."""
+    """Become the parent of every descendant that loses its own; False if the system cannot do that."""
     if sys.platform != "linux":
         return False
     import ctypes
@@ -103,7 +104,7 @@ def become_subreaper() -> bool:
 
 
 def _wake_up(number: int, frame: object) -> None:
-    """Nothing: without a handler the descriptor that wakes us would hear of no death."""
+    """Do nothing: only a signal that has a handler wakes the keeper by its pipe."""
 
 
 class Keeper:
@@ -116,16 +117,15 @@ class Keeper:
     def __init__(self, control: socket.socket, order: Order) -> None:
         self._control = control
         self._order = order
-        self._woken, waker = os.pipe()
-        for descriptor in (self._woken, waker):
-            os.set_blocking(descriptor, False)
-        signal.signal(signal.SIGCHLD, _wake_up)
-        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        self._woken = self._receive_deaths()
+        self._poll = select.poll()  # select() refuses descriptors from 1024 on
+        for descriptor in (control.fileno(), self._woken):
+            self._poll.register(descriptor, select.POLLIN)
         for number in _IGNORED:
             signal.signal(number, signal.SIG_IGN)
         self._reaps_all = become_subreaper()
         self._known: set[psutil.Process] = set()
-        """Where orphans are not ours: who was a descendant once."""
+        """Every descendant ever seen, where the keeper is not the parent of orphans."""
         self._loaded: ModuleType | None = None
         self._host_lives = True
         self._exited = False
@@ -137,26 +137,27 @@ class Keeper:
         )
 
     def run(self) -> None:
-        """Until all of it is gone."""
-        self._say(f"started {self._agent}")
+        """Keep the agent until it and everything that it started are gone."""
+        self._report(f"started {self._agent}")
         while True:
             has_children = self._reap()
             now = time.monotonic()
-            if self._exited and not has_children and (self._reaps_all or not self._left()):
-                self._say("gone")
+            if self._exited and not has_children and (self._reaps_all or not self._find_left()):
+                self._report("gone")
                 return
             if self._stopping:
-                self._go_on_ending(now)
+                self._continue_stopping(now)
             if self._kill_all_at is not None and now >= self._kill_all_at:
-                left = self._left()
+                left = self._find_left()
                 if now >= self._kill_all_at + _GIVE_UP_S:
-                    self._say(" ".join(["gone", *(str(process.pid) for process in left)]))
+                    self._report(" ".join(["gone", *(str(process.pid) for process in left)]))
                     return
                 self._leftovers.signal_all(left, signal.SIGKILL)
             self._wait(now)
 
-    def _go_on_ending(self, now: float) -> None:
-        """The agent first: it may put its things in order, and end its children itself."""
+    # ── ending ───────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _continue_stopping(self, now: float) -> None:
+        """End the agent first, which may clean up and end its children itself; then what it leaves behind."""
         if not self._exited:
             if self._kill_agent_at is None:
                 self._kill_agent_at = now + self._order.grace
@@ -164,56 +165,19 @@ class Keeper:
             elif now >= self._kill_agent_at:
                 self._signal_agent(signal.SIGKILL)
                 if self._kill_all_at is None and now >= self._kill_agent_at + self._order.leftover_grace:
-                    self._kill_all_at = now  # it does not die, and is not to keep the others alive
+                    self._kill_all_at = now  # it does not die, and must not keep the others alive
         elif self._kill_all_at is None:
             self._kill_all_at = now + self._order.leftover_grace
-            self._leftovers.signal_all(self._left(), signal.SIGTERM)
+            self._leftovers.signal_all(self._find_left(), signal.SIGTERM)
 
     def _signal_agent(self, number: signal.Signals) -> None:
         if not self._reaps_all:
-            self._left()  # orphans cannot be traced afterwards
-        with suppress(OSError):  # a group of zombies alone, on macOS; or it has changed its user
-            os.killpg(self._agent, number)  # it is not reaped yet: the number is still its own
-
-    def _wait(self, now: float) -> None:
-        """For an order, a death, or what is to be done next."""
-        due = _LOOK_S
-        for at in (self._kill_agent_at, self._kill_all_at):
-            if at is not None:
-                due = min(due, at - now if at > now else _KILL_S)
-        if self._exited and not self._reaps_all:
-            due = min(due, _POLL_S)
-        control = self._control.fileno()
-        ready, _, _ = select.select([self._woken, control] if self._host_lives else [self._woken], [], [], due)
-        if self._woken in ready:
-            os.read(self._woken, 4096)
-        if control in ready:
-            self._take_orders()
-        elif self._host_lives and os.getppid() != self._order.host:
-            self._lose_host()
-
-    def _take_orders(self) -> None:
-        try:
-            said = self._control.recv(64)
-        except OSError:
-            said = b""
-        if not said:
-            self._lose_host()
-        self._stopping |= STOP in said
-        now = time.monotonic()
-        if KILL in said and (self._kill_all_at is None or now < self._kill_all_at):
-            self._kill_all_at = now
-
-    def _lose_host(self) -> None:
-        self._host_lives = False
-        self._stopping = True
-
-    def _say(self, text: str) -> None:
-        with suppress(OSError):  # the host is gone
-            self._control.sendall(text.encode() + b"\n")
+            self._find_left()  # orphans cannot be found afterwards
+        with suppress(OSError):  # a group of zombies alone, on macOS; or the agent has changed its user
+            os.killpg(self._agent, number)  # it is not reaped yet, so the id is still its own
 
     def _reap(self) -> bool:
-        """Ask for the exit codes of the dead, so that none stays a zombie; False if we have no child any more."""
+        """Collect the exit codes of children that have ended; False if there are no children any more."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -224,25 +188,74 @@ class Keeper:
             if pid == self._agent:
                 self._exited = True
                 code = os.waitstatus_to_exitcode(status)
-                self._say(f"exited {128 - code if code < 0 else code}")
+                self._report(f"exited {128 - code if code < 0 else code}")
 
-    # ── finding the others ───────────────────────────────────────────────────────────────────────────────────────────
+    # ── waiting ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    @staticmethod
+    def _receive_deaths() -> int:
+        """Return the descriptor of a pipe that is written to when a child ends."""
+        woken, waker = os.pipe()
+        for descriptor in (woken, waker):
+            os.set_blocking(descriptor, False)
+        signal.signal(signal.SIGCHLD, _wake_up)
+        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        return woken
+
+    def _wait(self, now: float) -> None:
+        """Wait for an order, a death, or the time of the next step."""
+        due = _CHECK_HOST_S
+        for at in (self._kill_agent_at, self._kill_all_at):
+            if at is not None:
+                due = min(due, at - now if at > now else _KILL_AGAIN_S)
+        if self._exited and not self._reaps_all:
+            due = min(due, _CHECK_LEFTOVERS_S)
+        ready = {descriptor for descriptor, _ in self._poll.poll(due * 1000)}
+        if self._woken in ready:
+            os.read(self._woken, 4096)
+        if self._control.fileno() in ready:
+            self._take_orders()
+        elif self._host_lives and os.getppid() != self._order.host:
+            self._lose_host()
+
+    def _take_orders(self) -> None:
+        try:
+            orders = self._control.recv(64)
+        except OSError:
+            orders = b""
+        if not orders:
+            self._lose_host()
+        self._stopping |= STOP in orders
+        now = time.monotonic()
+        if KILL in orders and (self._kill_all_at is None or now < self._kill_all_at):
+            self._kill_all_at = now
+
+    def _lose_host(self) -> None:
+        if self._host_lives:
+            self._poll.unregister(self._control.fileno())
+        self._host_lives = False
+        self._stopping = True
+
+    def _report(self, text: str) -> None:
+        with suppress(OSError):  # the host is gone
+            self._control.sendall(text.encode() + b"\n")
+
+    # ── finding leftovers ────────────────────────────────────────────────────────────────────────────────────────────
     @property
     def _leftovers(self) -> Any:
-        """:mod:`workcast.producer.leftovers`, loaded without its package, which would load all that a writer needs."""
+        """:mod:`workcast.producer.leftovers`, loaded by its path: there is no package here."""
         if self._loaded is None:
             from importlib.util import module_from_spec, spec_from_file_location
             from pathlib import Path
 
             sys.path.append(self._order.packages)
             spec = spec_from_file_location("leftovers", str(Path(__file__).with_name("leftovers.py")))
-            assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - it lies beside this file
+            assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - it is beside this file
             self._loaded = module_from_spec(spec)
             spec.loader.exec_module(self._loaded)
         return self._loaded
 
-    def _left(self) -> set[psutil.Process]:
-        """All that lives of what the agent started, and it itself."""
+    def _find_left(self) -> set[psutil.Process]:
+        """Return the agent and everything that it started, as far as it is alive."""
         found: set[psutil.Process] = self._leftovers.descendants(os.getpid())
         if not self._reaps_all:
             self._known |= found | self._leftovers.marked(self._order.mark)
@@ -251,22 +264,21 @@ class Keeper:
 
 
 def main() -> None:
-    """Take an order from the socket whose descriptor is the first argument, and see it through."""
-    given = int(sys.argv[1])
-    control = socket.socket(fileno=os.dup(given))  # a low number, as select wants it, which the agent does not inherit
-    os.close(given)
-    for held in sys.argv[2:]:
-        os.set_inheritable(int(held), False)  # noqa: FBT003 - the library takes it by position
+    """Take an order from the socket whose descriptor is the first argument, and carry it out."""
+    descriptors = [int(word) for word in sys.argv[1:]]
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)  # noqa: FBT003 - the library takes it by position
+    control = socket.socket(fileno=descriptors[0])
     try:
         keeper = Keeper(control, _receive(control))
-    except EOFError:  # our parent was killed before it could say what it wanted
+    except EOFError:  # the host was killed before it sent its order
         return
     except OSError as error:
         control.sendall(f"failed {error.errno}\n".encode())
         return
     os.chdir("/")
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for number in range(3):  # the agent's: as long as we hold its pipe, nobody sees the end of it
+    for number in range(3):  # the agent's: as long as the keeper holds its pipes, their readers see no end
         os.dup2(nowhere, number)
     keeper.run()
 

@@ -1,4 +1,4 @@
-"""What a run is to start, where, and how it is to end it."""
+"""The plan of a run: which program to start, where, and how to end it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from workcast.producer.errors import AgentNotInstalledError
 from workcast.producer.process import ChildProcess
 
 LEFTOVER_GRACE_S: Final = 2.0
-"""Between asking what an agent has left running to end, and killing it; less if the agent's own grace is less."""
+"""Between SIGTERM and SIGKILL for the processes that an agent leaves behind; at most the agent's own grace."""
 
 
 def find_program(kind: type[Adapter], command: Command, cwd: Path, env: Mapping[str, str]) -> Path:
-    """The program; relative to where it will run if that is how it was named.
+    """Return the agent's program; relative to ``cwd`` if it was named so.
 
     Raises:
-        AgentNotInstalledError: there is none.
+        AgentNotInstalledError: there is no such program.
     """
     name = command.argv[0]
     if os.sep in name:
@@ -43,7 +43,7 @@ def find_program(kind: type[Adapter], command: Command, cwd: Path, env: Mapping[
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What :func:`~workcast.producer.runner.run_agent` was told."""
+    """The arguments of :func:`~workcast.producer.runner.run_agent`, completed."""
 
     run: str
     program: Path
@@ -59,7 +59,9 @@ class Plan:
     grace: float
     clock: Callable[[], datetime]
     changes: Changes
-    """Has looked at the working directory as it was."""
+    """Knows the working directory as it was at the start."""
+    keeper: Path
+    """The keeper's program."""
 
     async def spawn(self, prompt_file: Path, stderr: IO[bytes] | None) -> ChildProcess:
         """Start the agent; with None, its stderr is a pipe.
@@ -69,12 +71,12 @@ class Plan:
             ValueError: an argument holds a NUL.
         """
         argv = (str(self.program.absolute()), *self.command.argv[1:])
-        # opencode works in PWD, whatever its directory is: ours would lead it into other files than those of this run
+        # opencode works in PWD whatever its directory is: with our PWD it would change other files than this run's
         env = {**self.env, "PWD": str(self.cwd.absolute())}
         with prompt_file.open("rb") if self.command.prompt_on_stdin else nullcontext(subprocess.DEVNULL) as stdin:
             child = ChildProcess(
                 argv, cwd=self.cwd, env=env, stdin=stdin, stderr=stderr, mark=self.run, grace=self.grace,
-                leftover_grace=min(LEFTOVER_GRACE_S, self.grace), held=(self.lock,),
+                leftover_grace=min(LEFTOVER_GRACE_S, self.grace), held=(self.lock,), keeper=self.keeper,
             )  # fmt: skip
         try:
             await child.started

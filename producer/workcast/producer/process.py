@@ -1,7 +1,7 @@
-"""A child process whose exit and whose output are waited for apart.
+"""A child process whose exit and whose output are awaited separately.
 
-The end of its output says nothing: a grandchild that inherited the pipe can hold it open for ever, and an agent may
-close it and go on working.
+The end of its output does not mean its exit: a grandchild that inherited the pipe can hold it open for ever, and an
+agent may close it and go on working.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import IO, Final, TypeVar
 
 import psutil
 
-from workcast.producer import keeper
+from workcast.producer import keeper as keeper_program
 from workcast.producer.keeper import KILL, STOP, Order, encode
 from workcast.producer.leftovers import descendants, end_all
 
@@ -29,8 +29,9 @@ T = TypeVar("T")
 
 READ_BYTES: Final = 256 * 1024
 PIPE_BYTES: Final = 1 << 20
-"""What a pipe holds, where that can be chosen: as much as Linux gives to everybody. Node writes to pipes without
-waiting, and a program of it that exits (Gemini CLI does) loses what did not fit."""
+"""The capacity of a pipe, where it can be set: the most that Linux gives to any user. Node writes to pipes without
+waiting, and a Node program that exits (Gemini CLI does) loses what did not fit."""
+KEEPER: Final = Path(keeper_program.__file__)
 
 
 class OutputPipe:
@@ -38,14 +39,14 @@ class OutputPipe:
 
     def __init__(self) -> None:
         receiving, self.sending = os.pipe()
-        """The end for the child: ours is to be closed once the child has it."""
+        """The child's end, to be closed here once the child has it."""
         _widen(self.sending)
         self._receiving = os.fdopen(receiving, "rb", buffering=0)
         self._reader: asyncio.StreamReader | None = None
         self._transport: asyncio.BaseTransport | None = None
 
     async def read(self) -> bytes:
-        """The next piece; empty once all holders of the pipe have closed it."""
+        """Return the next piece; empty once every holder of the pipe has closed it."""
         if self._reader is None:
             self._reader = reader = asyncio.StreamReader()
             self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -63,25 +64,26 @@ class OutputPipe:
 
 def _widen(pipe: int) -> None:
     if sys.platform == "linux":
-        with suppress(OSError):  # a user with many pipes may have them no wider than they are
+        with suppress(OSError):  # a user with many pipes may not widen them
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 class ChildProcess:
-    """A process in a session and process group of its own, and all that it starts. Made in a running event loop.
+    """A process in a session and process group of its own, and everything that it starts. Made in a running event loop.
 
-    A keeper (:mod:`workcast.producer.keeper`) stands between it and us: it ends all of it when it is told to, and when
-    we are killed.
+    A keeper (:mod:`workcast.producer.keeper`) is its parent, and ends all of it on request, and when this process is
+    killed.
 
     Args:
         stderr: a file; None: a pipe, like stdout.
         mark: the value of :data:`~workcast.producer.leftovers.MARK` in ``env``.
         grace: seconds between SIGTERM and SIGKILL for the process itself.
         leftover_grace: the same for what it leaves behind.
-        held: descriptors, of a lock perhaps, that are to stay open until all of it is gone, even if we are killed.
+        held: descriptors (of a lock) that stay open until all of it is gone, even if this process is killed.
+        keeper: the keeper's program.
 
     Raises:
-        OSError: the keeper cannot be started, or the working directory is not there.
+        OSError: the keeper cannot be started, or the working directory is missing.
         ValueError: an argument holds a NUL.
     """
 
@@ -97,6 +99,7 @@ class ChildProcess:
         grace: float,
         leftover_grace: float,
         held: Sequence[int] = (),
+        keeper: Path = KEEPER,
     ) -> None:
         if any("\0" in text for text in (*argv, *env, *env.values())):
             raise ValueError("expected arguments without a NUL character, got one with it")
@@ -111,11 +114,11 @@ class ChildProcess:
         )
         loop = asyncio.get_running_loop()
         self.started: asyncio.Future[int] = loop.create_future()
-        """The process id, once it runs; it leads its session and its process group. OSError: it cannot be started."""
+        """The process id, once it runs; also the id of its session and process group. OSError: it cannot start."""
         self.exited: asyncio.Future[int] = loop.create_future()
-        """The exit code as a shell says it: 128 + N for a death by signal N."""
+        """The exit code as a shell reports it: 128 + N for a death by signal N."""
         self.gone: asyncio.Future[tuple[int, ...]] = loop.create_future()
-        """When all that it started is gone too: the ids of those that could not be ended."""
+        """Done when everything that it started is gone too: the ids of the processes that could not be ended."""
         self._loop = loop
         self._mark = mark
         self.stdout = OutputPipe()
@@ -124,7 +127,7 @@ class ChildProcess:
         self._control, keepers = socket.socketpair()
         try:
             self._keeper = subprocess.Popen(
-                [sys.executable, "-I", "-S", keeper.__file__, *map(str, (keepers.fileno(), *held))],
+                [sys.executable, "-I", "-S", str(keeper), *map(str, (keepers.fileno(), *held))],
                 cwd=cwd,
                 stdin=stdin,
                 stdout=self.stdout.sending,
@@ -140,48 +143,48 @@ class ChildProcess:
             keepers.close()
             for pipe in self._pipes:
                 os.close(pipe.sending)
-        # A thread of its own: waiters in a shared pool would starve each other, and pidfds are Linux's alone.
+        # A thread of its own: waiters in a shared pool would starve each other, and only Linux has pidfds.
         thread = threading.Thread(target=self._listen, args=(encode(order),), name="keeper", daemon=True)
         thread.start()
 
     def stop(self) -> None:
-        """End all of it: SIGTERM to the process's group, the grace, SIGKILL; then the same for what it leaves."""
-        self._tell(STOP)
+        """End all of it: SIGTERM to the process's group, the grace, SIGKILL; then the same for its leftovers."""
+        self._order(STOP)
 
     def kill(self) -> None:
         """End all of it at once."""
-        self._tell(KILL)
+        self._order(KILL)
 
     def close(self) -> None:
         """Stop reading."""
         for pipe in self._pipes:
             pipe.close()
 
-    def _tell(self, word: bytes) -> None:
-        with suppress(OSError):  # the keeper is gone, and all with it
+    def _order(self, word: bytes) -> None:
+        with suppress(OSError):  # the keeper is gone, and everything with it
             self._control.sendall(word)
 
-    # ── the keeper's words, in a thread ──────────────────────────────────────────────────────────────────────────────
+    # ── the keeper's reports, in a thread ────────────────────────────────────────────────────────────────────────────
     def _listen(self, order: bytes) -> None:
         pid: int | None = None
         left: tuple[int, ...] | None = None
         with suppress(OSError):
             self._control.sendall(order)
-            with self._control.makefile("rb") as said:
-                for line in said:
-                    word, *numbers = line.split()
-                    told = tuple(map(int, numbers))
+            with self._control.makefile("rb") as reports:
+                for line in reports:
+                    word, *rest = line.split()
+                    numbers = tuple(map(int, rest))
                     if word == b"started":
-                        pid = told[0]
+                        pid = numbers[0]
                         self._set(self.started, pid)
                     elif word == b"failed":
-                        self._set(self.started, OSError(told[0], os.strerror(told[0])))
+                        self._set(self.started, OSError(numbers[0], os.strerror(numbers[0])))
                     elif word == b"exited":
-                        self._set(self.exited, told[0])
+                        self._set(self.exited, numbers[0])
                     else:
-                        left = told
+                        left = numbers
         self._keeper.wait()
-        if left is None and pid is not None:  # somebody has killed the keeper
+        if left is None and pid is not None:  # the keeper was killed
             end_all(self._mark, {psutil.Process(pid), *descendants(pid)} if psutil.pid_exists(pid) else (), 0.0)
         self._set(self.started, OSError("its keeper has ended"))
         self._set(self.exited, 128 + signal.SIGKILL)
@@ -197,5 +200,5 @@ class ChildProcess:
             else:
                 future.set_result(outcome)
 
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed, and no task waits any more
             self._loop.call_soon_threadsafe(set_once)

@@ -21,7 +21,8 @@ from workcast.producer.adapters.base import Command, Exit, milliseconds_between
 from workcast.producer.errors import RecordingError
 from workcast.producer.fields import as_list, as_object, get_list, get_number, get_text
 from workcast.producer.lines import CutLine, LineSplitter, size_of
-from workcast.producer.runner import EventSink, RunResult
+from workcast.producer.recorder import EventSink
+from workcast.producer.runner import RunResult
 
 RECORDINGS: Final = Path(__file__).parent / "recordings"
 """The recordings that come with workcast."""
