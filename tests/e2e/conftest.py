@@ -10,7 +10,9 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from support.browser import FLAGS, find
+from support.processes import Up
 from support.waiting import DEADLINE
+from workcast.broker.root import Root
 
 expect.set_options(timeout=DEADLINE * 1000)
 
@@ -63,3 +65,10 @@ def page(browser: Browser, complaints: Complaints, tmp_path: Path) -> Generator[
     page.screenshot(path=tmp_path / "page.png")
     context.close()
     assert complaints.messages == []
+
+
+@pytest.fixture
+def up(root: Root) -> Generator[Up]:
+    """A ``workcast up`` of the test's root."""
+    with Up(root.directory) as up:
+        yield up

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,21 +19,9 @@ from workcast.producer import TelemetryWriter
 from workcast.producer.replay import RECORDINGS, Recording, replay
 
 from .conftest import Complaints
-from .timeline import events, read, wait_for
+from .timeline import events, numbered, read, wait_for
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def up(root: Root) -> Generator[Up]:
-    with Up(root.directory) as up:
-        yield up
-
-
-def numbered(count: int, start: int = 0) -> list[bytes]:
-    """Return events that are one item each."""
-    complete = b'{"type":"response_complete","timestamp":"2026-01-01T00:00:00Z","content":"chunk %d","message_id":"%d"}'
-    return [complete % (number, number) for number in range(start, start + count)]
 
 
 def play(root: Root, workcell: str, recording: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -13,23 +12,11 @@ from support.processes import Up
 from workcast.broker.root import Root
 from workcast.producer import TelemetryWriter
 
-from .timeline import wait_for
+from .timeline import numbered, wait_for
 
 pytestmark = pytest.mark.browser
 
 _FOCUSED = "document.activeElement.dataset.workcell ?? document.activeElement.type ?? document.activeElement.tagName"
-
-
-@pytest.fixture
-def up(root: Root) -> Generator[Up]:
-    with Up(root.directory) as up:
-        yield up
-
-
-def numbered(count: int) -> list[bytes]:
-    """Return events that are one item each."""
-    complete = b'{"type":"response_complete","timestamp":"2026-01-01T00:00:00Z","content":"chunk %d","message_id":"%d"}'
-    return [complete % (number, number) for number in range(count)]
 
 
 def fleet(root: Root, *names: str) -> None:

@@ -65,3 +65,9 @@ def wait_for(page: Page, *, head: int) -> Timeline:
 def events(path: Path) -> list[dict[str, Any]]:
     """Return the events of a log."""
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+
+
+def numbered(count: int, start: int = 0) -> list[bytes]:
+    """Return events that are one item each."""
+    complete = b'{"type":"response_complete","timestamp":"2026-01-01T00:00:00Z","content":"chunk %d","message_id":"%d"}'
+    return [complete % (number, number) for number in range(start, start + count)]
