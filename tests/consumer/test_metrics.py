@@ -53,13 +53,13 @@ def test_health_is_red_until_a_relays_heartbeat_came_through_the_feed(root: Root
     with Gateway(root, redis_url).running() as gateway:
         wait_until(lambda: get(gateway, "/healthz").json()["status"] == "relay")
         assert get(gateway, "/healthz").status_code == 503
-        assert "nothing was heard of any relay; start" in get(gateway, "/healthz").json()["reason"]
+        assert "no relay has sent a heartbeat; start" in get(gateway, "/healthz").json()["reason"]
         with running_relay(root, redis_url):
             wait_until(lambda: get(gateway, "/healthz").status_code == 200)
 
 
 def test_health_is_red_when_the_relays_fall_silent(root: Root, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workcast.consumer.gateway._SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr("workcast.consumer.health_api._SILENCE_SECONDS", 0.5)
     with Gateway(root, redis_url).running() as gateway, running_relay(root, redis_url):
         wait_until(lambda: get(gateway, "/healthz").status_code == 200)
 
@@ -69,7 +69,7 @@ def test_health_is_red_when_the_relays_fall_silent(root: Root, redis_url: str, m
     with Gateway(root, redis_url).running() as gateway:
         with running_relay(root, redis_url):
             wait_until(lambda: get(gateway, "/healthz").status_code == 200)
-        wait_until(lambda: "nothing was heard of any relay for" in reason(gateway))
+        wait_until(lambda: "no relay has sent a heartbeat for" in reason(gateway))
 
 
 def test_agents_versions_are_a_bounded_number_of_time_series() -> None:

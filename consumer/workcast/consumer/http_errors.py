@@ -1,4 +1,4 @@
-"""Why a request cannot be answered, as HTTP says it."""
+"""The errors of broker and logs as HTTP answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workcast.consumer.hub import Hub, origin_conflict
 
 @contextlib.contextmanager
 def http_errors() -> Generator[None]:
-    """Why a log cannot be read now, as an answer."""
+    """Turn the errors of reading a log into answers: 409 if it was replaced, 503 if it cannot be read."""
     try:
         yield
     except EpochError as error:
@@ -26,10 +26,10 @@ def http_errors() -> Generator[None]:
 
 
 async def open_channel(hub: Hub, workcell: str) -> Channel:
-    """The channel of a workcell.
+    """Return the channel of a workcell.
 
     Raises:
-        HTTPException: 404 if nobody knows it; 409 if what the broker has of it is of another root.
+        HTTPException: 404 if neither broker nor log has it; 409 if another root has published it.
     """
     channel = await hub.channels.open(workcell)
     if channel is None:
@@ -40,5 +40,5 @@ async def open_channel(hub: Hub, workcell: str) -> Channel:
 
 
 def unknown_workcell(workcell: str) -> HTTPException:
-    """Nobody knows the workcell."""
+    """Return the 404 of a workcell that neither broker nor log has."""
     return HTTPException(404, f"no workcell {workcell[:140]!r} here")

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
@@ -15,7 +15,6 @@ from workcast.consumer.channel import Channel
 from workcast.consumer.fleet import FleetCursor
 from workcast.consumer.frame import Frame
 from workcast.consumer.hub import Hub, origin_conflict
-from workcast.consumer.prepared import PreparedFrame
 from workcast.consumer.protocol import (
     Cursor,
     Error,
@@ -40,6 +39,7 @@ from workcast.consumer.protocol import (
 )
 from workcast.consumer.refill import Missing
 from workcast.consumer.throttle import Throttle
+from workcast.consumer.transport import Transport
 from workcast.events.json_value import as_object
 
 CLOSE_MALFORMED: Final = 4400
@@ -53,23 +53,6 @@ _OPS: Final = frozenset(("subscribe", "unsubscribe", "follow", "ping"))
 
 
 T = TypeVar("T")
-
-
-class Transport(Protocol):
-    """A WebSocket as a session sees it."""
-
-    async def send(self, text: str) -> None:
-        """Send one text message; returns once the socket has room for the next."""
-        ...
-
-    async def send_frame(self, frame: PreparedFrame) -> None:
-        """Send a message that was built for many viewers; returns once the socket has room for the next."""
-        ...
-
-    async def receive(self) -> str | bytes | None:
-        """The next message, or None once the viewer is gone."""
-
-    async def close(self, code: int, reason: str) -> None: ...
 
 
 @dataclass(slots=True)

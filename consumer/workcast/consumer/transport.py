@@ -1,0 +1,61 @@
+"""A session's transport: a WebSocket as a session needs it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Protocol
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from workcast.consumer.prepared import PreparedFrame
+from workcast.consumer.stream_protocol import FRAME_KEY
+
+
+class Transport(Protocol):
+    """A message is sent once the socket has room for the next; ConnectionError is raised if the viewer is gone."""
+
+    async def send(self, text: str) -> None:
+        """Send one text message."""
+        ...
+
+    async def send_frame(self, frame: PreparedFrame) -> None:
+        """Send a message that was prepared for many viewers."""
+        ...
+
+    async def receive(self) -> str | bytes | None:
+        """Return the next message, or None once the viewer is gone."""
+
+    async def close(self, code: int, reason: str) -> None: ...
+
+
+class SocketTransport:
+    """A Starlette WebSocket."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+
+    async def send(self, text: str) -> None:
+        await self._send({"type": "websocket.send", "text": text})
+
+    async def send_frame(self, frame: PreparedFrame) -> None:
+        if FRAME_KEY in self._socket.scope["extensions"]:
+            await self._send({"type": "websocket.send", FRAME_KEY: frame})
+        else:
+            await self.send(frame.text)
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        try:
+            await self._socket.send(message)
+        except (WebSocketDisconnect, RuntimeError) as error:
+            raise ConnectionError("the viewer is gone") from error
+
+    async def receive(self) -> str | bytes | None:
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            return None
+        text: str | None = message.get("text")
+        return text if text is not None else bytes(message["bytes"])
+
+    async def close(self, code: int, reason: str) -> None:
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+            await self._socket.close(code, reason)
