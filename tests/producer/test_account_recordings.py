@@ -19,7 +19,9 @@ from workcast.events.codec import dump
 from workcast.events.models import BaseEvent, Completed
 from workcast.events.usage import Usage
 from workcast.ledger.account import Account, Rows
+from workcast.ledger.limits import Limits, Meter
 from workcast.ledger.money import from_dollars, known_dollars
+from workcast.ledger.prices import shipped_prices
 from workcast.ledger.rows import Totals
 from workcast.ledger.summary import Fold
 
@@ -75,6 +77,23 @@ def test_the_summary_agrees_with_the_account(name: str) -> None:
     assert (summary.duration_ms, summary.tools_ms) == (totals.duration_ms, totals.tools_ms)
     if not totals.unpriced:
         assert summary.cost_computed_usd == known_dollars(totals.cost_computed)
+
+
+@recorded
+def test_limits_count_what_the_account_counts(name: str) -> None:
+    events = recorded_events(RECORDED[name])
+    totals = account_of(events).totals()
+    tokens = max(totals.usage.total, totals.messages_usage.total)
+
+    def reason(most: int) -> str:
+        meter = Meter(Limits(max_tokens=most), shipped_prices())
+        for event in events:
+            meter.add(event)
+        return meter.reason
+
+    assert reason(tokens or 1) == ""
+    if tokens > 1:
+        assert reason(tokens - 1) == f"max_tokens: {tokens} of {tokens - 1}"
 
 
 @claude

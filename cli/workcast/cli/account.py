@@ -22,7 +22,7 @@ from workcast.cli.gateway_client import GatewayError, gateway_url
 from workcast.cli.listing import Column, print_listing
 from workcast.cli.listing import Row as ListedRow
 from workcast.cli.printable import harmless_json, printable
-from workcast.consumer.account_api import MAX_ROWS, account_page
+from workcast.consumer.account_page import MAX_ROWS, account_page
 from workcast.consumer.protocol import AccountPage
 from workcast.events.usage import Usage
 from workcast.ledger.account import Rows
@@ -66,11 +66,11 @@ def _items(first: AccountPage, pages: Generator[AccountPage]) -> Generator[Row]:
         yield from page.items
 
 
-def _pages(fetch: Callable[[int], bytes]) -> Generator[AccountPage]:
-    """Yield page after page, up to the number of rows on the first page's count."""
+def _pages(fetch: Callable[[int], AccountPage]) -> Generator[AccountPage]:
+    """Yield page after page, up to the number of rows that the first page states."""
     offset, count = 0, 1
     while offset < count:
-        page = AccountPage.model_validate_json(fetch(offset))
+        page = fetch(offset)
         count = page.count if offset == 0 else count
         yield page
         if not page.items:
@@ -78,8 +78,8 @@ def _pages(fetch: Callable[[int], bytes]) -> Generator[AccountPage]:
         offset += len(page.items)
 
 
-def _from_gateway(address: str, workcell: str, rows: Rows) -> Callable[[int], bytes]:
-    def fetch(offset: int) -> bytes:
+def _from_gateway(address: str, workcell: str, rows: Rows) -> Callable[[int], AccountPage]:
+    def fetch(offset: int) -> AccountPage:
         query: dict[str, str | int] = {"rows": rows, "offset": offset, "limit": MAX_ROWS}
         try:
             reply = httpx.get(
@@ -90,12 +90,11 @@ def _from_gateway(address: str, workcell: str, rows: Rows) -> Callable[[int], by
         if reply.status_code != 200:
             raise GatewayError(f"cannot get the account of {workcell} from {address}: {_reason(reply)}")
         try:
-            AccountPage.model_validate_json(reply.content)
+            return AccountPage.model_validate_json(reply.content)
         except ValidationError as error:
             raise GatewayError(
                 f"expected a workcast gateway at {address}, got an answer from something else"
             ) from error
-        return reply.content
 
     return fetch
 
@@ -108,7 +107,7 @@ def _reason(reply: httpx.Response) -> str:
     return detail if isinstance(detail, str) else f"HTTP {reply.status_code}"
 
 
-def _from_files(root: Root, workcell: str, rows: Rows) -> Callable[[int], bytes]:
+def _from_files(root: Root, workcell: str, rows: Rows) -> Callable[[int], AccountPage]:
     root.check()
     prices = current_prices()
     history = History(Roots(root))
@@ -123,7 +122,7 @@ def _from_files(root: Root, workcell: str, rows: Rows) -> Callable[[int], bytes]
     except OSError as error:
         raise RootError(f"cannot read {error.filename or root.workcells}: {error.strerror}") from error
     whole, epoch = account, extent.epoch
-    return lambda offset: account_page(whole, epoch, rows, offset, MAX_ROWS)
+    return lambda offset: AccountPage.model_validate_json(account_page(whole, epoch, rows, offset, MAX_ROWS))
 
 
 # ── as text ─────────────────────────────────────────────────────────────────────────────────────────────────────────

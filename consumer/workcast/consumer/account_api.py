@@ -7,21 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Final
 
 from fastapi import FastAPI, HTTPException, Query, Response
-from pydantic import TypeAdapter
 
 from workcast.broker.accounts import Accounts
 from workcast.broker.history import History
 from workcast.broker.price_file import usable_prices
+from workcast.consumer.account_page import MAX_ROWS, account_page
 from workcast.consumer.http_errors import http_errors, open_channel
 from workcast.consumer.hub import Hub
-from workcast.consumer.protocol import AccountPage, PriceSource
-from workcast.ledger.account import Account, Rows
-from workcast.ledger.rows import Totals
+from workcast.consumer.protocol import AccountPage
+from workcast.ledger.account import Rows
 
-MAX_ROWS: Final = 1000
 _TURN_SECONDS: Final = 0.1
 """A long log is read in turns of this length, so that the account of a short one need not wait for it."""
-_TOTALS: Final = TypeAdapter(Totals)
 
 
 def add_account(app: FastAPI, hub: Hub, history: History) -> None:
@@ -55,13 +52,3 @@ def add_account(app: FastAPI, hub: Hub, history: History) -> None:
     def turn(workcell: str, epoch: int, base: int, head: int, rows: Rows, offset: int, limit: int) -> bytes | None:
         account = accounts.advance(workcell, epoch, base, head, _TURN_SECONDS)
         return None if account is None else account_page(account, epoch, rows, offset, limit)
-
-
-def account_page(account: Account, epoch: int, rows: Rows, offset: int, limit: int) -> bytes:
-    """Encode an :class:`AccountPage`; its rows are already JSON."""
-    count, items = account.page(rows, offset, limit)
-    prices = PriceSource(source=account.prices.source, date=account.prices.date).model_dump_json().encode()
-    head = b'{"epoch":%d,"base":%d,"head":%d,"totals":%s,"prices":%s,"rows":"%s",' % (
-        epoch, account.base, account.offset, _TOTALS.dump_json(account.totals()), prices, rows.encode(),
-    )  # fmt: skip
-    return head + b'"offset":%d,"count":%d,"items":[%s]}' % (offset, count, b",".join(items))

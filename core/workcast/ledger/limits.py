@@ -71,10 +71,14 @@ class Meter:
 
     A message costs what the agent reports, else what the price table says. A budget that cannot be checked, because
     the model or its price is unknown, counts as exceeded: it would not limit anything otherwise.
+
+    Args:
+        limits: those of the run.
+        prices: the price table.
+        model: the one to assume if the agent reports none.
     """
 
     def __init__(self, limits: Limits, prices: PriceTable, model: str | None = None) -> None:
-        """``model`` is the one to assume if the agent reports none."""
         self.reason = ""
         """Which limit is exceeded, and by how much; empty while none is."""
         self._limits = limits
