@@ -17,7 +17,8 @@ from workcast.events.models import BaseEvent, ToolCall, ToolResult, Unknown
 from workcast.producer.adapters import adapter_for
 from workcast.producer.adapters.base import Exit, close_calls
 from workcast.producer.adapters.gemini_tools import Calls
-from workcast.producer.calls import MAX_OPEN_CALLS, OpenCall, OpenCalls
+from workcast.producer.calls import OpenCall
+from workcast.producer.open_calls import MAX_OPEN_CALLS, OpenCalls
 from workcast.producer.recent import REMEMBERED
 from workcast.producer.transcripts.base import Links
 from workcast.producer.transcripts.disk_set import IN_MEMORY

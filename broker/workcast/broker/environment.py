@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from math import inf, isnan
 from typing import Final, NamedTuple
 
 from workcast.broker import names
@@ -67,6 +66,6 @@ def _seconds(env: Mapping[str, str], variable: str, default: float) -> float:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if isnan(seconds) or not 0 <= seconds < inf:
+    if not 0 <= seconds < float("inf"):  # no math module: hooks would have to load its library
         raise SettingError(f"{variable}: expected a number of seconds, 0 or more, got {text!r}")
     return seconds

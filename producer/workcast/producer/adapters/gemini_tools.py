@@ -10,8 +10,9 @@ from typing import Final, NamedTuple
 from workcast.events.frozen import make
 from workcast.events.models import BaseEvent, BashCommand, BashOutput, FileRead, FileWrite, ToolCall, ToolResult
 from workcast.producer.adapters.base import milliseconds_between
-from workcast.producer.calls import MAX_OPEN_CALLS, OpenCall
+from workcast.producer.calls import OpenCall
 from workcast.producer.fields import JsonObject, as_object, get_object, get_text
+from workcast.producer.open_calls import MAX_OPEN_CALLS
 from workcast.producer.recent import RecentMap
 
 SHELL: Final = "run_shell_command"

@@ -10,10 +10,11 @@ from typing import Any, ClassVar, NamedTuple
 from workcast.events.models import BaseEvent, PromptSent
 from workcast.producer.adapters.base import Exit, close_calls, run_key, unknown_line, unread
 from workcast.producer.adapters.outcome import Outcome
-from workcast.producer.calls import OpenCall, OpenCalls
+from workcast.producer.calls import OpenCall
 from workcast.producer.decode import NOT_JSON, decode_json, parse_object
 from workcast.producer.fields import JsonObject
 from workcast.producer.lines import CutLine
+from workcast.producer.open_calls import OpenCalls
 
 RuleResult = list[BaseEvent] | tuple[BaseEvent, ...] | None
 """The events of a line. A tuple: a part of the line has no rule; None: the line has no rule."""

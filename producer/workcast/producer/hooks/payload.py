@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from workcast.producer.calls import OpenCall
 from workcast.producer.claude.tools import Fields, call_fields, output_of, path_of, result_fields
@@ -14,26 +14,28 @@ SOURCE: Final = "hook"
 """The ``source`` of events from hooks."""
 _FAILURE: Final = "PostToolUseFailure"
 
+if TYPE_CHECKING:  # a protocol takes half a millisecond to define
+    from typing import Protocol
 
-class LogContent(Protocol):
-    """What the session's log contains already."""
+    class LogContent(Protocol):
+        """What the session's log contains already."""
 
-    @property
-    def is_open(self) -> bool:
-        """Whether a turn was opened and is not over."""
-        ...
+        @property
+        def is_open(self) -> bool:
+            """Whether a turn was opened and is not over."""
+            ...
 
-    def has_call(self, call_id: str) -> bool:
-        """Whether the log contains a call."""
-        ...
+        def has_call(self, call_id: str) -> bool:
+            """Whether the log contains a call."""
+            ...
 
-    def has_result(self, call_id: str) -> bool:
-        """Whether the log contains the result of a call."""
-        ...
+        def has_result(self, call_id: str) -> bool:
+            """Whether the log contains the result of a call."""
+            ...
 
-    def has_prompt(self, prompt: str, prompt_id: object, at: datetime) -> bool:
-        """Whether the log contains a prompt that was given just now."""
-        ...
+        def has_prompt(self, prompt: str, prompt_id: object, at: datetime) -> bool:
+            """Whether the log contains a prompt that was given just now."""
+            ...
 
 
 def events_of(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +20,7 @@ from workcast.producer.session_index import SessionIndex
 LOCK_WAIT_S: Final = 2.0
 CATCH_UP_BYTES: Final = 1 << 20
 """The most that is read of the log: what writers that do not keep the index have added to it."""
-_NOT_IN_IDS: Final = re.compile(r"[^A-Za-z0-9._-]")
+_IN_IDS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
 class HookError(WorkcastError):
@@ -48,7 +47,7 @@ def record(raw: bytes, root: str | None, environment: Environment) -> None:
     directory = _find_root(root or environment.root, payload)
     if environment.run is not None or directory is None:
         return
-    workcell = _NOT_IN_IDS.sub("-", f"claude-{session}")[:128]
+    workcell = "".join(char if char in _IN_IDS else "-" for char in f"claude-{session}"[:128])
     cells = directory / names.WORKCELLS_DIRECTORY
     state = cells / names.STATE_DIRECTORY
     state.mkdir(parents=True, exist_ok=True)
