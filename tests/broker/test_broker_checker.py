@@ -108,10 +108,10 @@ def test_a_broker_without_faults_has_no_problems(broker: Any) -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_fault_is_told(broker: Any, damage: str) -> None:
-    do, told = DAMAGES[damage]
+def test_a_fault_is_reported(broker: Any, damage: str) -> None:
+    do, expected = DAMAGES[damage]
     do(broker)
-    assert any(told in problem for problem in completeness_problems(broker, "wc", EPOCH, LINES))
+    assert any(expected in problem for problem in completeness_problems(broker, "wc", EPOCH, LINES))
 
 
 def test_a_pruned_log_is_compared_from_its_base_on(broker: Any) -> None:

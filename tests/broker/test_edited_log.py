@@ -1,4 +1,4 @@
-"""Logs that somebody changed after they were published: noticed before the next batch, by whichever relay comes."""
+"""Logs that were changed after they were published: any relay notices before its next batch."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def test_a_pruned_log_that_a_flushed_broker_got_anew_keeps_its_epoch_at_the_next
     assert problems(root, redis_client) == []
 
 
-def test_a_stream_whose_last_entries_somebody_deleted_is_published_anew_with_the_next_line(
+def test_a_stream_whose_last_entries_were_deleted_is_published_again_with_the_next_line(
     root: Root, publisher: Publisher, redis_client: Any
 ) -> None:
     """Redis takes no entry again under an ID that a stream has had."""
@@ -239,7 +239,7 @@ def test_a_stream_whose_last_entries_somebody_deleted_is_published_anew_with_the
 
 
 class Dies(Publisher):
-    """A relay's way to the broker on which it is killed before it tells a new base."""
+    """A broker connection on which the relay is killed before it publishes a new base."""
 
     def amend(self, workcell: str, epoch: int, origin: str, head: int, base: int, summary: bytes) -> bool:
         raise KeyboardInterrupt(workcell, epoch, origin, head, base, summary)
@@ -284,7 +284,7 @@ def test_an_edited_copy_of_a_pruned_log_is_another_log(
 
 
 @pytest.mark.parametrize("edited", [False, True])
-def test_a_relay_that_is_killed_before_it_tells_of_a_prune_has_noted_it(
+def test_a_relay_that_is_killed_before_it_publishes_a_prune_has_noted_it(
     root: Root, redis_url: str, publisher: Publisher, edited: bool
 ) -> None:
     path, epoch = shown_and_pruned(root, publisher, 40)

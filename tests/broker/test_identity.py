@@ -82,7 +82,7 @@ CASES = [
     # ── truncated, edited, replaced ──
     Case("a truncated log", log(end=10, noted=shown(agreement="past end", inode=FILE)), "shortened",
          retire=frozenset({E})),
-    Case("truncated, and only the broker tells", log(end=10, broker=shown(agreement="past end")), "shortened",
+    Case("truncated, and only the broker shows it", log(end=10, broker=shown(agreement="past end")), "shortened",
          replaces=E, retire=frozenset({E})),
     Case("rewritten with the same first line", log(end=80, noted=shown(agreement="differs", inode=FILE)), "edited",
          retire=frozenset({E})),
@@ -91,7 +91,7 @@ CASES = [
          retire=frozenset({E})),
     Case("edited after a failover took the broker back", log(noted=shown(agreement="differs", inode=FILE),
          broker=shown(10)), "edited", replaces=E, retire=frozenset({E})),
-    Case("edited, and only the checkpoint tells", log(checkpoint=shown(agreement="differs")), "edited",
+    Case("edited, and only the checkpoint shows it", log(checkpoint=shown(agreement="differs")), "edited",
          retire=frozenset({E})),
     Case("an edited copy renamed into place", log(inode=COPY, noted=NOTED, broker=shown()), "copied", replaces=E,
          retire=frozenset({E})),

@@ -158,7 +158,7 @@ def test_processes_append_side_by_side(tmp_path: Path) -> None:
 def test_what_was_appended_survives_a_kill_at_any_moment(
     tmp_path_factory: pytest.TempPathFactory, kills: list[int], size: int
 ) -> None:
-    """Writers are killed after so many appends, one after the other; whoever is left closes their torn lines."""
+    """Writers are killed after so many appends, one after the other; the remaining ones close their torn lines."""
     path = tmp_path_factory.mktemp("log") / "log"
     for at, kill in enumerate(kills):
         with spawn(path, str(at), 10_000, size) as writer:
@@ -166,8 +166,8 @@ def test_what_was_appended_survives_a_kill_at_any_moment(
             for _ in range(kill):
                 writer.stdout.readline()
             writer.kill()
-            told = writer.stdout.read()
-        certain = kill + told.count(b"\n")
+            output = writer.stdout.read()
+        certain = kill + output.count(b"\n")
         assert numbers(path, str(at))[:certain] == list(range(certain))
     with Appender(path) as appender:
         appender.append(b'{"type":"x","from":"end","n":0}\n')

@@ -286,7 +286,7 @@ def test_a_pruned_log_keeps_its_epoch_and_its_offsets(root: Root, publisher: Pub
     assert (position.epoch, position.base, position.head) == (epoch, 20, 60)
 
 
-def test_a_log_that_is_pruned_and_written_no_further_tells_its_base_all_the_same(
+def test_a_log_that_is_pruned_and_written_no_further_still_publishes_its_base(
     root: Root, publisher: Publisher, redis_client: Any
 ) -> None:
     path = write_log(root, WORKCELL, numbered(50))
@@ -298,10 +298,10 @@ def test_a_log_that_is_pruned_and_written_no_further_tells_its_base_all_the_same
     position = publisher.watermarks([WORKCELL])[0]
     assert (position.base, position.head) == (20, 50)
     assert json.loads(redis_client.hget(summary_key(WORKCELL), "json"))["base"] == 20
-    told = redis_client.xlen(feed_key(0))
+    entries = redis_client.xlen(feed_key(0))
     pump(relay)
     pump(other)
-    assert redis_client.xlen(feed_key(0)) == told
+    assert redis_client.xlen(feed_key(0)) == entries
     # One that has not seen it takes nothing back; should it have done so by a batch, the next sweep puts it right.
     assert not publisher.amend(WORKCELL, disk_epoch(root), root.origin(), 50, 0, b"{}")
     redis_client.hset(summary_key(WORKCELL), "base", 0)

@@ -154,7 +154,7 @@ def test_a_log_is_shown_as_far_as_a_relay_has_noted_it(root: Root, relay: LogRel
     assert history.synced_extent("wc") == Extent(EPOCH, 0, 10)
     relay.vouch()
     assert history.synced_extent("wc") == Extent(EPOCH, 0, 30)
-    assert history.synced_extent("nobody") is None
+    assert history.synced_extent("missing") is None
 
 
 @CHANGES

@@ -48,14 +48,16 @@ def test_a_log_without_lines_is_in_order(root: Root, publisher: Publisher) -> No
     assert verify(root, "wc", publisher) == Verdict(workcell="wc", epoch=0, base=0, end=0)
 
 
-def test_lines_that_were_not_relayed_are_told(relayed: Root, publisher: Publisher) -> None:
+def test_lines_that_were_not_relayed_are_reported(relayed: Root, publisher: Publisher) -> None:
     write_log(relayed, "wc", [event_line(number) for number in range(40, 70)])
     assert verify(relayed, "wc", publisher).problems == [
         "30 events are missing in the stream: " + ", ".join(map(str, range(40, 60))) + ", …"
     ]
 
 
-def test_an_entry_that_is_missing_or_differs_is_told(relayed: Root, publisher: Publisher, redis_client: Any) -> None:
+def test_an_entry_that_is_missing_or_differs_is_reported(
+    relayed: Root, publisher: Publisher, redis_client: Any
+) -> None:
     epoch = verify(relayed, "wc", publisher).epoch
     redis_client.xdel(stream_key("wc"), f"{epoch}-8")
     redis_client.xadd(stream_key("wc"), {"c": "1", "d": event_line(0)}, id=f"{epoch}-41")
@@ -65,13 +67,13 @@ def test_an_entry_that_is_missing_or_differs_is_told(relayed: Root, publisher: P
     ]
 
 
-def test_a_changed_line_is_told(relayed: Root, publisher: Publisher) -> None:
+def test_a_changed_line_is_reported(relayed: Root, publisher: Publisher) -> None:
     data = relayed.log("wc").read_bytes()
     relayed.log("wc").write_bytes(data.replace(b"chunk 17", b"CHUNK 17"))
     assert verify(relayed, "wc", publisher).problems == ["1 events differ from their lines: 17"]
 
 
-def test_a_broker_that_knows_nothing_is_told(relayed: Root, publisher: Publisher, redis_client: Any) -> None:
+def test_an_empty_broker_is_reported(relayed: Root, publisher: Publisher, redis_client: Any) -> None:
     redis_client.flushall()
     assert "needs a relay" in verify(relayed, "wc", publisher).problems[0]
 
@@ -117,7 +119,7 @@ def test_the_first_lines_of_a_log_have_their_moment_too(root: Root, publisher: P
     watched.close()
 
 
-def test_lines_that_no_relay_comes_for_are_told_in_the_end(relayed: Root, redis_url: str) -> None:
+def test_lines_that_no_relay_publishes_are_finally_reported(relayed: Root, redis_url: str) -> None:
     write_log(relayed, "wc", [event_line(number) for number in range(40, 43)])
     watched = Watched(redis_url, then=lambda _: None)
     verdict = verify_patiently(relayed, "wc", watched, seconds=0.3)
@@ -142,7 +144,7 @@ def test_a_log_that_grows_at_each_look_is_in_order_when_its_relay_is_a_line_behi
     assert watched.looks == 3  # the line that came during the first look was relayed during the second
 
 
-def test_a_hole_in_a_stream_that_grows_at_each_look_is_told_all_the_same(
+def test_a_hole_in_a_growing_stream_is_reported(
     relayed: Root, publisher: Publisher, redis_url: str, redis_client: Any
 ) -> None:
     relay = LogRelay(relayed, "wc", publisher)
@@ -183,7 +185,7 @@ def test_a_log_that_is_written_and_relayed_without_a_pause_is_in_order(
 
 
 @pytest.mark.parametrize("how", ["removed", "emptied", "removed with its directory"])
-def test_a_log_that_is_gone_while_the_broker_has_its_events_is_told(
+def test_a_log_that_is_gone_while_the_broker_has_its_events_is_reported(
     relayed: Root, publisher: Publisher, how: str
 ) -> None:
     if how == "emptied":
@@ -196,7 +198,7 @@ def test_a_log_that_is_gone_while_the_broker_has_its_events_is_told(
     assert verifiable(relayed, publisher) == ["wc"]
 
 
-def test_a_log_that_lost_its_last_lines_is_told_where_its_stream_expired(
+def test_a_log_that_lost_its_last_lines_is_reported_though_its_stream_expired(
     relayed: Root, publisher: Publisher, redis_client: Any
 ) -> None:
     write_log(relayed, "wc", LINES[:30], mode="wb")
@@ -204,7 +206,7 @@ def test_a_log_that_lost_its_last_lines_is_told_where_its_stream_expired(
     assert verify(relayed, "wc", publisher).problems == ["the broker had 10 events after the log's last one"]
 
 
-def test_a_workcell_that_nobody_knows_is_an_error(relayed: Root, publisher: Publisher) -> None:
+def test_an_unknown_workcell_is_an_error(relayed: Root, publisher: Publisher) -> None:
     with pytest.raises(WorkcellIdError, match="or its broker knows, got 'typo'"):
         verify(relayed, "typo", publisher)
 
@@ -219,7 +221,7 @@ def test_what_only_another_root_has_published_is_no_workcell_of_this_one(
         verify(other, "wc", publisher)
 
 
-def test_an_id_that_another_root_has_published_is_told_as_that(
+def test_an_id_that_another_root_has_published_is_reported_as_such(
     relayed: Root, publisher: Publisher, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     other = Root(tmp_path_factory.mktemp("other"))
@@ -230,7 +232,7 @@ def test_an_id_that_another_root_has_published_is_told_as_that(
     ]
 
 
-def test_a_workcell_that_became_a_link_out_of_the_root_is_told(
+def test_a_workcell_that_became_a_link_out_of_the_root_is_reported(
     relayed: Root, publisher: Publisher, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     moved = relayed.workcell("wc").rename(tmp_path_factory.mktemp("outside") / "wc")

@@ -125,7 +125,7 @@ def play(directory: Path, program: Path) -> None:
         fleet.data.mkdir()
         fleet.start("redis")
         fleet.start("consumer")
-        assert not fleet.is_healthy()  # nobody relays yet
+        assert not fleet.is_healthy()  # there is no relay yet
         fleet.start("demo")
         wait_until(fleet.is_healthy, what="the consumer's health")
         fleet.grows()
@@ -150,10 +150,10 @@ def play(directory: Path, program: Path) -> None:
         wait_until(fleet.is_healthy, what="the consumer's health")
         fleet.grows()
         assert fleet.end("demo") == fleet.end("consumer") == fleet.end("redis") == 0
-        told = read_telemetry_events(fleet.data / ".workcells" / ENDLESS / "telemetry.jsonl")
-        ends = [event["type"] for event in told if event["type"] in {"started", "completed"}]
+        written = read_telemetry_events(fleet.data / ".workcells" / ENDLESS / "telemetry.jsonl")
+        ends = [event["type"] for event in written if event["type"] in {"started", "completed"}]
         assert ends == ["started", "completed"] * 2
-        assert told[-1]["status"] == "cancelled"
+        assert written[-1]["status"] == "cancelled"
 
 
 def test_the_services_play_survive_restarts_and_end_quickly(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_each_service_has_no_more_rights_than_it_needs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_our_services_are_one_image_that_runs_as_nobody_in_particular(name: str) -> None:
+def test_our_services_are_one_image_that_runs_as_an_unprivileged_user(name: str) -> None:
     said = service(name)
     assert (said["build"], said["volumes"]) == (".", ["data:/data"])
     assert "user" not in said

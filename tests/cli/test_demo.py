@@ -1,4 +1,4 @@
-"""The demo: recordings that play, loop, end when told, and stay within bounds."""
+"""The demo: recordings that play, loop, end on request, and stay within bounds."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ async def test_every_act_plays_to_its_end_but_one_that_goes_on_and_on(root: Root
     await play_until(all_played, root, *acts, speed=40.0)
     ends: dict[str, str] = {}
     for act in finite:
-        told = events(root, act)
-        first = next(event for event in told if event["type"] == "completed")
+        played = events(root, act)
+        first = next(event for event in played if event["type"] == "completed")
         ends[act.workcell] = first["status"]
-        assert {event["issue_id"] for event in told} == {act.issue}
-        assert told[0]["prompt"] == act.prompt
-        assert not [event for event in told if event["type"] == "unknown"]
+        assert {event["issue_id"] for event in played} == {act.issue}
+        assert played[0]["prompt"] == act.prompt
+        assert not [event for event in played if event["type"] == "unknown"]
     assert {workcell for workcell, end in ends.items() if end == "failed"} == {"upgrade-deps"}
     assert {workcell for workcell, end in ends.items() if end == "cancelled"} == {"soak-streaming"}
     assert len([end for end in ends.values() if end == "success"]) == len(finite) - 2

@@ -77,7 +77,9 @@ def named(session: str) -> list[bytes]:
     return [UUID.sub(session[:8].encode() + rb"\1", line) for line in lines]
 
 
-def test_a_session_is_told_line_by_line_while_it_is_written(root: Root, projects: Path, following: Following) -> None:
+def test_a_session_is_recorded_line_by_line_while_it_is_written(
+    root: Root, projects: Path, following: Following
+) -> None:
     path = projects / "-home-dev" / f"{SESSION}.jsonl"
     with following():
         for number, line in enumerate(lines_of(BASIC)):
@@ -100,7 +102,7 @@ def test_a_line_without_its_newline_waits_for_it(root: Root, projects: Path, fol
     assert "unknown" not in types(root)
 
 
-def test_what_was_there_before_is_told_newest_first(root: Root, projects: Path, following: Following) -> None:
+def test_old_sessions_are_recorded_newest_first(root: Root, projects: Path, following: Following) -> None:
     ids = [f"0000000{number}-9483-46e2-b0c9-52286dcaf805" for number in range(5)]
     for number, session in enumerate(ids):
         put(projects / "p" / f"{session}.jsonl", named(session), age=100.0 * number)
@@ -124,7 +126,7 @@ def test_a_session_that_has_not_changed_for_long_is_left_alone_until_it_does(
     assert types(root)[0] == "started"
 
 
-def test_who_starts_again_tells_nothing_again(root: Root, projects: Path, following: Following) -> None:
+def test_a_restarted_follower_records_nothing_twice(root: Root, projects: Path, following: Following) -> None:
     path = put(projects / "p" / f"{SESSION}.jsonl", lines_of(BASIC)[:10])
     with following():
         wait_until(lambda: types(root)[-1:] == ["bash_output"])
@@ -164,7 +166,7 @@ def test_codex_threads_and_their_sub_agents_are_one_workcell(root: Root, tmp_pat
 
 
 # ── runs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-def test_a_session_that_a_run_tells_of_is_left_to_it(root: Root, projects: Path, following: Following) -> None:
+def test_the_session_of_a_run_is_left_to_it(root: Root, projects: Path, following: Following) -> None:
     with TelemetryWriter(root.log("run-1"), {"workcell_id": "run-1"}) as writer:
         writer.started(toolchain="claude", session_id=SESSION)
     put(projects / "p" / f"{SESSION}.jsonl", lines_of(BASIC))
@@ -196,7 +198,7 @@ def test_while_a_run_has_not_said_which_session_is_its_own_none_is_taken_for_ano
     assert CELL not in root.ids()
 
 
-def test_a_run_that_was_killed_before_it_said_so_keeps_nobody_waiting(
+def test_a_run_that_was_killed_before_it_named_its_session_does_not_block_others(
     root: Root, projects: Path, following: Following
 ) -> None:
     with TelemetryWriter(root.log("run-1"), {"workcell_id": "run-1", "toolchain": "claude"}) as writer:
@@ -206,7 +208,7 @@ def test_a_run_that_was_killed_before_it_said_so_keeps_nobody_waiting(
         wait_until(lambda: types(root)[-1:] == ["completed"])
 
 
-def test_somebody_else_who_writes_a_session_is_waited_for(root: Root, projects: Path, following: Following) -> None:
+def test_another_writer_of_a_session_is_waited_for(root: Root, projects: Path, following: Following) -> None:
     put(projects / "p" / f"{SESSION}.jsonl", lines_of(BASIC))
     with ExitStack() as stack:
         with hold_session(root, CELL):
@@ -218,7 +220,7 @@ def test_somebody_else_who_writes_a_session_is_waited_for(root: Root, projects: 
     assert types(root).count("completed") == 1
 
 
-def test_all_that_there_is_can_be_told_without_going_on(root: Root, projects: Path) -> None:
+def test_a_follower_can_end_once_everything_is_recorded(root: Root, projects: Path) -> None:
     put(projects / "p" / f"{SESSION}.jsonl", lines_of(BASIC))
     put(projects / "p" / "tool-results" / "no-transcript.jsonl", [b"{}"])
     put(projects / "p" / "00000001-9483-46e2-b0c9-52286dcaf805.jsonl", [])

@@ -64,7 +64,7 @@ def damaged_line(draw: st.DrawFn, raw: bytes) -> bytes:
 
 @st.composite
 def transcripts(draw: st.DrawFn, agent: str) -> list[bytes]:
-    """A transcript of which some lines were changed, damaged, left out, told twice or moved."""
+    """A transcript of which some lines were changed, damaged, left out, repeated or moved."""
     lines = list(draw(st.sampled_from(LINES[agent])))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(lines) - 1))
@@ -88,13 +88,13 @@ def transcripts(draw: st.DrawFn, agent: str) -> list[bytes]:
 def test_no_transcript_whatever_it_holds_breaks_a_reader(agent: str, data: st.DataObject) -> None:
     lines = data.draw(transcripts(agent))
     sub_agent = data.draw(st.none() | st.just("a1"))
-    told: list[SourcedEvent] = []
+    found: list[SourcedEvent] = []
     reader = reader_of(agent, Links(), sub_agent)
     for raw in lines:
-        told += reader.feed(raw)
-    told += data.draw(st.sampled_from([reader.settle, reader.abandon]))()
-    told += reader.settle() + reader.abandon()
-    events = as_logged(told)
+        found += reader.feed(raw)
+    found += data.draw(st.sampled_from([reader.settle, reader.abandon]))()
+    found += reader.settle() + reader.abandon()
+    events = as_logged(found)
     for event in events:
         build(event)
     sources = [event["source"] for event in events]

@@ -71,7 +71,7 @@ def test_a_line_of_a_new_kind_is_unknown_as_it_was_written() -> None:
     assert [event["raw"] for event in events] == ['{"type":"telepathy", "n":1}', "no json"]
 
 
-def test_a_count_that_is_not_the_last_one_is_told_once_when_its_message_is_over() -> None:
+def test_only_the_last_count_of_a_message_is_reported_when_it_is_over() -> None:
     growing = [assistant([text("a")], "a1"), assistant([text("b")], "a2")]
     growing[1]["message"]["usage"] = {"input_tokens": 5, "output_tokens": 90}
     events = transcript_events("claude", [user("hi", "u"), *growing, assistant([text("c")], "b1", "end_turn")])
@@ -90,7 +90,7 @@ def test_an_interrupt_ends_the_turn() -> None:
     assert transcript_events("claude", lines)[-1]["status"] == "cancelled"
 
 
-def test_sub_agents_of_older_versions_are_told_from_the_same_file() -> None:
+def test_sub_agents_of_older_versions_are_read_from_the_same_file() -> None:
     lines = [
         user("hi", "u"),
         assistant([use("Task", "c1", prompt="look around")], "a1", "tool_use"),
@@ -122,14 +122,14 @@ def test_a_turns_cost_is_its_share_of_what_the_session_has_cost() -> None:
     ]  # fmt: skip
 
 
-def test_a_result_that_comes_after_its_call_was_given_up_is_not_told_twice() -> None:
+def test_a_result_after_its_call_was_given_up_is_not_reported_twice() -> None:
     reader = reader_of("claude")
-    told: list[SourcedEvent] = []
+    found: list[SourcedEvent] = []
     for line in (user("hi", "u"), assistant([use("Bash", "c", command="x")], "a", "tool_use")):
-        told += feed(reader, line)
-    told += reader.abandon()
-    told += feed(reader, user([result("c")], "v"))
-    events = as_logged(told)
+        found += feed(reader, line)
+    found += reader.abandon()
+    found += feed(reader, user([result("c")], "v"))
+    events = as_logged(found)
     assert [event.get("error") for event in events if event["type"] == "tool_result"] == ["no result: the agent ended"]
 
 
@@ -139,7 +139,7 @@ def feed(reader: TranscriptReader, line: dict[str, Any]) -> list[SourcedEvent]:
 
 
 # ── Codex ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-def test_what_older_versions_of_codex_wrote_is_told() -> None:
+def test_transcripts_of_older_versions_of_codex_are_read() -> None:
     lines = [
         meta(),
         event("task_started", 1),
@@ -169,7 +169,7 @@ def test_what_older_versions_of_codex_wrote_is_told() -> None:
     assert [e["tool"] for e in events if e["type"] == "tool_call"][-1] == "mcp__x__y"
 
 
-def test_a_version_that_writes_a_message_twice_is_told_once() -> None:
+def test_a_message_that_a_version_writes_twice_is_reported_once() -> None:
     item = {"type": "AgentMessage", "id": "m", "content": [{"type": "Text", "text": "done"}]}
     lines = [meta(), event("item_completed", 1, item=item), event("agent_message", 2, message="done")]
     assert kinds(transcript_events("codex", lines)) == ["started", "response_complete"]
@@ -192,7 +192,7 @@ def test_usage_is_what_was_added_since_the_last_count() -> None:
     assert [(one["input_tokens"], one["output_tokens"]) for one in usage] == [(10, 1), (15, 3), (6, 2)]
 
 
-def test_what_was_copied_from_the_thread_that_was_forked_is_not_told() -> None:
+def test_lines_copied_from_the_forked_thread_are_not_reported() -> None:
     item = {"type": "AgentMessage", "id": "m", "content": [{"type": "Text", "text": "old"}]}
     lines = [meta("t2", forked_from_id="t1"), meta("t1"), event("item_completed", 1, thread_id="t1", item=item)]
     events = transcript_events("codex", lines)

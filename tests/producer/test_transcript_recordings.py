@@ -67,10 +67,10 @@ def test_every_call_has_one_result_and_a_sub_agents_parent_was_called(name: str,
 
 
 @sessions
-def test_a_message_tells_its_usage_once(name: str, root: Root) -> None:
+def test_a_message_reports_its_usage_once(name: str, root: Root) -> None:
     ids = [event.get("message_id") for event in of("usage", import_session(root, *SESSIONS[name]))]
-    told = [message_id for message_id in ids if message_id is not None]
-    assert len(told) == len(set(told))
+    named = [message_id for message_id in ids if message_id is not None]
+    assert len(named) == len(set(named))
     assert name.startswith("codex") or None not in ids
 
 
@@ -83,7 +83,7 @@ def test_each_event_has_a_source_of_its_own_and_the_time_it_happened(name: str, 
 
 
 @sessions
-def test_a_session_that_grows_line_by_line_tells_the_same_as_one_that_is_there_at_once(
+def test_a_session_read_line_by_line_gives_the_same_events_as_one_read_at_once(
     name: str, root: Root, tmp_path: Path
 ) -> None:
     main, *rest = SESSIONS[name]
@@ -108,7 +108,7 @@ def time_of(lines: list[bytes]) -> datetime:
 
 
 @sessions
-def test_every_prefix_of_a_transcript_is_told_without_a_mistake(name: str, tmp_path: Path) -> None:
+def test_every_prefix_of_a_transcript_gives_valid_events(name: str, tmp_path: Path) -> None:
     main = SESSIONS[name][0]
     lines = lines_of(main)
     for end in range(2, len(lines) + 1):

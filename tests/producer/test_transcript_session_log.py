@@ -1,4 +1,4 @@
-"""A session's log tells each event once: killed, restarted, from a copy, cut back, and beside others who write."""
+"""A session's log has each event once: after kills and restarts, from copies, cut back, and beside other writers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write(path: Path, lines: list[bytes]) -> Path:
 
 
 @pytest.mark.parametrize("name", ["claude-2.1.330-foreground", "claude-2.1.330-nasty", "codex-0.169.0-team"])
-def test_whoever_is_killed_at_whatever_moment_each_event_is_told_once(name: str, root: Root, tmp_path: Path) -> None:
+def test_each_event_is_written_once_whenever_the_importer_is_killed(name: str, root: Root, tmp_path: Path) -> None:
     other = tmp_path / "undisturbed"
     other.mkdir()
     whole = import_session(Root(other), *SESSIONS[name])
@@ -49,12 +49,12 @@ def test_whoever_is_killed_at_whatever_moment_each_event_is_told_once(name: str,
         *SESSIONS[name],
     ]
     subprocess.run(command, check=True, timeout=60, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
-    told = [inspect(line)[1] for line in lines_of(root.log(whole[0]["workcell_id"]))]
-    events = [event for event in told if event is not None]  # a torn line is closed, and told again whole
+    written = [inspect(line)[1] for line in lines_of(root.log(whole[0]["workcell_id"]))]
+    events = [event for event in written if event is not None]  # a torn line is closed, and written again whole
     assert Counter(sources(events)) == Counter(sources(whole))
 
 
-def test_a_log_without_its_checkpoint_is_not_told_again(root: Root) -> None:
+def test_a_log_without_its_checkpoint_gets_no_event_twice(root: Root) -> None:
     first = import_session(root, BASIC)
     for state in root.state.glob("*.transcript"):
         state.write_text("{")
@@ -73,18 +73,18 @@ def test_a_checkpoint_from_before_the_last_events_is_made_up_for(root: Root, tmp
     assert import_session(root, path) == events
 
 
-def test_a_copy_elsewhere_tells_nothing_new(root: Root, tmp_path: Path) -> None:
+def test_a_copy_elsewhere_adds_nothing(root: Root, tmp_path: Path) -> None:
     first = import_session(root, BASIC)
     assert import_session(root, write(tmp_path / "copy.jsonl", lines_of(BASIC))) == first
 
 
-def test_a_copy_with_lines_left_out_tells_nothing_new(root: Root, tmp_path: Path) -> None:
+def test_a_copy_with_lines_left_out_adds_nothing(root: Root, tmp_path: Path) -> None:
     first = import_session(root, BASIC)
     shorter = [line for line in lines_of(BASIC) if b'"thinking"' not in line]
     assert import_session(root, write(tmp_path / "copy.jsonl", shorter)) == first
 
 
-def test_a_transcript_that_is_cut_back_and_goes_on_tells_what_is_new(root: Root, tmp_path: Path) -> None:
+def test_a_transcript_that_is_cut_back_and_continued_adds_what_is_new(root: Root, tmp_path: Path) -> None:
     lines = lines_of(RESUMED)
     path = write(tmp_path / "session.jsonl", lines[:-6])
     session = SessionLog(root, transcript_at(path).workcell, lambda: LONG_AFTER)
@@ -105,7 +105,7 @@ def test_a_transcript_that_is_cut_back_and_goes_on_tells_what_is_new(root: Root,
     ]  # fmt: skip
 
 
-def test_a_log_that_was_removed_is_told_anew(root: Root, tmp_path: Path) -> None:
+def test_a_log_that_was_removed_is_written_again(root: Root, tmp_path: Path) -> None:
     path = write(tmp_path / "session.jsonl", lines_of(BASIC)[:-1])
     session = SessionLog(root, transcript_at(path).workcell, lambda: LONG_AFTER)
     session.add(transcript_at(path))
@@ -128,7 +128,7 @@ def test_a_log_that_workcast_has_pruned_goes_on_behind_what_was_pruned(root: Roo
     assert [event["type"] for event in events][2:] == ["usage", "response_complete", "completed"]
 
 
-def test_nothing_is_lost_while_somebody_else_holds_the_session(root: Root) -> None:
+def test_nothing_is_lost_while_another_process_holds_the_session(root: Root) -> None:
     session = SessionLog(root, transcript_at(BASIC).workcell, lambda: LONG_AFTER)
     session.add(transcript_at(BASIC))
     with hold_session(root, session.workcell), pytest.raises(WorkcellBusyError):
@@ -194,7 +194,7 @@ def test_a_turn_that_falls_silent_is_cancelled_and_revived_by_what_follows(root:
     assert (events[-1]["type"], events[-1]["status"]) == ("completed", "success")
 
 
-def test_a_turn_is_told_to_be_over_once_nothing_has_followed_for_a_moment(root: Root, tmp_path: Path) -> None:
+def test_a_turn_is_completed_once_nothing_has_followed_for_a_moment(root: Root, tmp_path: Path) -> None:
     path = write(tmp_path / "session.jsonl", lines_of(BASIC)[:-2])
     ended = datetime(2026, 11, 22, 7, 51, 31, 716000, tzinfo=UTC)
     now = [ended]
@@ -211,7 +211,7 @@ def test_a_turn_is_told_to_be_over_once_nothing_has_followed_for_a_moment(root: 
 
 
 # ── forks and sub-agents ─────────────────────────────────────────────────────────────────────────────────────────────
-def test_a_fork_tells_only_what_is_its_own(root: Root) -> None:
+def test_a_fork_has_only_its_own_events(root: Root) -> None:
     events = import_session(root, SESSIONS["claude-2.1.330-forked"][0])
     assert events[0]["forked_from"] == "332844e8-5d3e-4694-a19c-c11a1fcdf451"
     assert [event["prompt"] for event in events if event["type"] == "prompt_sent"] == ["[[scenario:basic]] Forked"]
@@ -235,7 +235,7 @@ def test_a_sub_agents_file_waits_for_the_call_that_started_it(root: Root, tmp_pa
     assert parents["toolu_fake00000002"] == 6
 
 
-def test_a_sub_agent_that_nobody_names_is_told_all_the_same(root: Root) -> None:
+def test_a_sub_agent_that_no_call_names_is_recorded(root: Root) -> None:
     sub = SESSIONS["claude-2.1.330-foreground"][1]
     events = import_session(root, sub)
     assert {event["type"] for event in events} >= {"thinking", "tool_call", "tool_result"}
@@ -243,7 +243,7 @@ def test_a_sub_agent_that_nobody_names_is_told_all_the_same(root: Root) -> None:
 
 
 # ── beside hooks ─────────────────────────────────────────────────────────────────────────────────────────────────────
-def test_what_a_hook_told_is_not_told_again(root: Root) -> None:
+def test_an_event_of_a_hook_is_not_written_again(root: Root) -> None:
     workcell = transcript_at(BASIC).workcell
     base = {"toolchain": "claude", "source": "hook", "timestamp": "2026-11-22T07:51:30.600Z"}
     calls = [event for event in import_session(root, BASIC) if event["type"] == "tool_call"]
@@ -269,7 +269,7 @@ def test_what_a_hook_told_is_not_told_again(root: Root) -> None:
     assert import_session(root, BASIC) == events
 
 
-def test_a_prompt_that_a_hook_told_in_other_words_is_not_told_again(root: Root) -> None:
+def test_a_prompt_that_a_hook_wrote_in_other_words_is_not_written_again(root: Root) -> None:
     workcell = transcript_at(BASIC).workcell
     said = {"prompt": "/tour", "prompt_id": "8286f782-24c5-4ab2-a26d-f3192b2d91ec", "source": "hook"}
     root.workcell(workcell).mkdir(parents=True)

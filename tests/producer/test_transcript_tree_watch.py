@@ -1,4 +1,4 @@
-"""What tells a follower that a transcript has changed, on this system and on others."""
+"""How a follower notices changed transcripts, on this system and on others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def watcher(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TreeWatc
 def heard(watcher: TreeWatcher, path: Path) -> None:
     """Wait until the watcher names the file.
 
-    watchfiles may miss what is written into a directory before it is watched, which a sweep finds; so it is told again.
+    watchfiles may miss what is written into a directory before it is watched, so the file is written again; in use, a
+    sweep finds such changes.
     """
 
     def is_named() -> bool:
