@@ -101,7 +101,7 @@ agents = pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize(
     ("source", "exit_code", "error"),
     [
-        ("", 0, "ended with exit code 0 and told neither a result nor an error"),
+        ("", 0, "ended with exit code 0 and reported neither a result nor an error"),
         ("os._exit(70)", 70, "ended with exit code 70"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", 139, "was killed by signal 11 (SIGSEGV)"),
         ("os.write(2, b'last'); os.kill(os.getpid(), 9)", 137, "last\nAGENT was killed by signal 9 (SIGKILL)"),

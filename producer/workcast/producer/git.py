@@ -1,4 +1,4 @@
-"""The user's own git, asked about a repository."""
+"""Running the user's own git on a repository."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 def git(repository: Path, *arguments: str, timeout: float | None = None) -> subprocess.CompletedProcess[bytes]:
-    """Run git there, in plain English; its exit code is the caller's to judge.
+    """Run git in a repository, with English messages; the caller checks its exit code.
 
     Raises:
         OSError: git cannot be started.
-        subprocess.TimeoutExpired: it took longer than ``timeout`` seconds, and was killed.
+        subprocess.TimeoutExpired: git took longer than ``timeout`` seconds, and was killed.
     """
-    # A git hook that starts us says GIT_DIR and more, which would turn git away from the repository that is meant.
+    # A git hook that starts this process sets GIT_DIR and more, which would point git at another repository.
     env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")} | {"LC_ALL": "C"}
     return subprocess.run(
         ["git", "-C", repository, *arguments],  # noqa: S607 - the user's own git, wherever it is

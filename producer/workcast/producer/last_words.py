@@ -1,4 +1,4 @@
-"""Why a run failed whose agent told no error: what it wrote to stderr, and how it ended."""
+"""The reason of a failed run whose agent reported no error: what it wrote to stderr, and how it ended."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ HARMLESS: Final = re.compile(
     r"(WARNING: proceeding, even though we could not (create|update) PATH"
     r"|Reading (prompt|additional input) from stdin\.\.\.).*"
 )
-"""Lines that Codex writes in every run that goes well, too."""
+"""Lines that Codex also writes in every successful run."""
 
 
 def last_words(agent: str, exit_code: int, stderr: IO[bytes], longest_cut: int = 0) -> str:
-    """The end of what the agent wrote to stderr, else in what way it ended without a word.
+    """Return the end of what the agent wrote to stderr, else how it ended.
 
     Args:
         agent: its name.
-        exit_code: as a shell says it: 128 + N for a death by signal N.
-        stderr: a file with all that it wrote there.
-        longest_cut: the bytes of the longest line of its stdout that was too long to be read; 0: all were read.
+        exit_code: as a shell reports it: 128 + N for a death by signal N.
+        stderr: a file with everything that it wrote there.
+        longest_cut: the bytes of the longest line of its stdout that was too long to be read; 0: none was.
     """
     size = stderr.seek(0, os.SEEK_END)
     start = stderr.seek(max(0, size - STDERR_TAIL_BYTES))
     text = stderr.read().decode("utf-8", "replace")
     lines = text.splitlines(keepends=True)
     kept = [line for index, line in enumerate(lines) if not HARMLESS.fullmatch(line.strip()) or (start and not index)]
-    said = "".join(kept).strip()
+    printed = "".join(kept).strip()
     killed = _signal_of(exit_code)
-    if said and killed is None and not longest_cut:
-        return said
+    if printed and killed is None and not longest_cut:
+        return printed
     how = f"{agent} {'ended with exit code ' + str(exit_code) if killed is None else 'was killed by ' + killed}"
     if longest_cut:
         limit = MAX_LINE_BYTES >> 20
         how += f"; a line of {longest_cut:,} bytes on its stdout was not read, as it is over the limit of {limit} MiB"
-    if said:
-        return f"{said}\n{how}"
-    return how if killed is not None or longest_cut else f"{how} and told neither a result nor an error"
+    if printed:
+        return f"{printed}\n{how}"
+    return how if killed is not None or longest_cut else f"{how} and reported neither a result nor an error"
 
 
 def cut_bytes(event: Unknown) -> int:
-    """How long the line was that an ``unknown`` holds the beginning of; 0 if it holds all of it."""
+    """Return the length of the line whose beginning an ``unknown`` event has; 0 if it has the whole line."""
     truncated: object = (event.model_extra or {}).get("truncated")
     return truncated["bytes"] if isinstance(truncated, dict) else 0  # pyright: ignore[reportUnknownVariableType]
 

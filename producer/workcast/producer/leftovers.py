@@ -1,8 +1,8 @@
-"""Ending processes that do not want to be found.
+"""Leftovers of a run: finding and ending the processes that an agent has started.
 
 Agents run commands in sessions of their own, and a command's parent may be gone before the command is. Where the keeper
 (:mod:`workcast.producer.keeper`) is the parent of all orphans, descendants are its children and theirs. Where it is
-not, or was killed itself, they are looked for twice: as children of children while the agent lives, and by a mark in
+not, or was killed itself, they are found in two ways: as children of children while the agent lives, and by a mark in
 their environment, which every process inherits, whatever it does about its session and its parent.
 
 Imports nothing of this package: the keeper loads this file alone.
@@ -20,16 +20,15 @@ from typing import Final
 import psutil
 
 MARK: Final = "WORKCAST_RUN"
-"""Names the run in the environment of the agent and of all that it starts."""
+"""Names the run in the environment of the agent and of everything that it starts (``names.RUN_VARIABLE``)."""
 ROUNDS: Final = 5
-"""A process can fork while it is being killed; nothing forks for ever."""
-
+"""A process can fork while it is being killed, but not for ever."""
 POLL_S: Final = 0.02
-"""Who is not our child cannot be waited for."""
+"""A process that is not a child cannot be waited for."""
 
 
 def descendants(pid: int) -> set[psutil.Process]:
-    """The children of a process, and theirs; empty once it is gone."""
+    """Return the children of a process, and theirs; empty once it is gone."""
     try:
         return set(psutil.Process(pid).children(recursive=True))
     except psutil.Error:
@@ -37,7 +36,7 @@ def descendants(pid: int) -> set[psutil.Process]:
 
 
 def marked(run: str) -> set[psutil.Process]:
-    """All processes that carry the mark of a run, as far as we may look."""
+    """Return all processes that carry the mark of a run, as far as this user may read their environment."""
     found: set[psutil.Process] = set()
     for process in psutil.process_iter():
         try:
@@ -49,7 +48,7 @@ def marked(run: str) -> set[psutil.Process]:
 
 
 def end_all(run: str, known: Iterable[psutil.Process], grace: float) -> None:
-    """End what a run has left behind: SIGTERM, ``grace`` seconds, SIGKILL. Blocks until all of it is gone.
+    """End the processes that a run has left behind: SIGTERM, ``grace`` seconds, SIGKILL. Blocks until they are gone.
 
     Args:
         run: the value of :data:`MARK`.
@@ -70,14 +69,14 @@ def end_all(run: str, known: Iterable[psutil.Process], grace: float) -> None:
 
 
 def lives(process: psutil.Process) -> bool:
-    """Whether a process runs. Not so a zombie: it only waits for a parent to ask, which in a container may be never."""
+    """Whether a process runs; a zombie does not, though in a container it may never be reaped."""
     with suppress(psutil.Error):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
 
 
 def signal_all(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
-    """Send a signal to those that still are who they were, and may be sent one."""
+    """Send a signal to the processes whose ids have not been reused, as far as this user may."""
     for process in processes:
         with suppress(psutil.Error):
             process.send_signal(number)

@@ -1,18 +1,18 @@
-"""Bytes in, lines out: split at ``\\n`` alone, since agents leave U+2028 and U+0085 raw inside JSON strings."""
+"""Splitting bytes into lines, at ``\\n`` alone: agents leave U+2028 and U+0085 raw inside JSON strings."""
 
 from __future__ import annotations
 
 from typing import Final, Self
 
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
-"""Longer lines are cut here. The longest line ever recorded has 0.4 MiB."""
+"""Longer lines are cut to this. The longest line in the recordings has 0.4 MiB."""
 
 
 class CutLine(bytes):
-    """The beginning of a line that was too long. All other lines are plain bytes: they come by the million."""
+    """The beginning of a line that was too long. All other lines are plain bytes, for speed."""
 
     size: int
-    """The bytes that the line really had."""
+    """The bytes of the whole line."""
 
     def __new__(cls, data: bytes, size: int) -> Self:
         line = super().__new__(cls, data)
@@ -21,17 +21,17 @@ class CutLine(bytes):
 
 
 def size_of(line: bytes) -> int:
-    """The bytes that a line really had, whether or not its end was dropped."""
+    """Return the bytes of a whole line, whether or not its end was dropped."""
     return line.size if isinstance(line, CutLine) else len(line)
 
 
 def line_of(data: bytes, size: int) -> bytes:
-    """The line that begins with ``data`` and really had ``size`` bytes."""
+    """Return the line that begins with ``data`` and had ``size`` bytes."""
     return data if len(data) == size else CutLine(data, size)
 
 
 class LineSplitter:
-    """Fed with pieces of any size, answers the lines that they complete; holds at most ``cap`` bytes."""
+    """Splits a stream, fed in pieces of any size, into lines; holds at most ``cap`` bytes."""
 
     def __init__(self, cap: int = MAX_LINE_BYTES) -> None:
         self._cap = cap
@@ -39,7 +39,7 @@ class LineSplitter:
         self._size = 0
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """Take the next piece of the stream and answer the lines that end in it, without their newlines."""
+        """Add the next piece of the stream; return the lines that end in it, without their newlines."""
         lines = piece.split(b"\n")
         tail = lines.pop()
         if lines:
@@ -52,7 +52,7 @@ class LineSplitter:
         return lines
 
     def drain(self) -> list[bytes]:
-        """The stream has ended: answer the line that lacks its newline, if there is one."""
+        """End the stream; return the line that lacks its newline, if there is one."""
         return [self._take()] if self._size else []
 
     def _hold(self, part: bytes) -> None:

@@ -1,4 +1,4 @@
-"""``proof.json``: what a run came to, on one page beside its log."""
+"""``proof.json``: the outcome of a run on one page, beside its log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workcast.producer.changes import Changed
 
 
 class Proof(Frozen):
-    """The last run of a workcell. What nobody knows is null."""
+    """The last run of a workcell; a value that is unknown is null."""
 
     workcell_id: str
     agent: str
@@ -26,21 +26,21 @@ class Proof(Frozen):
     """Of the bytes of ``prompt.md``."""
     status: Status
     reason: str | None
-    """Which limit the run has passed, and by how much."""
+    """Which limit the run has exceeded, and by how much."""
     exit_code: int | None
     duration_ms: int | None
     usage: Usage | None
     cost_usd: float | None
     files_changed: tuple[str, ...]
-    """The paths of all ``file_write`` events, and what git knows to have changed since the start, sorted."""
+    """The paths of all ``file_write`` events, and of all files that git found changed since the start, sorted."""
     files_changed_note: str | None
-    """Why git could not be asked, if the agent worked in a repository and it could not."""
+    """Why git could not find the changed files, if the agent worked in a repository and it could not."""
     started: Timestamp
     ended: Timestamp
 
 
 class ProofKeeper:
-    """Gathers the proof of one run from its events, and keeps it in the workcell."""
+    """Gathers the proof of one run from its events, and writes it into the workcell."""
 
     def __init__(self, workcell_dir: Path, cwd: Path, agent: str, model: str | None, started: datetime) -> None:
         self._path = workcell_dir / PROOF_FILE
@@ -54,11 +54,11 @@ class ProofKeeper:
         self._note: str | None = None
 
     def clear(self) -> None:
-        """Remove the proof of an earlier run: this one has proved nothing yet."""
+        """Remove the proof of an earlier run."""
         self._path.unlink(missing_ok=True)
 
     def add(self, event: BaseEvent) -> None:
-        """Take an event of the run."""
+        """Fold the next event of the run."""
         match event:
             case Started():
                 self._model = event.model or self._model
@@ -71,13 +71,13 @@ class ProofKeeper:
                 pass
 
     def add_changed(self, changed: Changed) -> None:
-        """Take what git tells; a path that an event told in another form already stays as it was told."""
-        told = {(self._cwd / path).resolve() for path in self._files}
-        self._files.update(path for path in changed.paths if Path(path).resolve() not in told)
+        """Add the files that git found changed, unless an event has reported them under another path already."""
+        reported = {(self._cwd / path).resolve() for path in self._files}
+        self._files.update(path for path in changed.paths if Path(path).resolve() not in reported)
         self._note = changed.note
 
     def write(self, completed: Completed) -> None:
-        """Keep the proof, whole or not at all.
+        """Write the proof, whole or not at all.
 
         Raises:
             OSError: it cannot be written.

@@ -1,4 +1,4 @@
-"""Plays a recording of an agent through its adapter, at the pace at which it was made."""
+"""Plays a recording of an agent through its adapter, at its original pace."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from workcast.producer.recorder import EventSink
 from workcast.producer.runner import RunResult
 
 RECORDINGS: Final = Path(__file__).parent / "recordings"
-"""The recordings that come with workcast."""
+"""The recordings that workcast includes."""
 CANCELLED: Final = 128 + 15
-"""The exit code of a replay that is cancelled: that of an agent that was sent SIGTERM."""
+"""The exit code of a replay that is cancelled: that of an agent ended by SIGTERM."""
 
 _IDS: Final = re.compile(rb'"((?:toolu|msg)_[A-Za-z0-9]+)"')
 """The ids of Claude Code that name a call or a message."""
@@ -35,7 +35,7 @@ _IDS: Final = re.compile(rb'"((?:toolu|msg)_[A-Za-z0-9]+)"')
 
 @dataclass(frozen=True, slots=True)
 class TimedLine:
-    """A line and when it came."""
+    """A line and its time."""
 
     due: float
     """Seconds since the start."""
@@ -44,7 +44,7 @@ class TimedLine:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What an agent printed, when, and how it ended."""
+    """An agent's output with its times, and how the agent ended."""
 
     name: str
     agent: str
@@ -74,7 +74,7 @@ class Recording:
 
 
 def recordings(folder: Path = RECORDINGS) -> list[Path]:
-    """The recordings in a folder, by name."""
+    """Return the recordings in a folder, by name."""
     return sorted(path for path in folder.glob("*.jsonl") if path.with_suffix(".meta.json").exists())
 
 
@@ -94,10 +94,10 @@ async def replay(
     Args:
         recording: what to play.
         writer: gets the events.
-        prompt: what ``prompt_sent`` is to say.
+        prompt: for ``prompt_sent``.
         speed: 2.0 plays in half the time.
-        sleep: waits for so many seconds.
-        clock: what time it is.
+        sleep: waits for a number of seconds.
+        clock: returns the current time.
     """
     stage = _Stage(recording, writer, speed, sleep, clock)
     with stage.run(prompt):
@@ -116,20 +116,20 @@ async def converse(
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     clock: Callable[[], datetime] = now,
 ) -> RunResult:
-    """Play the recording round after round as the turns of one run, which completes only once ``go_on`` says no.
+    """Play the recording round after round as the turns of one run, which completes once ``go_on`` returns False.
 
-    A Claude Code that is kept open prints the lines of each turn just so, ``init`` and ``result`` included, but with
-    new ids: see :func:`relabel`. It is cancelled like :func:`replay`.
+    A Claude Code that is kept open prints the lines of each turn in this way, ``init`` and ``result`` included, but
+    with new ids: see :func:`relabel`. It is cancelled like :func:`replay`.
 
     Args:
         recording: the turn to play; of Claude Code, because the others end with their first turn.
         writer: gets the events.
-        prompt: what ``prompt_sent`` is to say; it is sent once.
-        go_on: asked after each round whether there is to be another.
+        prompt: for ``prompt_sent``, which is sent once.
+        go_on: returns, after each round, whether to play another.
         pause: seconds between two rounds, at speed 1.
         speed: 2.0 plays in half the time.
-        sleep: waits for so many seconds.
-        clock: what time it is.
+        sleep: waits for a number of seconds.
+        clock: returns the current time.
 
     Raises:
         RecordingError: the recording is of another agent.
@@ -147,10 +147,10 @@ async def converse(
 
 
 def relabel(line: bytes, number: int) -> bytes:
-    """A line of Claude Code as it would stand in the turn ``number`` of a conversation; in the first, as it is.
+    """Return a line of Claude Code as it would be in turn ``number`` of a conversation; unchanged for the first.
 
     Calls and messages have other ids in each turn: ``"toolu_1"`` becomes ``"toolu_1.2"`` in the second one, wherever
-    it stands, so that calls, results and sub-agents still find each other. Nothing else of the line is touched.
+    it occurs, so that calls, results and sub-agents still match. The rest of the line is unchanged.
     """
     if number == 1:
         return line
@@ -159,7 +159,7 @@ def relabel(line: bytes, number: int) -> bytes:
 
 
 class _Stage:
-    """Where one run is played: its adapter, its writer and its time."""
+    """The adapter, the writer and the time of one played run."""
 
     def __init__(
         self,
@@ -174,7 +174,7 @@ class _Stage:
 
     @contextmanager
     def run(self, prompt: str) -> Generator[None]:
-        """From the prompt on; who is cancelled inside has the run completed as such."""
+        """Begin with the prompt; if the context is cancelled, complete the run as cancelled."""
         began = self._clock()
         _write_all(self._writer, self._adapter.begin(prompt, began))
         try:
@@ -184,7 +184,7 @@ class _Stage:
             raise
 
     async def play(self, lines: Sequence[TimedLine]) -> None:
-        """One turn."""
+        """Play one turn."""
         played = 0.0
         for timed in lines:
             await self.wait(timed.due - played)
@@ -192,7 +192,7 @@ class _Stage:
             _write_all(self._writer, self._adapter.feed(timed.line, self._clock()))
 
     async def wait(self, seconds: float) -> None:
-        """Let so much recorded time pass."""
+        """Wait for a span of recorded time."""
         await self._sleep(seconds / self._speed)
 
     def finish(self, exit_: Exit) -> RunResult:
@@ -221,10 +221,10 @@ def _pieces(timing: object) -> list[tuple[float, int]]:
 
 
 def _timed(output: bytes, pieces: Sequence[tuple[float, int]]) -> list[TimedLine]:
-    """Each line is due when the piece came that held its end.
+    """Return each line with the time of the piece that held its end.
 
-    Recordings have had their paths rewritten after the pieces were measured, so positions are scaled to fit; the
-    few bytes of difference are less than any line, so none is taken for another's.
+    The paths in recordings were rewritten after the pieces had been measured, so positions are scaled to fit; the
+    difference of a few bytes is less than any line, so no line gets another's time.
     """
     ends = list(accumulate(size for _, size in pieces))
     total = ends[-1] if ends else 0
