@@ -92,7 +92,7 @@ def test_a_narrow_terminal_leaves_columns_out_and_cuts_no_word_of_the_others(
     assert "STATUS" in table[0]
     assert "cancelled" in table[1]
     if columns < 100:
-        assert stderr.startswith("not shown for want of width: ")
+        assert stderr.startswith("not shown, the terminal is too narrow: ")
     for name in stderr.partition(": ")[2].partition(";")[0].split(", "):
         assert not name or name not in table[0]
 

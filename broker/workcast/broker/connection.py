@@ -1,4 +1,4 @@
-"""Connections to Redis, and how its errors are told."""
+"""Connections to Redis, and messages for its errors."""
 
 # redis-py leaves its keyword arguments untyped:
 # pyright: reportUnknownMemberType=false
@@ -25,8 +25,8 @@ SCHEMES: Final = ("redis", "rediss", "unix")
 
 
 def mask_url(url: str) -> str:
-    """``url`` without its password, fit for a message."""
-    # By hand: a URL that is malformed because of its password must not show it either.
+    """Return ``url`` without its password, for a message."""
+    # Without a parser: a URL that is malformed because of its password must not show it either.
     scheme, mark, rest = url.partition("://")
     user, at, location = rest.rpartition("@")
     if at:
@@ -35,10 +35,10 @@ def mask_url(url: str) -> str:
 
 
 def check_url(url: str) -> str:
-    """Return ``url`` if redis-py can make a connection of it; none is opened.
+    """Return ``url`` if redis-py can use it; no connection is opened.
 
     Raises:
-        BrokerError: another scheme, no URL at all, or parameters that redis-py does not know.
+        BrokerError: the scheme is unknown, it is not a URL, or redis-py refuses its parameters.
     """
     with _url_errors(url):
         scheme = urlsplit(url).scheme
@@ -50,19 +50,19 @@ def check_url(url: str) -> str:
 
 
 def _try_parameters(url: str) -> None:
-    """redis-py looks at a URL's parameters only when it connects, and then with whatever error comes of them."""
+    """Check a URL's parameters now: redis-py does so only when it connects, with errors of many types."""
     pools: tuple[Any, ...] = (redis.ConnectionPool.from_url(url), redis.asyncio.ConnectionPool.from_url(url))
     try:
         for pool in pools:
             pool.connection_class(**pool.connection_kwargs)
     except (TypeError, AttributeError, RedisError) as error:
         raise BrokerError(
-            f"expected a Redis URL with parameters that redis-py takes, got {mask_url(url)!r}{_detail(url, error)}"
+            f"expected a Redis URL with parameters that redis-py accepts, got {mask_url(url)!r}{_detail(url, error)}"
         ) from error
 
 
 def connect(url: str) -> redis.Redis:
-    """A blocking client: no retries of its own, since they would hide how long Redis has been away.
+    """Return a blocking client, without retries: they would hide how long Redis has been away.
 
     Raises:
         BrokerError: the URL is malformed.
@@ -78,7 +78,7 @@ def connect(url: str) -> redis.Redis:
 
 
 def connect_async(url: str) -> redis.asyncio.Redis:
-    """An asyncio client for reading. It has no reply time-out, which would break a blocked XREAD.
+    """Return an asyncio client for reading, without a reply time-out, which would break a blocked XREAD.
 
     Raises:
         BrokerError: the URL is malformed.
@@ -102,7 +102,7 @@ def _url_errors(url: str) -> Generator[None]:
 
 
 def _detail(url: str, error: Exception) -> str:
-    """What redis-py says, unless it may have taken a part of the password for something else."""
+    """Return redis-py's message, unless it might show a part of the password."""
     is_cut = "@" in re.sub(r"^[^/?#]*//[^/?#]*", "", url)
     return "" if is_cut else f": {str(error).rpartition('() ')[2]}"
 
@@ -117,10 +117,10 @@ def broker_errors(url: str) -> Generator[None]:
 
 
 def explain(url: str, error: Exception) -> str:
-    """Say what is wrong with the server at ``url``, and what to do."""
+    """Return what is wrong with the server at ``url``, and what to do."""
     where = mask_url(url)
     if isinstance(error, AuthenticationError) or str(error).startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
-        return f"Redis at {where} refuses us: {error}; check user and password in the URL"
+        return f"Redis at {where} refuses the connection: {error}; check user and password in the URL"
     if "maxmemory" in str(error):
         return f"Redis at {where} is full: {error}; raise maxmemory or lower the stream budgets"
     if isinstance(error, ResponseError):

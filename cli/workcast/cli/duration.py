@@ -10,7 +10,7 @@ _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def parse_duration(text: str | float) -> float:
-    """``90``, ``90s``, ``30m``, ``1.5h``, ``7d`` or ``500ms`` in seconds; a default is seconds already."""
+    """Return ``90``, ``90s``, ``30m``, ``1.5h``, ``7d`` or ``500ms`` in seconds; a number is in seconds already."""
     if not isinstance(text, str):
         return text
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|)", text.strip())

@@ -1,4 +1,4 @@
-"""Finding the gateway of a root, and the URLs it is reached at."""
+"""Finding the gateway of a root, and its URLs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class GatewayError(WorkcastError):
 
 
 def gateway_url(root: Root, url: str | None) -> str | None:
-    """The gateway that was named, else that of the root's ``up``, else None.
+    """Return the URL that was given, else that of the root's ``up``, else None.
 
     Raises:
-        GatewayError: the URL is not one of HTTP.
+        GatewayError: it is not an HTTP URL.
     """
     if url is None:
         running = find_up(root)
@@ -26,10 +26,10 @@ def gateway_url(root: Root, url: str | None) -> str | None:
 
 
 def check_gateway_url(url: str) -> str:
-    """Return ``url`` without a last slash.
+    """Return ``url`` without a trailing slash.
 
     Raises:
-        GatewayError: it is not one of HTTP.
+        GatewayError: it is not an HTTP URL.
     """
     try:
         parts = urlsplit(url)
@@ -42,7 +42,7 @@ def check_gateway_url(url: str) -> str:
 
 
 def socket_url(http_url: str) -> str:
-    """The address of a gateway's WebSocket."""
+    """Return the URL of a gateway's WebSocket."""
     parts = urlsplit(http_url)
     scheme = "wss" if parts.scheme == "https" else "ws"
     return urlunsplit((scheme, parts.netloc, f"{parts.path}/api/stream", "", ""))

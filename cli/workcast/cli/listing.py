@@ -1,4 +1,4 @@
-"""Rows in columns: whole in a pipe; in a terminal that is too narrow, the least important columns are left out."""
+"""Rows in columns; a terminal that is too narrow gets only the most important columns, a pipe gets all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workcast.cli.printable import printable
 
 _GAP: Final = "  "
 _LEAST_TEXT: Final = 16
-"""So many characters of a text say something still."""
+"""The least width at which a text is still useful."""
 
 
 class Column(NamedTuple):
@@ -24,21 +24,21 @@ class Column(NamedTuple):
 
     name: str
     goes: int = 0
-    """Which one gives way first, beginning with 1; 0: none but those that have a number."""
+    """The order in which columns are left out, beginning with 1; 0: never."""
     is_text: bool = False
-    """It is the last one, and is cut at the terminal's edge."""
+    """Whether it is the last one, which is cut at the terminal's edge."""
     is_number: bool = False
 
 
 class Row(NamedTuple):
-    """Its cells, one a column, and its style for a terminal with colours."""
+    """A row: one cell per column, and a style for terminals with colours."""
 
     cells: Sequence[str]
     style: str = ""
 
 
 def print_listing(columns: Sequence[Column], rows: Iterable[Row]) -> None:
-    """Print to stdout; below it, on stderr, which columns a narrow terminal left out."""
+    """Print to stdout; on stderr, name the columns that did not fit."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     lines = [Row([" ".join(printable(cell).split("\n")) for cell in row.cells], row.style) for row in rows]
     widths = [max(cell_len(text) for text in (column.name, *(line.cells[index] for line in lines)))
@@ -53,11 +53,11 @@ def print_listing(columns: Sequence[Column], rows: Iterable[Row]) -> None:
         console.print(Text(text, line.style))
     hidden = [column.name for index, column in enumerate(columns) if index not in shown]
     if hidden:
-        say(f"not shown for want of width: {', '.join(hidden)}; --json prints all")
+        say(f"not shown, the terminal is too narrow: {', '.join(hidden)}; --json prints all")
 
 
 def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int | None) -> list[int]:
-    """The columns to show, as their numbers; all where nobody cuts lines."""
+    """Return the indexes of the columns to show; all if there is no width."""
     shown = list(range(len(columns)))
     for going in sorted((column.goes, index) for index, column in enumerate(columns) if column.goes):
         needed = sum(min(widths[index], _LEAST_TEXT) if columns[index].is_text else widths[index] for index in shown)

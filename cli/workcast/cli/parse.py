@@ -1,4 +1,4 @@
-"""``parse``: an adapter between two pipes."""
+"""``parse``: an adapter between stdin and stdout."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from workcast.producer.lines import LineSplitter
 
 
 class InputError(WorkcastError):
-    """The file to read cannot be read."""
+    """The agent's output cannot be read."""
 
 
 def parse_output(agent: str, file: Path | None, exit_code: int | None) -> int:
-    """Print the events of what an agent printed, ``completed`` last; how many lines no rule knew.
+    """Print the events of an agent's output, ``completed`` last; return how many lines match no rule.
 
     Raises:
         UnknownAgentError: no adapter has this name.
@@ -29,7 +29,7 @@ def parse_output(agent: str, file: Path | None, exit_code: int | None) -> int:
     """
     adapter, lines, unknown = adapter_for(agent)(), LineSplitter(), 0
     try:
-        # Unbuffered: an event is printed when its line has come, not when a buffer is full.
+        # Unbuffered: an event is printed as soon as its line is complete, not when a buffer is full.
         source = FileIO(str(file)) if file else FileIO(0, closefd=False)
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""Text of agents, made safe for a terminal: it obeys whatever escape sequence it is shown."""
+"""Making the text of agents safe for a terminal, which would obey its escape sequences."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    """``text`` with control, bidirectional and invisible characters shown as escapes, but for those in ``keep``."""
+    """Return ``text`` with control, bidirectional and invisible characters escaped, except for those in ``keep``."""
     if text.isprintable():
         return text
     return "".join(
@@ -19,7 +19,7 @@ def printable(text: str, *, keep: str = "") -> str:
 
 
 def harmless_json(text: str) -> str:
-    """JSON ``text`` that means the same, with such characters escaped: programs and terminals can both have it."""
+    """Return equivalent JSON with such characters escaped, which is safe for programs and terminals."""
     if text.isprintable():
         return text
     return "".join(json.dumps(char)[1:-1] if unicodedata.category(char) in _HIDDEN else char for char in text)

@@ -1,4 +1,4 @@
-"""``relay``: the relay alone, on a host whose agents write logs but whose gateway runs elsewhere."""
+"""``relay``: the relay alone, on a host with logs but without a gateway."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def relay_roots(roots: Roots, redis_url: str, patience: float) -> None:
     """Relay every log of some roots until SIGINT or SIGTERM.
 
     Raises:
-        WorkcastError: a root is not to be had, or Redis not within ``patience`` seconds; later on nobody gives up.
+        WorkcastError: a root cannot be used, or Redis cannot be reached within ``patience`` seconds; later failures are
+            retried for ever.
     """
     for root in roots.each:
         root.prepare()

@@ -1,4 +1,4 @@
-"""``serve``: a gateway alone, beside any number of others on the same broker."""
+"""``serve``: a gateway alone; any number of them can use one broker."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from workcast.consumer.settings import GatewaySettings
 def serve_gateway(roots: Roots, settings: GatewaySettings) -> None:
     """Serve until SIGINT or SIGTERM; prints the address once it answers.
 
-    Where the roots' logs lie on this host, history is read from them; else it ends where the streams begin.
+    If the roots' logs are on this host, history is read from them; else it begins where the streams begin.
 
     Raises:
         WrongUsageError: no broker is named.
-        WorkcastError: it cannot be reached, or the port is taken.
+        WorkcastError: the broker cannot be reached, or the port is in use.
     """
     url = settings.redis_url
     if url is None:
-        raise WrongUsageError("expected --redis-url (or WORKCAST_REDIS_URL): a gateway alone needs to know its broker")
+        raise WrongUsageError(
+            "expected --redis-url (or WORKCAST_REDIS_URL): a gateway alone needs the URL of its broker"
+        )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with listen(settings.host, settings.port) as listener:
         wait_for_redis(url, settings.redis_patience)

@@ -28,7 +28,7 @@ _FIRST_PAUSE_SECONDS: Final = 1.0
 _LONGEST_PAUSE_SECONDS: Final = 8.0
 _MAX_MESSAGE_BYTES: Final = 4 << 20
 _FINAL_CODES: Final = (1009, 4400, 4401, 4429)
-"""Closing codes after which nothing would get better by trying again."""
+"""Close codes after which a retry cannot help."""
 
 _STYLES: Final = {
     "started": "bold cyan", "prompt_sent": "bold", "thinking": "dim italic", "tool_call": "yellow",
@@ -39,20 +39,20 @@ _TEXTS: Final = {
     "prompt_sent": "prompt", "response_chunk": "content", "thinking": "content", "bash_output": "output",
     "file_read": "path", "file_write": "path", "error": "error",
 }  # fmt: skip
-"""The field that says all of an event."""
+"""The field that is shown for an event."""
 
 
 class TailError(WorkcastError):
-    """The gateway does not show this workcell."""
+    """The gateway refuses to show the workcell."""
 
 
 async def follow(root: Root, workcell: str, start: str, url: str | None, *, as_json: bool) -> None:
-    """Print a workcell's events until interrupted; after a lost connection go on where it was.
+    """Print a workcell's events until interrupted; after a lost connection, continue where it ended.
 
     ``start`` is ``start``, ``tail``, or an offset in decimal digits.
 
     Raises:
-        GatewayError: there is no gateway to ask, or it refuses.
+        GatewayError: there is no gateway, or it refuses the connection.
         TailError: the workcell is unknown.
     """
     name = served(root).id_of(workcell) if url is None else workcell
@@ -60,7 +60,7 @@ async def follow(root: Root, workcell: str, start: str, url: str | None, *, as_j
     connected = False
     pause = pauses()
     while True:
-        address = gateway_url(root, url)  # each time: an up that was started again may have another port
+        address = gateway_url(root, url)  # each time: a restarted up may have another port
         if address is not None:
             socket = await _connect(address, again=connected)
             if socket is not None:
@@ -75,9 +75,9 @@ async def follow(root: Root, workcell: str, start: str, url: str | None, *, as_j
 
 
 def pauses() -> Iterator[float]:
-    """Seconds to wait before each attempt to connect again: any up to a bound that doubles from 1 to 8.
+    """Yield the seconds before each attempt to reconnect: random, below a bound that doubles from 1 to 8.
 
-    Chance keeps the viewers of a gateway that was restarted from all coming back in the same moment.
+    So the viewers of a restarted gateway do not all come back at the same moment.
     """
     longest, random = _FIRST_PAUSE_SECONDS, SystemRandom()
     while True:
@@ -86,7 +86,7 @@ def pauses() -> Iterator[float]:
 
 
 async def _connect(address: str, *, again: bool) -> ClientConnection | None:
-    """A connection to a gateway; None if one that answered before does not do so now."""
+    """Return a connection to a gateway; None if it fails now but did not before (``again``)."""
     try:
         socket = await connect(
             socket_url(address),
@@ -101,10 +101,10 @@ async def _connect(address: str, *, again: bool) -> ClientConnection | None:
     except (OSError, WebSocketException) as error:
         if again:
             return None
-        raise GatewayError(f"cannot reach {address}: {error}; is workcast up there?") from error
+        raise GatewayError(f"cannot reach {address}: {error}; is workcast up running there?") from error
     if socket.subprotocol != SUBPROTOCOL:
         await socket.close()
-        raise GatewayError(f"expected a gateway that speaks {SUBPROTOCOL} at {address}, got something else")
+        raise GatewayError(f"expected a gateway that speaks {SUBPROTOCOL} at {address}, got another program")
     return socket
 
 
@@ -117,7 +117,7 @@ class _Viewer:
         self._show = show
         self._cursor: dict[str, int] | None = None
         self._probing = False
-        """Subscribed only to learn today's epoch, which the offset to start at is then taken in."""
+        """Subscribed only to learn the current epoch, in which the starting offset is then given."""
 
     async def watch(self, socket: ClientConnection) -> None:
         """Follow the workcell until the connection ends."""
@@ -150,7 +150,7 @@ class _Viewer:
             case "error":
                 raise TailError(message["message"])
             case _:
-                pass  # hello and live; and what a probing subscription brings, before the answer to the real one
+                pass  # hello and live; and the events of a probing subscription
 
 
 def _json_line(offset: int, event: dict[str, Any]) -> None:
@@ -159,7 +159,7 @@ def _json_line(offset: int, event: dict[str, Any]) -> None:
 
 
 class _Pretty:
-    """A line or a few an event, in colour; pieces of an answer run on."""
+    """Prints one or a few lines per event, in colour; pieces of an answer are joined."""
 
     def __init__(self) -> None:
         self._console = Console(highlight=False, soft_wrap=True)
@@ -182,7 +182,7 @@ class _Pretty:
 
 
 def describe(kind: str, event: dict[str, Any]) -> str | None:
-    """An event in a few words; None for what was shown already, piece by piece."""
+    """Return an event in a few words; None for a whole answer whose pieces were shown already."""
     if kind in _TEXTS:
         return str(event.get(_TEXTS[kind], ""))
     match kind:
@@ -206,7 +206,7 @@ def describe(kind: str, event: dict[str, Any]) -> str | None:
 
 
 def _beginning(event: dict[str, Any]) -> str:
-    """Who has started, and where."""
+    """Return which agent has started, and where."""
     version, cwd, session = (event.get(key) for key in ("agent_version", "cwd", "session_id"))
     who = " ".join(str(word) for word in (event.get("toolchain"), version, event.get("model")) if word)
     words = [who or "an agent", "again" if event.get("resumed") else "", f"in {cwd}" if cwd else ""]

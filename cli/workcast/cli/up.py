@@ -1,4 +1,4 @@
-"""``up``: everything on one machine. Embedded broker, relays, gateway and dashboard of its roots, in one process."""
+"""``up``: embedded broker, relays, gateway and dashboard of some roots, in one process on one machine."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def serve_roots(roots: Roots, settings: GatewaySettings, background: Sequence[Ba
     """Run until SIGINT or SIGTERM, which end it cleanly; prints the address once it answers.
 
     Raises:
-        WorkcastError: a root, the port or Redis is not to be had; one sentence says which and why.
+        WorkcastError: a root, the port or Redis cannot be used; the message says which and why.
     """
     for root in roots.each:
         root.prepare()
-    # Until the server takes both signals over: so that what was begun is ended.
+    # Until the server takes both signals over: whatever has been started must be ended.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.ExitStack() as stack:
         for root in roots.each:
@@ -60,19 +60,19 @@ def serve_roots(roots: Roots, settings: GatewaySettings, background: Sequence[Ba
                 root.write_state(UP_STATE_FILE, json.dumps(state), mode=0o600)
             typer.echo(address)
 
-        stack.callback(_finish_undisturbed)  # the last one in is the first one out
+        stack.callback(_finish_undisturbed)  # registered last, called first
         asyncio.run(serve(roots, url, settings, listener, announce, background))
 
 
 def _finish_undisturbed() -> None:
-    """What is left to do takes a moment and must not be cut short by an impatient Ctrl-C."""
+    """Ignore further signals: cleaning up takes a moment, and must be completed."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
 def _only_one(root: Root) -> Generator[None]:
-    """Hold the root's lock: the kernel gives it back however this process ends."""
+    """Hold the root's lock, which the kernel releases however this process ends."""
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(lock_file(root.state / UP_LOCK_FILE, wait=_LOCK_SECONDS, mode=0o600))
@@ -80,5 +80,5 @@ def _only_one(root: Root) -> Generator[None]:
             state = root.read_state(UP_STATE_FILE) or {}
             known = "http_url" in state and "pid" in state
             where = f" at {state['http_url']} (pid {state['pid']})" if known else ""
-            raise ServeError(f"a workcast up already serves {root.directory}{where}; use that one or end it") from None
+            raise ServeError(f"a workcast up already serves {root.directory}{where}; use it, or end it") from None
         yield

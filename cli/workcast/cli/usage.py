@@ -24,7 +24,7 @@ class WrongUsageError(WorkcastError):
 
 @runtime_checkable
 class _UsageError(Protocol):
-    """What Typer raises on wrong usage; the class itself is private."""
+    """Typer's error for wrong usage, whose class is private."""
 
     ctx: typer.Context | None
 
@@ -32,15 +32,15 @@ class _UsageError(Protocol):
 
 
 class OneSentence(TyperGroup):
-    """The group of all verbs: what Typer would show in a box becomes a :class:`WrongUsageError`."""
+    """The group of all verbs; turns Typer's usage errors into :class:`WrongUsageError`."""
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
-        """Read the words before the verb."""
+        """Parse the words before the verb."""
         with _wrong_usage():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: Any) -> Any:
-        """Read the verb's own words, and run it."""
+        """Parse the verb's own words, and run it."""
         with _wrong_usage():
             return super().invoke(ctx)
 

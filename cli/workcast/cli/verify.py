@@ -1,4 +1,4 @@
-"""``verify``: log against stream, line by line."""
+"""``verify``: compares logs with their streams, line by line."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from workcast.broker.verify import Verdict, verifiable, verify_patiently
 from workcast.cli.gateway_client import GatewayError
 
 _SETTLE_SECONDS: Final = 1.0
-"""Lines that were written just now have so long to be relayed."""
+"""How long to wait for lines that were written just now to be relayed."""
 
 
 def verify_root(root: Root, redis_url: str | None, workcells: list[str], *, as_json: bool) -> bool:
-    """Print a line a workcell, and what is wrong below it; True if nothing is.
+    """Print one line per workcell, and its problems below; return whether there are none.
 
     Raises:
-        WorkcastError: no broker is known, it cannot be reached, or nobody knows a workcell.
+        WorkcastError: no broker is known, it cannot be reached, or a workcell is unknown.
     """
     root.check()
     running, root = find_up(root), served(root)
