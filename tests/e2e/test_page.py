@@ -156,6 +156,16 @@ def test_a_permalink_opens_the_log_at_its_offset(page: Page, root: Root, up: Up)
     expect(page.locator('[data-testid=item][data-offset="7777"]')).to_contain_text("chunk 7777")
 
 
+def test_a_permalink_to_an_event_in_the_window_scrolls_to_it(page: Page, root: Root, up: Up) -> None:
+    write_log(root, "wc", numbered(200))
+    page.goto(f"{up.url}/#/w/wc")
+    wait_for(page, head=200)
+    for offset in (20, 150, 40):
+        page.evaluate("offset => { location.hash = `#/w/wc?o=${offset}`; }", offset)
+        expect(page.locator(f'[data-testid=item][data-offset="{offset}"]')).to_be_in_viewport()
+    assert read(page).lo == 0
+
+
 def test_of_two_quick_jumps_the_second_is_shown_even_if_the_first_is_answered_last(
     page: Page, root: Root, up: Up
 ) -> None:

@@ -64,10 +64,9 @@ export class View {
   /** Show the offset that the address names; null shows the tail at first, and later changes nothing. */
   async show(offset: number | null): Promise<void> {
     this.#wanted = offset;
-    const done = await this.timeline.show(offset);
+    if (!(await this.timeline.show(offset)) || offset === null) return;
     // An offset beyond the end shows the tail.
-    if (!done || offset === null || offset < this.timeline.window.head) return;
-    this.list.following = true;
+    if (offset >= this.timeline.window.head) this.list.following = true;
     this.refresh();
   }
 
