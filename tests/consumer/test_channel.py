@@ -146,14 +146,14 @@ def test_the_greatest_base_is_kept(channel: Channel) -> None:
 
 def test_what_the_feed_told_while_the_broker_was_asked_raises_the_head() -> None:
     channel = Channel("wc", RING_BYTES, FRAME_BYTES)
-    channel.heard = (5, 12)
+    channel.announced = (5, 12)
     channel.set_position(5, 0, 10)
     assert (channel.loaded, channel.head) == (True, 12)
 
 
 def test_an_answer_that_the_feed_has_overtaken_is_asked_for_again() -> None:
     channel = Channel("wc", RING_BYTES, FRAME_BYTES)
-    channel.heard = (6, 1)
+    channel.announced = (6, 1)
     channel.set_position(5, 0, 10)
     assert not channel.loaded
     channel.set_position(6, 0, 1)
@@ -177,11 +177,11 @@ def test_who_stops_listening_is_not_woken(channel: Channel) -> None:
 
 def test_lines_to_ask_for_fit_what_was_seen(channel: Channel) -> None:
     assert 1 < channel.lines_for(262_144, 512) < 512
-    channel.saw([b"x" * 200] * 10)
+    channel.note_size([b"x" * 200] * 10)
     assert channel.lines_for(262_144, 512) == 512
-    channel.saw([b"x" * 65_536])
+    channel.note_size([b"x" * 65_536])
     assert channel.lines_for(262_144, 512) == 5
-    channel.saw([b""])
+    channel.note_size([b""])
     assert channel.lines_for(100, 512) == 101
 
 

@@ -269,7 +269,7 @@ export interface Hello {
   limits: Limits;
 }
 /**
- * What one connection may ask for.
+ * The limits of one connection.
  */
 export interface Limits {
   max_message_bytes: number;
@@ -291,7 +291,7 @@ export interface Reset {
   head: number;
 }
 /**
- * Dense: ``events[i]`` has the offset ``offset + i``. Built from the lines' own bytes, never from this model.
+ * Dense: ``events[i]`` has the offset ``offset + i``. Built from the lines' own bytes, not from this model.
  */
 export interface Events {
   op: 'events';
@@ -355,13 +355,13 @@ export interface Subscribe {
   from: ('start' | 'tail') | LastEvents | Cursor;
 }
 /**
- * The last ``last`` events, or all there are.
+ * The last ``last`` events, or all if there are fewer.
  */
 export interface LastEvents {
   last: number;
 }
 /**
- * The next event a viewer needs, and the epoch its offset counts in.
+ * The next event that a viewer needs, and the epoch of its offset.
  */
 export interface Cursor {
   epoch: number;
@@ -439,7 +439,7 @@ export interface Workcells {
   workcells: Workcell[];
 }
 /**
- * One workcell as ``GET /api/workcells`` lists it, under the names that outside clients know.
+ * One workcell as ``GET /api/workcells`` lists it, with the names that outside clients use.
  */
 export interface Workcell {
   id: string;
@@ -453,7 +453,7 @@ export interface Workcell {
   summary: Summary | null;
 }
 /**
- * ``GET /api/workcells/{id}/events``. Built from the lines' own bytes, never from this model.
+ * ``GET /api/workcells/{id}/events``. Built from the lines' own bytes, not from this model.
  */
 export interface EventPage {
   epoch: number;
@@ -465,7 +465,7 @@ export interface EventPage {
   }[];
 }
 /**
- * ``GET /api/workcells/{id}/account``. Built from the rows' own bytes, never from this model.
+ * ``GET /api/workcells/{id}/account``. Built from the rows' own bytes, not from this model.
  */
 export interface AccountPage {
   epoch: number;

@@ -17,9 +17,9 @@ _CLOSE_CODES: Final = (
 
 
 def document(version: str) -> dict[str, Any]:
-    """The whole document, as JSON values.
+    """Return the document as JSON values.
 
-    ``version`` is the program's; the protocol's own is in the subprotocol's name.
+    ``version`` is that of the program; the protocol's own is in the name of the subprotocol.
     """
     schemas: dict[str, Any] = {}
     sent = _messages(ClientMessage, schemas)
@@ -27,7 +27,7 @@ def document(version: str) -> dict[str, Any]:
     event = TypeAdapter(KnownEvent | Malformed).json_schema(ref_template=_SCHEMAS)
     schemas |= event.pop("$defs", {})
     for member in event["anyOf"]:
-        member.pop("discriminator", None)  # OpenAPI's form of it; in AsyncAPI it is another thing
+        member.pop("discriminator", None)  # means something else in AsyncAPI
     schemas["Event"] = event
     return {
         "asyncapi": "3.0.0",
@@ -53,7 +53,7 @@ def document(version: str) -> dict[str, Any]:
 
 
 def _messages(union: Any, schemas: dict[str, Any]) -> dict[str, Any]:
-    """A message for each model of a union; adds their schemas."""
+    """Return a message for each model of a union, and add their schemas."""
     schema = TypeAdapter(union).json_schema(ref_template=_SCHEMAS)
     models = schema.pop("$defs")
     schemas |= models

@@ -1,4 +1,4 @@
-"""A channel: what the hub knows of one watched workcell, and a ring of its newest frames."""
+"""A channel: epoch and head of one watched workcell, and a ring of its newest frames."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from workcast.consumer.frame import Frame, build_frame, split
 
 _STREAM_ENTRIES: Final = Budgets().stream_entries
 _FIRST_GUESS: Final = 2048
-"""Bytes of a line, until lines were seen."""
+"""Bytes of a line, until lines have been read."""
 
 
 class Channel:
     """One workcell's epoch, base and head, and the frames before the head that are still in memory.
 
-    The ring is dense. What is older is in the stream, what is older still in the log; and where a head was heard of
-    before its events came through the feed, what is newer is in the stream too.
+    The ring is dense. Older events are in the stream, still older ones in the log; if the head became known before
+    its events came through the feed, the newer ones are in the stream as well.
     """
 
     def __init__(self, workcell: str, ring_bytes: int, frame_bytes: int) -> None:
@@ -29,11 +29,11 @@ class Channel:
         self.base = 0
         self.head = 0
         self.loaded = False
-        """Whether the position is in force; if not, the broker must be asked."""
+        """Whether epoch and head are valid; if not, the broker must be asked."""
         self.foreign = False
-        """Whether another root has published this workcell id, which a workcell here has too."""
-        self.heard: tuple[int, int] | None = None
-        """The epoch and end of the last events from the feed while the position was not in force."""
+        """Whether another root has published a workcell under the id of one here."""
+        self.announced: tuple[int, int] | None = None
+        """Epoch and end of the last events from the feed while the channel was not loaded."""
         self.window_due = 0.0
         """When the relays may be asked again to publish the stream of this workcell, by the event loop's clock."""
         self._stream_start: int | None = None
@@ -51,17 +51,17 @@ class Channel:
         return bool(self._listeners)
 
     def listen(self, wake: Callable[[], None]) -> None:
-        """Call ``wake`` whenever there is something new."""
+        """Call ``wake`` after each change."""
         self._listeners.add(wake)
 
     def unlisten(self, wake: Callable[[], None]) -> None:
         self._listeners.discard(wake)
 
     def set_position(self, epoch: int, base: int, head: int) -> None:
-        """Take over what the broker says: another epoch forgets everything, a greater head is believed."""
-        heard, self.heard = self.heard, None
-        if heard is not None and heard[0] == epoch:
-            head = max(head, heard[1])  # published after the broker gave its answer
+        """Apply what the broker has: another epoch clears the ring, a greater head is taken."""
+        announced, self.announced = self.announced, None
+        if announced is not None and announced[0] == epoch:
+            head = max(head, announced[1])  # published after the broker answered
         if epoch != self.epoch:
             self._clear()
             self._stream_start = None
@@ -69,17 +69,17 @@ class Channel:
         else:
             self.base = max(self.base, base)
             self.head = max(self.head, head)
-        self.loaded = heard is None or heard[0] == epoch  # else the feed has overtaken the answer
+        self.loaded = announced is None or announced[0] == epoch  # else the answer is outdated
         self.notify()
 
     def push(self, offset: int, lines: Sequence[bytes]) -> None:
-        """Take in consecutive events of the channel's epoch, as they come from the feed."""
+        """Append consecutive events of the channel's epoch from the feed."""
         end = offset + len(lines)
         there = self._ring[-1].end if self._ring else offset
         if end <= there:
-            return  # published again by a relay that started over
+            return  # published again, by a relay that started over
         if offset > there:
-            self._clear()  # the feed jumped; what lies between is in the stream
+            self._clear()  # the feed skipped some, which are in the stream
         else:
             lines = lines[there - offset :]
             offset = there
@@ -95,9 +95,9 @@ class Channel:
             self.notify()
 
     def frame_at(self, offset: int) -> Frame | None:
-        """The shared frame that begins at ``offset``, or one made of the rest of it; None if the ring has it not.
+        """Return the shared frame that begins at ``offset``, or one built from its rest; None if it is not in the ring.
 
-        It tells the head of now: whoever asks may have been told of that one already.
+        It carries the current head, which the viewer may have been sent already.
         """
         ring = self._ring
         if not ring or not ring[0].offset <= offset < ring[-1].end:
@@ -114,11 +114,11 @@ class Channel:
         return build_frame(self.workcell, self.epoch, offset, self.head, frame.lines[offset - frame.offset :])
 
     def lines_for(self, size: int, most: int) -> int:
-        """How many lines to ask for that ``size`` bytes are to be filled with: what is too much is read in vain."""
+        """Return how many lines to read to fill ``size`` bytes, at most ``most``."""
         return max(1, min(size // self._line_bytes + 1, most))
 
-    def saw(self, lines: Sequence[bytes]) -> None:
-        """Learn from lines that were read how long they are hereabouts."""
+    def note_size(self, lines: Sequence[bytes]) -> None:
+        """Note how long the lines are that were just read."""
         self._line_bytes = max(1, sum(map(len, lines)) // len(lines))
 
     def stream_may_hold(self, offset: int) -> bool:
@@ -126,7 +126,7 @@ class Channel:
         start = self.head - _STREAM_ENTRIES if self._stream_start is None else self._stream_start
         return offset >= start
 
-    def saw_stream(self, offset: int, first: int) -> None:
+    def note_stream(self, offset: int, first: int) -> None:
         """Note that the first event at or after ``offset`` in the stream is ``first``."""
         known = self._stream_start
         self._stream_start = first if known is None or first > offset else min(known, first)

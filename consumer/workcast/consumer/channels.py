@@ -61,7 +61,7 @@ class Channels:
         return await asyncio.shield(task)
 
     async def _load(self, channel: Channel) -> bool:
-        channel.heard = None
+        channel.announced = None
         away = False
         try:
             watermark = (await self._source.watermarks([channel.workcell]))[0]
@@ -95,7 +95,7 @@ class Channels:
         if channel.loaded and channel.epoch == epoch:
             channel.push(offset, lines)
             return
-        channel.heard = (epoch, offset + len(lines))
+        channel.announced = (epoch, offset + len(lines))
         if channel.loaded:
             channel.loaded = False  # another epoch: the broker must be asked which one is in force
             channel.notify()

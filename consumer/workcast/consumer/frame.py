@@ -1,4 +1,4 @@
-"""Frames: ``events`` messages made of the lines' own bytes, built once and sent to every viewer at that position."""
+"""Frames: ``events`` messages of the lines' own bytes, built once for all viewers at the same place."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from typing import Final
 from workcast.consumer.prepared import WORTH_COMPRESSING, PreparedFrame, deflate, frame_header
 
 ENVELOPE_BYTES: Final = 320
-"""An ``events`` message has at most so many bytes beside its events: names, and numbers below 2^53."""
+"""The bytes of an ``events`` message besides its events, at most: names, and numbers below 2^53."""
 
 
 @dataclass(frozen=True)
 class Events:
-    """Consecutive lines as they stand in a message. Frames that differ in the head they tell share them."""
+    """Consecutive lines as a part of a message, shared by frames that differ in the head alone."""
 
     lines: tuple[bytes, ...]
 
     @cached_property
     def joined(self) -> bytes:
-        """The message's end, from the first event on."""
+        """The message from the first event to its end."""
         return b",".join(self.lines) + b"]}"
 
     @cached_property
     def deflated(self) -> bytes:
-        """The same, compressed without context: valid after whatever a viewer had before."""
+        """The same, compressed."""
         return deflate(self.joined)
 
 
 @dataclass(frozen=True)
 class Frame(PreparedFrame):
-    """The events from ``offset`` on, and the message that carries them and tells of ``head``."""
+    """The events from ``offset`` on, and the message that carries them and ``head``."""
 
     offset: int
     head: int
@@ -61,17 +61,17 @@ class Frame(PreparedFrame):
         return len(self.start) + len(self.events.joined)
 
     def with_head(self, workcell: str, epoch: int, head: int) -> Frame:
-        """The same events with the head that there is now; they are neither joined nor compressed again."""
+        """Return the same events with another head; they are neither joined nor compressed again."""
         return Frame(self.offset, head, _start(workcell, epoch, self.offset, head), self.events)
 
     @cached_property
     def plain(self) -> bytes:
-        """The message as a WebSocket frame (RFC 6455, 5.2): made for the first viewer, written to all."""
+        """The message as a WebSocket frame."""
         return frame_header(self.size) + self.start + self.events.joined
 
     @cached_property
     def deflated(self) -> bytes:
-        """The same for viewers that negotiated compression: without context, so it is valid for each of them."""
+        """The same for viewers that negotiated compression."""
         if self.size < WORTH_COMPRESSING:
             return self.plain
         data = _stored(self.start) + self.events.deflated
@@ -79,12 +79,12 @@ class Frame(PreparedFrame):
 
 
 def _stored(data: bytes) -> bytes:
-    """A block that is not compressed (RFC 1951, 3.2.4): names and numbers that a window could hardly make shorter."""
+    """Return an uncompressed block (RFC 1951, 3.2.4); names and numbers hardly get shorter."""
     return b"\0" + len(data).to_bytes(2, "little") + (len(data) ^ 0xFFFF).to_bytes(2, "little") + data
 
 
 def build_frame(workcell: str, epoch: int, offset: int, head: int, lines: Sequence[bytes]) -> Frame:
-    """One message for all of ``lines``, which are valid JSON objects already (see ``wire``) and are not looked into."""
+    """Return one message for all ``lines``, which must be valid JSON objects (see ``wire``) and are not parsed."""
     return Frame(offset, head, _start(workcell, epoch, offset, head), Events(tuple(lines)))
 
 
@@ -95,7 +95,7 @@ def _start(workcell: str, epoch: int, offset: int, head: int) -> bytes:
 
 
 def split(lines: Sequence[bytes], max_bytes: int) -> Iterator[Sequence[bytes]]:
-    """Cut ``lines`` into runs whose messages have at most ``max_bytes``, or of one line that is longer."""
+    """Split ``lines`` into runs whose messages have at most ``max_bytes``; a longer line is a run of its own."""
     max_bytes -= ENVELOPE_BYTES
     start = size = 0
     for at, line in enumerate(lines):

@@ -1,7 +1,7 @@
-"""The guard: lets in only requests that name this server and come from its own pages, and sets security headers.
+"""The guard: admits only requests that name this server and come from its own pages, and sets security headers.
 
-A plain ASGI layer, because it must see WebSocket upgrades too, before they are accepted: a page of any site can open
-a socket to a server on the loopback interface, and a name of that site can be made to resolve to it.
+A plain ASGI layer, because it must see WebSocket upgrades before they are accepted: a page of any site can open a
+socket to a server on the loopback interface, and a host name of that site can be made to resolve to it.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _HEADERS: Final = {
 
 
 def refusal(headers: Headers, hosts: frozenset[str]) -> str | None:
-    """Why a request with these headers is refused, in a sentence; None if it is let in.
+    """Return why a request with these headers is refused; None if it is admitted.
 
-    ``hosts`` are the names this server goes by, in lower case and without a port. A request without an Origin is no
-    browser's.
+    ``hosts`` are the names of this server, in lower case and without a port. A request without an Origin does not come
+    from a browser.
     """
     given = headers.getlist("host")
     host = given[0].lower() if len(given) == 1 else ""
@@ -76,6 +76,6 @@ async def _refuse(reason: str, scope: Scope, receive: Receive, send: Send) -> No
     if scope["type"] == "http":
         await response(scope, receive, send)
         return
-    await receive()  # websocket.connect; the refusal is an HTTP answer, so the socket never opens
+    await receive()  # websocket.connect; an HTTP answer: the socket never opens
     await send({"type": "websocket.http.response.start", "status": 403, "headers": response.raw_headers})
     await send({"type": "websocket.http.response.body", "body": response.body})

@@ -1,4 +1,4 @@
-"""What a gateway tells Prometheus. Counters live where things happen; states are read when they are asked for."""
+"""A gateway's metrics for Prometheus: counters, and states that are read at each scrape."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from workcast.ledger.summary import Summary
 
 _MAX_WORKCELLS: Final = 1000
-"""Workcells told of one by one, the most recently active first; a time series each."""
+"""Workcells with a time series of their own: the most recently active ones."""
 _MAX_VERSIONS: Final = 100
 """Agents' versions reported one by one, those with the most unknown lines first."""
 
@@ -22,20 +22,20 @@ class Watched(Protocol):
     """A viewer as the metrics see it."""
 
     def lags(self) -> Iterable[int]:
-        """How many events each of its subscriptions is behind."""
+        """Return how many events each of its subscriptions is behind."""
         ...
 
 
 class Metrics:
-    """One gateway's numbers, in a registry of their own."""
+    """The numbers of one gateway, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.events_in = Counter("workcast_events_in", "Events that came from the feeds.", registry=self.registry)
+        self.events_in = Counter("workcast_events_in", "Events that came from the feed.", registry=self.registry)
         self.frames_out = Counter("workcast_frames_out", "Events messages sent to viewers.", registry=self.registry)
         self.events_out = Counter("workcast_events_out", "Events sent to viewers.", registry=self.registry)
         self.refills = Counter(
-            "workcast_refills", "Frames that viewers were given, by where they came from.", ["tier"],
+            "workcast_refills", "Frames by where they came from: ring, stream or log.", ["tier"],
             registry=self.registry,
         )  # fmt: skip
         self.ring, self.stream, self.log = (self.refills.labels(tier) for tier in ("ring", "stream", "log"))
@@ -44,7 +44,7 @@ class Metrics:
     def add_states(
         self, summaries: Callable[[], Iterable[Summary]], heartbeats: Callable[[], Mapping[str, float]]
     ) -> None:
-        """Read the fleet's and the relays' state whenever the metrics are asked for."""
+        """Read the states of fleet and relays at each scrape."""
         self.registry.register(_States(self.viewers, summaries, heartbeats))
 
 
@@ -65,13 +65,13 @@ class _States(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         lags = [lag for viewer in self._viewers for lag in viewer.lags()]
-        yield GaugeMetricFamily("workcast_viewers", "Viewers that are connected.", value=len(self._viewers))
+        yield GaugeMetricFamily("workcast_viewers", "Connected viewers.", value=len(self._viewers))
         yield GaugeMetricFamily("workcast_subscriptions", "Workcells that viewers watch.", value=len(lags))
         yield GaugeMetricFamily(
-            "workcast_viewer_lag_events", "How far the viewer that is furthest behind is.", value=max(lags, default=0)
+            "workcast_viewer_lag_events", "Events that the slowest viewer is behind.", value=max(lags, default=0)
         )
         summaries = list(self._summaries())
-        heads = GaugeMetricFamily("workcast_relay_position", "Events relayed of a workcell.", labels=["workcell"])
+        heads = GaugeMetricFamily("workcast_relay_position", "Events relayed, by workcell.", labels=["workcell"])
         newest = sorted(summaries, key=_last_time, reverse=True)
         for summary in newest[:_MAX_WORKCELLS]:
             heads.add_metric([summary.id], summary.head)

@@ -36,40 +36,40 @@ def _is_bool(value: object) -> object:
 
 
 Yes = Annotated[Literal[True], BeforeValidator(_is_bool)]
-"""``true``, and not the number that equals it in Python."""
+"""``true``, but not the number 1, which equals it in Python."""
 ErrorCode = Literal[
     "bad_message", "unknown_op", "unknown_workcell", "bad_cursor", "too_many_subscriptions", "origin_conflict"
 ]
 
 
 class Message(BaseModel):
-    """A JSON object with an ``op``; members it does not know are ignored, so that the protocol can grow."""
+    """A JSON object with an ``op``; unknown members are ignored, so that the protocol can grow."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Cursor(Message):
-    """The next event a viewer needs, and the epoch its offset counts in."""
+    """The next event that a viewer needs, and the epoch of its offset."""
 
     epoch: Epoch
     offset: Offset
 
 
 class LastEvents(Message):
-    """The last ``last`` events, or all there are."""
+    """The last ``last`` events, or all if there are fewer."""
 
     last: Offset
 
 
 # ── from the client ──────────────────────────────────────────────────────────────────────────────────────────────────
-def _one_place(value: object) -> object:
+def _one_start(value: object) -> object:
     fields = as_object(value)
     if fields is not None and "last" in fields and not fields.keys().isdisjoint(("epoch", "offset")):
         raise ValueError("expected either last or epoch and offset, got both")
     return value
 
 
-From = Annotated[Literal["start", "tail"] | LastEvents | Cursor, BeforeValidator(_one_place)]
+From = Annotated[Literal["start", "tail"] | LastEvents | Cursor, BeforeValidator(_one_start)]
 
 
 class Subscribe(Message):
@@ -108,7 +108,7 @@ class Ping(Message):
 ClientMessage = Subscribe | SubscribeFleet | Unsubscribe | UnsubscribeFleet | Follow | Ping
 
 
-def _shape(value: object) -> str:
+def _tag(value: object) -> str:
     fields = as_object(value)
     fields = vars(value) if fields is None else fields
     op = str(fields.get("op"))
@@ -123,14 +123,14 @@ client_messages: Final[TypeAdapter[ClientMessage]] = TypeAdapter(
         | Annotated[UnsubscribeFleet, Tag("unsubscribe_fleet")]
         | Annotated[Follow, Tag("follow")]
         | Annotated[Ping, Tag("ping")],
-        Discriminator(_shape),
+        Discriminator(_tag),
     ]
 )
 
 
 # ── from the server ──────────────────────────────────────────────────────────────────────────────────────────────────
 class Limits(Message):
-    """What one connection may ask for."""
+    """The limits of one connection."""
 
     max_message_bytes: int
     max_subscriptions: int
@@ -160,7 +160,7 @@ class Reset(Message):
 
 
 class Events(Message):
-    """Dense: ``events[i]`` has the offset ``offset + i``. Built from the lines' own bytes, never from this model."""
+    """Dense: ``events[i]`` has the offset ``offset + i``. Built from the lines' own bytes, not from this model."""
 
     op: Literal["events"] = "events"
     workcell: str
@@ -220,7 +220,7 @@ ServerMessage = Annotated[
 
 # ── REST ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 class Workcell(BaseModel):
-    """One workcell as ``GET /api/workcells`` lists it, under the names that outside clients know."""
+    """One workcell as ``GET /api/workcells`` lists it, with the names that outside clients use."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -240,7 +240,7 @@ class Workcells(BaseModel):
 
 
 class EventPage(BaseModel):
-    """``GET /api/workcells/{id}/events``. Built from the lines' own bytes, never from this model."""
+    """``GET /api/workcells/{id}/events``. Built from the lines' own bytes, not from this model."""
 
     epoch: int
     base: int
@@ -260,11 +260,11 @@ class PriceSource(BaseModel):
 
 
 class AccountPage(BaseModel):
-    """``GET /api/workcells/{id}/account``. Built from the rows' own bytes, never from this model."""
+    """``GET /api/workcells/{id}/account``. Built from the rows' own bytes, not from this model."""
 
     epoch: int
     base: int
-    """The figures begin here: what was pruned before anybody asked is in none of them."""
+    """The figures start here: events that were pruned before the first request are in none of them."""
     head: int
     """All events below it are counted, and no others."""
     totals: Totals

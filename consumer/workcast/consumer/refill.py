@@ -134,7 +134,7 @@ class Refill:
                 return await self._read(channel, offset)
             return Missing(offset, until, "unavailable")
         run = next(iter(split(lines, self._frame_bytes)))
-        channel.saw(run)
+        channel.note_size(run)
         tier.inc()
         return build_frame(channel.workcell, epoch, offset, max(channel.head, offset + len(run)), run)
 
@@ -145,7 +145,7 @@ class Refill:
         except BrokerError:
             return offset, []
         if channel.epoch == epoch:
-            channel.saw_stream(offset, first if found else channel.head)
+            channel.note_stream(offset, first if found else channel.head)
         return first, found
 
     async def _wait_for_window(self, channel: Channel) -> bool:

@@ -1,4 +1,4 @@
-"""A session: one viewer's subscriptions, each a cursor; what it lacks is fetched when its socket has room for it."""
+"""A session: the subscriptions of one viewer, each a cursor; events are fetched when its socket has room for them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
+from pydantic import BaseModel
 
 from workcast.consumer.channel import Channel
 from workcast.consumer.fleet import FleetCursor
 from workcast.consumer.frame import Frame
 from workcast.consumer.hub import Hub, origin_conflict
 from workcast.consumer.protocol import (
+    ClientMessage,
     Cursor,
     Error,
     ErrorCode,
@@ -35,21 +35,18 @@ from workcast.consumer.protocol import (
     SubscribeFleet,
     Unsubscribe,
     UnsubscribeFleet,
-    client_messages,
 )
 from workcast.consumer.refill import Missing
+from workcast.consumer.request import parse_request
 from workcast.consumer.throttle import Throttle
 from workcast.consumer.transport import Transport
-from workcast.events.json_value import as_object
 
 CLOSE_MALFORMED: Final = 4400
 CLOSE_TOO_MUCH: Final = 4429
 _MAX_REPLIES: Final = 64
-"""Replies that wait for the socket; while there are more, no further message is read from this viewer."""
+"""Replies that wait for the socket; while there are more, no message is read from the viewer."""
 _THROTTLE_SECONDS: Final = 0.25
-"""Fleet changes and heads for viewers that do not follow come at most four times a second."""
-_EXPECTED_FROM: Final = 'expected "start", "tail", {"last":200} or {"epoch":E,"offset":N}, whole numbers from 0 on'
-_OPS: Final = frozenset(("subscribe", "unsubscribe", "follow", "ping"))
+"""Between two messages about the fleet, or with a head for a viewer that does not follow."""
 
 
 T = TypeVar("T")
@@ -57,20 +54,20 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Subscription:
-    """Where one viewer is in one workcell."""
+    """The place of one viewer in one workcell."""
 
     channel: Channel
     epoch: int
     cursor: int
-    told_live: bool = False
+    live_sent: bool = False
     follow: bool = True
-    told_head: int = -1
+    head_sent: int = -1
     throttle: Throttle = field(default_factory=lambda: Throttle(_THROTTLE_SECONDS))
     """Of its ``head`` messages."""
 
 
 class Session:
-    """Serves one viewer until it leaves. One task reads its messages, one writes; only the writer sends."""
+    """Serves one viewer until it leaves. One task reads its messages; another one sends everything."""
 
     def __init__(self, transport: Transport, hub: Hub, limits: Limits) -> None:
         self._transport = transport
@@ -86,7 +83,7 @@ class Session:
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
-        """Greet, then serve until the viewer closes or breaks the protocol."""
+        """Send ``hello``, then serve until the viewer closes or breaks the protocol."""
         self._hub.metrics.viewers.add(self)
         self._reply(Hello(limits=self._limits))
         writer = asyncio.create_task(self._write())
@@ -106,49 +103,33 @@ class Session:
                 raise result
 
     def lags(self) -> Iterator[int]:
-        """How many events each subscription is behind."""
+        """Yield how many events each subscription is behind."""
         for subscription in self._subscriptions.values():
             yield max(0, subscription.channel.head - subscription.cursor)
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
     async def _read(self) -> None:
         while (message := await self._transport.receive()) is not None:
-            if not await self._take(message):
+            if not await self._handle(message):
                 return
             while len(self._replies) > _MAX_REPLIES:
                 self._room.clear()
                 await self._room.wait()
 
-    async def _take(self, message: str | bytes) -> bool:
+    async def _handle(self, message: str | bytes) -> bool:
         """Act on one message; False if it broke the protocol and the socket was closed."""
-        try:
-            value = as_object(from_json(message, allow_inf_nan=False)) if isinstance(message, str) else None
-        except ValueError:
-            value = None
-        if value is None:
-            await self._transport.close(CLOSE_MALFORMED, "expected a text message with a JSON object")
-            return False
-        workcell = value.get("workcell")
-        workcell = workcell if isinstance(workcell, str) else None
-        op = value.get("op")
-        if not isinstance(op, str) or op not in _OPS:
-            self._error(
-                "unknown_op", f"expected one of the ops {', '.join(sorted(_OPS))}, got {str(op)[:80]!r}", workcell
-            )
-            return True
-        try:
-            await self._act(client_messages.validate_python(value))
-        except ValidationError as error:
-            problem = error.errors(include_url=False, include_input=False)[0]
-            if "from" in problem["loc"]:
-                code: ErrorCode = "bad_cursor" if isinstance(value.get("from"), dict) else "bad_message"
-                self._error(code, f"{op}: from: {_EXPECTED_FROM}", workcell)
-            else:
-                where = ".".join(str(part) for part in problem["loc"][1:])
-                self._error("bad_message", f"{op}: {where or 'message'}: {problem['msg']}", workcell)
+        request = parse_request(message)
+        match request:
+            case None:
+                await self._transport.close(CLOSE_MALFORMED, "expected a text message with a JSON object")
+                return False
+            case Error():
+                self._reply(request)
+            case _:
+                await self._act(request)
         return True
 
-    async def _act(self, message: object) -> None:
+    async def _act(self, message: ClientMessage) -> None:
         match message:
             case Subscribe():
                 await self._subscribe(message.workcell, message.from_)
@@ -166,8 +147,6 @@ class Session:
                 await self._follow(message)
             case Ping():
                 self._reply(Pong())
-            case _:
-                raise TypeError(f"no rule for {type(message).__name__}")
 
     async def _subscribe(self, workcell: str, start: From) -> None:
         if workcell not in self._subscriptions and len(self._subscriptions) >= self._limits.max_subscriptions:
@@ -186,7 +165,7 @@ class Session:
         if channel.foreign:
             self._error("origin_conflict", origin_conflict(workcell), workcell)
             return
-        # From here on nothing is awaited: the answer and the new cursor belong together.
+        # Nothing is awaited from here on: the answer and the new cursor belong together.
         epoch, base, head = channel.epoch, channel.base, channel.head
         match start:
             case "start":
@@ -210,7 +189,7 @@ class Session:
         if subscription is None:
             self._error("bad_message", "follow: subscribe to the workcell first", message.workcell)
         elif not message.follow:
-            subscription.follow, subscription.told_head = False, -1
+            subscription.follow, subscription.head_sent = False, -1
             self._wake.set()
         elif message.epoch is None or message.offset is None:
             self._error("bad_cursor", "follow: true needs the epoch and offset of the next event", message.workcell)
@@ -219,12 +198,12 @@ class Session:
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
     async def _write(self) -> None:
-        """Send whatever there is, one message at a time in turn over the workcells, then wait to be woken."""
+        """Send one message for each workcell in turn, until there is nothing to send; then wait to be woken."""
         while True:
             self._wake.clear()
             busy = False
             for workcell in tuple(self._subscriptions):
-                # Before each: it may have been replaced while another's turn was on, and the answer goes first.
+                # First the replies: the subscription may have been replaced meanwhile, and its answer precedes it.
                 busy |= await self._flush()
                 busy |= await self._advance(workcell)
             busy |= await self._send_fleet()
@@ -233,7 +212,7 @@ class Session:
                 await self._wake.wait()
 
     async def _flush(self) -> bool:
-        """Send the replies that wait."""
+        """Send the waiting replies; False if there is none."""
         sent = False
         while self._replies:
             reply = self._replies.popleft()
@@ -261,7 +240,7 @@ class Session:
             task.cancel()
 
     async def _advance(self, workcell: str) -> bool:
-        """Send the next message of one subscription; False if there is none for now."""
+        """Send the next message of one subscription; False if there is nothing to send."""
         subscription = self._subscriptions.get(workcell)
         if subscription is None:
             return False
@@ -271,16 +250,16 @@ class Session:
             if self._subscriptions.get(workcell) is not subscription:
                 return True
         if channel.epoch != subscription.epoch:
-            subscription.epoch, subscription.cursor, subscription.told_live = channel.epoch, channel.base, False
-            subscription.told_head = channel.head
+            subscription.epoch, subscription.cursor, subscription.live_sent = channel.epoch, channel.base, False
+            subscription.head_sent = channel.head
             self._reply(Reset(workcell=workcell, epoch=channel.epoch, offset=channel.base, head=channel.head))
             return await self._flush()
         if not subscription.follow:
-            return self._tell_head(workcell, subscription)
+            return self._send_head(workcell, subscription)
         if subscription.cursor < channel.head:
             return await self._send_events(workcell, subscription)
-        if not subscription.told_live:
-            subscription.told_live = True
+        if not subscription.live_sent:
+            subscription.live_sent = True
             self._reply(Live(workcell=workcell, epoch=subscription.epoch, offset=subscription.cursor))
             return await self._flush()
         return False
@@ -291,13 +270,13 @@ class Session:
             found = await self._reply_until(self._hub.refill.fetch(subscription.channel, subscription.cursor))
         stale = subscription.epoch != subscription.channel.epoch or not subscription.follow
         if stale or self._subscriptions.get(workcell) is not subscription:
-            return True  # reset, paused, replaced or gone while it was fetched: look again
+            return True  # reset, paused, replaced or gone meanwhile
         match found:
             case Frame():
                 subscription.cursor = found.end
                 self._hub.metrics.frames_out.inc()
                 self._hub.metrics.events_out.inc(found.end - found.offset)
-                # What was asked for meanwhile is answered after this frame, which was due before.
+                # Requests that come meanwhile are answered after this frame.
                 await self._transport.send_frame(found)
             case Missing():
                 subscription.cursor = found.until
@@ -310,13 +289,13 @@ class Session:
                 pass
         return True
 
-    def _tell_head(self, workcell: str, subscription: Subscription) -> bool:
-        """Tell a viewer that reads history how far the log has come, four times a second at most."""
+    def _send_head(self, workcell: str, subscription: Subscription) -> bool:
+        """Send the head to a viewer that does not follow, at most four times a second."""
         head = subscription.channel.head
-        if head == subscription.told_head:
+        if head == subscription.head_sent:
             return False
         if subscription.throttle.ready(self._wake.set):
-            subscription.told_head = head
+            subscription.head_sent = head
             self._reply(Head(workcell=workcell, epoch=subscription.epoch, head=head))
             return True
         return False

@@ -1,7 +1,7 @@
-"""uvicorn's WebSocket protocol, which also writes frames that were built, and compressed, once for all viewers.
+"""uvicorn's WebSocket protocol, extended to write frames that were built and compressed once for all viewers.
 
 A message compressed without context takeover is valid for every connection that negotiated ``permessage-deflate``
-with a 15-bit window (RFC 7692, 7.2.3): such viewers get the same bytes, all others get the plain frame.
+with a 15-bit window (RFC 7692, 7.2.3): they get the same bytes, all others get the plain frame.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from workcast.consumer.prepared import PreparedFrame
 FRAME_KEY: Final = "workcast.frame"
 """An extension of ASGI: in a ``websocket.send`` message, a :class:`PreparedFrame` to write as it is."""
 _SEND_BUFFER: Final = 128 * 1024
-"""Of the kernel, for one viewer: a stalled one hides 4 MB in it otherwise (measured), which it will want later."""
+"""The kernel's, for one viewer: without a bound, 4 MB (measured) wait there for a viewer that does not read."""
 _PONG: Final = b"\x8a"
-"""How its frame begins."""
+"""The first byte of its frame."""
 _WRITE_HIGH: Final = 256 * 1024
-"""Of asyncio, for one viewer: above it, the session waits until the viewer has drained."""
+"""Bytes in asyncio's buffer for one viewer, above which the session waits."""
 
 
 class StreamProtocol(WebSocketsSansIOProtocol):
@@ -71,7 +71,7 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             super().handle_ping()
             return
         # A viewer that pings and does not read would fill the memory; only the newest ping needs an answer
-        # (RFC 6455, 5.5.3). Beside pongs, the answer to a close may wait here.
+        # (RFC 6455, 5.5.3). Besides pongs, the answer to a close may wait here.
         for data in self.conn.data_to_send():
             if data[:1] == _PONG:
                 self._pong = data
@@ -86,7 +86,7 @@ class StreamProtocol(WebSocketsSansIOProtocol):
 
     def send_receive_event_to_app(self) -> None:
         if self.curr_msg_data_type == "text" and not self.close_sent and not _is_utf8(b"".join(self.frames)):
-            # As uvicorn does, but it would log a traceback of what anybody may send.
+            # As uvicorn does, but without a traceback in the log for what any client may send.
             self.frames = []
             with contextlib.suppress(InvalidState):  # the viewer has closed already
                 self.conn.send_close(1007)
@@ -100,9 +100,7 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         if frame is None or self.close_sent or not self.handshake_complete:
             await super().send(message)
             if message["type"] == "websocket.http.response.body" and self.close_sent:
-                self.handshake_complete = (
-                    True  # refused, which uvicorn would take for an application that forgot to answer
-                )
+                self.handshake_complete = True  # refused; uvicorn would report that the application did not answer
             return
         await self.writable.wait()
         if self.disconnected:
