@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import threading
 from collections.abc import Generator
@@ -18,7 +19,7 @@ import pytest
 from support.broker_checker import completeness_problems
 from support.logs import event_line, write_log
 from support.valkey import Server
-from support.waiting import wait_until
+from support.waiting import DEADLINE, wait_until
 from workcast.broker.connection import check_url, connect, connect_async, mask_url
 from workcast.broker.errors import BrokerError
 from workcast.broker.log import LogReader
@@ -186,6 +187,76 @@ def test_a_relay_ends_soon_even_when_the_server_does_not_answer(root: Root, serv
         ended.join()
 
 
+class Lingering(Relay):
+    """A relay whose thread has done its work, but has not ended yet when it is closed."""
+
+    go_on = threading.Event()
+
+    def _live(self) -> None:
+        super()._live()
+        self.go_on.wait(DEADLINE)
+
+
+def test_a_relay_whose_thread_ends_late_leaves_nothing_undone(root: Root, redis_url: str, redis_client: Any) -> None:
+    write_log(root, "wc", numbered(5))
+    relay = Lingering(root, redis_url)
+    relay.start()
+    try:
+        caught_up(root, redis_client, "wc", numbered(5))
+        relay.close()
+        wait_until(lambda: root.log_state("wc").checkpoint() is not None, what="the checkpoint is kept")
+    finally:
+        relay.go_on.set()
+
+
+class Failing(Relay):
+    """A relay with a fault in each of its turns."""
+
+    turns = 0
+
+    def _turn(self) -> None:
+        self.turns += 1
+        raise ValueError("a fault")
+
+
+def test_an_unexpected_error_that_comes_again_and_again_is_logged_once(
+    root: Root, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    relay = Failing(root, redis_url)
+    relay.start()
+    try:
+        wait_until(lambda: relay.turns >= 4)
+    finally:
+        relay.close()
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
+def test_a_relay_vouches_for_logs_while_its_server_is_away(root: Root, server: Server) -> None:
+    def noted() -> int:
+        watermark = root.log_state("wc").watermark()
+        return watermark.head if watermark is not None else 0
+
+    server.kill()
+    write_log(root, "wc", numbered(5))
+    with relaying(root, server.url):
+        wait_until(lambda: noted() == 5)
+        write_log(root, "wc", numbered(5, 5))
+        wait_until(lambda: noted() == 10)
+        server.start()
+        client: Any = connect(server.url)
+        caught_up(root, client, "wc", numbered(10))
+        client.close()
+
+
+def test_a_workcell_that_is_removed_leaves_the_broker(root: Root, redis_url: str, redis_client: Any) -> None:
+    write_log(root, "wc", numbered(5))
+    with relaying(root, redis_url):
+        caught_up(root, redis_client, "wc", numbered(5))
+        shutil.rmtree(root.workcell("wc"))
+        wait_until(lambda: redis_client.keys("*:wc") == [], what="the broker forgets it")
+        assert redis_client.zcard("workcast:{0}:workcells") == 0
+
+
 def test_a_replica_that_was_behind_takes_over(root: Root, server: Server, tmp_path_factory: Any) -> None:
     """The socket's path leads to the replica after the failover, as a service's address would."""
     write_log(root, "wc", numbered(50))
@@ -317,7 +388,7 @@ def test_logs_that_nobody_can_read_do_not_stop_the_others(
         caught_up(root, redis_client, "e", numbered(4))
     assert redis_client.xlen(stream_key("a")) == redis_client.xlen(stream_key("b")) == 2  # what is no header is a line
     told = [record.getMessage() for record in caplog.records if record.exc_info]
-    assert told == ["the relay of d met an error it does not know; it is tried again"]
+    assert told == ["unexpected error in the relay of d; it is tried again"]
     root.index("d").unlink()
     with relaying(root, redis_url):
         caught_up(root, redis_client, "d", numbered(2))

@@ -97,7 +97,7 @@ class RelayMachine(RuleBasedStateMachine):
             base = header.base if header else 0
             problems = completeness_problems(self.client, "wc", self.epoch(), lines, base)
             # What was pruned may still be in the stream; the invariant has compared it.
-            pruned = {f"offset {offset} is in no line" for offset in range(base)}
+            pruned = {f"offset {offset} has no line" for offset in range(base)}
             assert [problem for problem in problems if problem not in pruned] == []
 
     def lines(self) -> list[bytes]:
@@ -346,7 +346,7 @@ class RelayMachine(RuleBasedStateMachine):
         stored = self.observer.watermarks(["wc"])[0].epoch
         if stored:
             problems = stream_problems(self.client, "wc", stored, [])
-            assert [problem for problem in problems if "is in no line" not in problem] == []
+            assert [problem for problem in problems if "has no line" not in problem] == []
 
 
 def shown(client: Any) -> Iterator[tuple[int, int, bytes]]:

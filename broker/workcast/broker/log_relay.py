@@ -68,6 +68,8 @@ class LogRelay:
         self._next = 0
         """The offset of the next line to publish."""
         self._begins_window = False
+        self._window_may_wait = False
+        """Whether the summary alone is enough for the broker, should the last run have ended."""
         self._replaces: int | None = None
         self._synced = -1
         self._fold = self._new_fold()
@@ -118,13 +120,48 @@ class LogRelay:
             return True
         if not self._attached and not self.attach():
             return False
-        if self._fold.offset < self._next:
+        if self._fold.offset < self._fold_end():
             self._catch_up()
+            return True
+        if (batch := self.summary_alone()) is not None:
+            self.take(self._broker.publish(batch, _now_ms()), batch)
             return True
         if self._next >= self._reader.end:
             self._publish_base()
             return False
         return self._publish()
+
+    def attach_briefly(self, stored: Watermark) -> bool:
+        """Like :meth:`attach`, but the window of an ended log waits until it is requested, or the log grows.
+
+        Args:
+            stored: the broker's watermark.
+        """
+        self._refresh()
+        if self._reader.is_behind or not self.attach(stored):
+            return False
+        self._window_may_wait = stored.crc is None or self._begins_window
+        return True
+
+    def summary_alone(self) -> Batch | None:
+        """Return a batch without lines if that is all that the broker needs; None if it needs nothing, or a window."""
+        if not self._window_may_wait or self._fold.offset < self._reader.end:
+            return None
+        self._window_may_wait = False
+        if self._next >= self._reader.end or not self._has_ended():
+            return None
+        end, noted = self._reader.end, self._state.watermark()
+        if noted is None or noted.epoch != self._epoch or noted.head < end:
+            self._reader.sync()
+            self._state.raise_watermark(self._shown(end))
+        self._begins_window = True
+        return self._batch(end, [], end)
+
+    def rewind(self) -> None:
+        """Publish the window again: a gateway has requested it."""
+        if self._attached and self._reader.end > self._reader.base:
+            self._window_may_wait = False
+            self._rewind()
 
     def judge(self) -> None:
         """Amend the summary when the writer is gone in the middle of a run, and when one is there again.
@@ -185,17 +222,21 @@ class LogRelay:
             self._state.raise_watermark(shown)
 
     # ── attaching ────────────────────────────────────────────────────────────────────────────────────────────────────
-    def attach(self) -> bool:
+    def attach(self, stored: Watermark | None = None) -> bool:
         """Decide which log this is and where to go on; False while it has no line.
+
+        Args:
+            stored: the broker's watermark; None: ask the broker.
 
         Raises:
             BrokerError: Redis is away.
             OSError: the log cannot be read.
         """
-        self._attached = False
+        self._attached = self._window_may_wait = False
         if self._reader.end == self._reader.base:  # as workcells begin: no reason to ask the broker at each sweep
             return False
-        stored = self._broker.watermarks([self.workcell])[0]
+        if stored is None:
+            stored = self._broker.watermarks([self.workcell])[0]
         checkpoint, noted = self._state.checkpoint(), self._state.watermark()
         gone = self._writer_is_gone()
         # After the watermarks were read: another relay may have published lines that were written in between.
@@ -221,7 +262,7 @@ class LogRelay:
         self._next = self._window_start() if decision.head is None else decision.head
         self._synced = -1
         self._published_base = stored.base if decision.head is not None else None
-        self._own = self._found_published(decision)
+        self._own = self._shown(decision.head or reader.base)
         if decision.moved and noted is not None:
             # It was pruned: from here on this is the file. Once the broker has the new base, nothing else says so.
             self._state.raise_watermark(replace(noted, inode=reader.inode, base=reader.base))
@@ -236,10 +277,14 @@ class LogRelay:
             self._generation = self._reader.generation
             self._attached = False
 
-    def _found_published(self, decision: Decision) -> Watermark:
-        reader, head = self._reader, decision.head or self._reader.base
+    def _shown(self, head: int) -> Watermark:
+        """Return the watermark of this log at ``head``."""
+        reader = self._reader
         last = reader.read(head - 1, 1, 1).lines if head > reader.base else []
         return Watermark(self._epoch, head, crc32(last[0]) if last else None, reader.base, reader.inode)
+
+    def _own_at(self, head: int, crc: int) -> Watermark:
+        return Watermark(self._epoch, head, crc, self._reader.base, self._reader.inode)
 
     def _fresh_epoch(self, decision: Decision) -> int:
         epoch = 0
@@ -271,10 +316,18 @@ class LogRelay:
 
     # ── publishing ───────────────────────────────────────────────────────────────────────────────────────────────────
     def _catch_up(self) -> None:
-        """Fold one batch of lines that are in the stream already, or older than its window."""
-        count = min(self._next - self._fold.offset, 8 * BATCH_LINES)
+        """Fold one batch of lines that are in the stream already, or not needed in it."""
+        count = min(self._fold_end() - self._fold.offset, 8 * BATCH_LINES)
         for line in self._reader.read(self._fold.offset, count, 4 * BATCH_BYTES).lines:
             self._fold.add(inspect(line)[1])
+
+    def _fold_end(self) -> int:
+        """How far to fold before anything is published."""
+        return self._reader.end if self._window_may_wait else self._next
+
+    def _has_ended(self) -> bool:
+        """Whether the last run has completed, or is lost."""
+        return self._fold.status not in OPEN or self._lost_at == (self._epoch, self._fold.offset)
 
     def _publish(self) -> bool:
         reader = self._reader
@@ -292,9 +345,8 @@ class LogRelay:
         batch = self._batch(span.offset, list(self._entries(span.offset, span.lines)), span.end)
         # Noted before it is published: should both this relay and the broker forget what was shown, and the log be
         # replaced, the next relay must not give the new lines the offsets of the old ones. Never taken back.
-        shown = Watermark(self._epoch, batch.end, batch.entries[-1][0], reader.base, reader.inode)
-        self._state.raise_watermark(shown)
-        self._take(self._broker.publish(batch, _now_ms()), batch, shown)
+        self._state.raise_watermark(self._own_at(batch.end, batch.entries[-1][0]))
+        self.take(self._broker.publish(batch, _now_ms()), batch)
         return True
 
     def _batch(self, offset: int, entries: list[tuple[int, bytes]], end: int) -> Batch:
@@ -322,10 +374,17 @@ class LogRelay:
         is_lost = self._lost_at == (self._epoch, end) and self._fold.status in OPEN
         return to_json(as_lost(summary) if is_lost else summary)
 
-    def _take(self, answer: Answer, batch: Batch, shown: Watermark) -> None:
+    def take(self, answer: Answer, batch: Batch) -> None:
+        """Handle the script's answer to a batch.
+
+        Raises:
+            OriginConflictError: another root has published this workcell id.
+        """
         match answer.kind:
             case "ok":
-                self._own = shown
+                if self._own is None or batch.end >= self._own.head:  # else the window is published again
+                    crc = batch.entries[-1][0] if batch.entries else None
+                    self._own = self._shown(batch.end) if crc is None else self._own_at(batch.end, crc)
                 self._next, self._begins_window, self._replaces = batch.end, False, None
                 self._published_base = batch.base
             case "empty":

@@ -1,5 +1,6 @@
--- Publishes a batch of one log's lines: dense, once, in one epoch. Every step is safe to repeat, because a script
--- that fails half-way keeps its first half. Offsets come and go as decimal strings: %.0f, never an exponent.
+-- Publishes a batch of one log's lines: dense, once, in one epoch. A batch without lines publishes the summary alone.
+-- Every step is safe to repeat, because a script that fails half-way keeps its first half. Offsets are passed as
+-- decimal strings: %.0f, never an exponent.
 --
 -- KEYS feed, stream, summary, workcells
 -- ARGV workcell, epoch, origin, replaced epoch or '', '1' if the batch begins a window, offset of the first line,
@@ -20,7 +21,7 @@ if stored[1] and stored[1] ~= epoch then
   stored[1], stored[3] = false, false
 end
 
--- The stream's head: what its last ID says, even when it was trimmed to nothing. Absent is another thing.
+-- The stream's head: its last ID, even when it was trimmed to nothing. An absent stream has none.
 local head
 local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
 if last[1] then
@@ -65,7 +66,7 @@ for i = skip + 1, count do
     'c', ARGV[14 + 2 * i], 'd', ARGV[15 + 2 * i])
   if type(added) == 'table' and added.err then
     if not string.find(added.err, 'equal or smaller', 1, true) then return added end
-    redis.call('UNLINK', stream) -- somebody deleted its last entries, whose IDs it never takes again
+    redis.call('UNLINK', stream) -- its last entries were deleted, and it never takes their IDs again
     return {'empty'}
   end
 end
@@ -74,5 +75,8 @@ if not stored[3] or finish > tonumber(stored[3]) then
   redis.call('HSET', summary, 'head', ARGV[14], 'base', ARGV[8])
   if ARGV[15] ~= '' then redis.call('HSET', summary, 'json', ARGV[15]) end
   redis.call('ZADD', workcells, ARGV[10], workcell)
+  if count == 0 then -- a notice: gateways fetch the summary of the workcell that it names
+    redis.call('XADD', feed, '*', 'w', workcell, 'e', '0', 'o', '0', 'd', '')
+  end
 end
 return {'ok', string.format('%.0f', math.max(head or 0, first + count))}

@@ -12,6 +12,7 @@ from workcast.broker.price_file import usable_prices
 from workcast.broker.root import Root
 from workcast.broker.running import find_up
 from workcast.broker.stream import Publisher
+from workcast.broker.warn_once import WarnOnce
 
 _PATIENCE_SECONDS: Final = 0.25
 """How much later than the ``up`` it looks. At the same time it would do the same work twice, in the writer's process:
@@ -35,7 +36,8 @@ class Standby:
         self._relay: LogRelay | None = None
         self._rung = threading.Event()
         self._stop = threading.Event()
-        self._complaint = ""
+        self._warnings = WarnOnce(logger, logging.INFO)  # the ``up`` itself says more
+        self._unexpected = WarnOnce(logger)
         self._thread = threading.Thread(target=self._run, name=f"standby {workcell}", daemon=True)
 
     def start(self) -> None:
@@ -66,13 +68,17 @@ class Standby:
             self._rung.clear()
             try:
                 self._stand_in()
-                self._complaint = ""
+                self._warnings.passed(self._workcell)
             except (BrokerError, OSError) as error:
                 self._forget()
-                self._complain(str(error))
-            except Exception:
+                self._warnings.warn(
+                    self._workcell, f"{self._workcell} is written, but not relayed by its writer: {error}"
+                )
+            except Exception as error:  # noqa: BLE001 - logged with its traceback
                 self._forget()
-                logger.exception("the writer's own relay of %s met an error it does not know", self._workcell)
+                self._unexpected.warn(
+                    self._workcell, f"unexpected error in the writer's relay of {self._workcell}", error
+                )
 
     def _stand_in(self) -> None:
         running = find_up(self._root)
@@ -95,9 +101,3 @@ class Standby:
         if self._publisher is not None:
             self._publisher.close()
         self._publisher = self._relay = None
-
-    def _complain(self, message: str) -> None:
-        """Once, until it is another message: the ``up`` itself says more."""
-        if message != self._complaint:
-            self._complaint = message
-            logger.info("%s is written, and the writer itself does not relay it now: %s", self._workcell, message)

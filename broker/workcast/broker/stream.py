@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final, Literal, cast
@@ -17,6 +17,10 @@ LAYOUT_KEY: Final = "workcast:layout"
 LAYOUT_VERSION: Final = 1
 PARTITIONS: Final = 1
 """One on a single server; a Cluster will have 64."""
+
+
+PARTITION: Final = 0
+"""The only one there is now."""
 
 
 def partition(workcell: str) -> int:
@@ -43,6 +47,10 @@ def workcells_key(number: int) -> str:
 def wanted_key(number: int) -> str:
     """The set of workcells whose windows gateways have requested from relays."""
     return f"workcast:{{{number}}}:wanted"
+
+
+_WANTED_SECONDS: Final = 60
+"""A request that no relay serves is dropped after so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +121,7 @@ class Publisher:
         scripts = resources.files("workcast.broker")
         self._script = self._client.register_script(scripts.joinpath("publish.lua").read_text(encoding="utf-8"))
         self._amend_script = self._client.register_script(scripts.joinpath("amend.lua").read_text(encoding="utf-8"))
+        self._forget_script = self._client.register_script(scripts.joinpath("forget.lua").read_text(encoding="utf-8"))
 
     def prepare(self) -> str:
         """Check the layout, or set it in a new server; return the server's run id.
@@ -136,8 +145,8 @@ class Publisher:
             BrokerError: not reachable.
         """
         with broker_errors(self.url):
-            found: list[list[bytes]] = [self._client.zrange(workcells_key(n), 0, -1) for n in range(PARTITIONS)]
-        return [name.decode() for names in found for name in names]
+            found: list[bytes] = self._client.zrange(workcells_key(PARTITION), 0, -1)
+        return [name.decode() for name in found]
 
     def watermarks(self, workcells: Sequence[str]) -> list[Watermark]:
         """Return how far each workcell is published, in one round trip.
@@ -158,6 +167,21 @@ class Publisher:
         Raises:
             BrokerError: not reachable, or it refused to write.
         """
+        keys, arguments = self._call(batch, now_ms)
+        with broker_errors(self.url):
+            return _answer(self._script(keys=keys, args=arguments))
+
+    def publish_all(self, batches: Sequence[Batch], now_ms: int) -> list[Answer]:
+        """Like :meth:`publish`, for batches of several logs in one round trip."""
+        if not batches:
+            return []
+        with broker_errors(self.url), self._client.pipeline(transaction=False) as pipe:
+            for batch in batches:
+                keys, arguments = self._call(batch, now_ms)
+                self._script(keys=keys, args=arguments, client=pipe)
+            return [_answer(reply) for reply in pipe.execute()]
+
+    def _call(self, batch: Batch, now_ms: int) -> tuple[list[str], list[str | int | bytes]]:
         number = partition(batch.workcell)
         arguments: list[str | int | bytes] = [
             batch.workcell, batch.epoch, batch.origin, "" if batch.replaces is None else batch.replaces,
@@ -167,10 +191,43 @@ class Publisher:
         ]  # fmt: skip
         for entry in batch.entries:
             arguments.extend(entry)
-        keys = [feed_key(number), stream_key(batch.workcell), summary_key(batch.workcell), workcells_key(number)]
+        return [
+            feed_key(number),
+            stream_key(batch.workcell),
+            summary_key(batch.workcell),
+            workcells_key(number),
+        ], arguments
+
+    def forget(self, workcell: str, origin: str) -> bool:
+        """Remove a workcell whose directory is gone; False if another root has published it, or none has.
+
+        Raises:
+            BrokerError: not reachable, or it refused to write.
+        """
+        number = partition(workcell)
+        keys = [feed_key(number), stream_key(workcell), summary_key(workcell), workcells_key(number)]
         with broker_errors(self.url):
-            reply: list[bytes] = self._script(keys=keys, args=arguments)
-        return Answer(cast("AnswerKind", reply[0].decode()), reply[1].decode() if len(reply) > 1 else "")
+            return bool(self._forget_script(keys=keys, args=[workcell, origin, self.budgets.feed_entries]))
+
+    def wanted(self) -> set[str]:
+        """Return the workcells whose windows gateways have requested.
+
+        Raises:
+            BrokerError: not reachable.
+        """
+        with broker_errors(self.url):
+            found: set[bytes] = self._client.smembers(wanted_key(PARTITION))
+        return {workcell.decode() for workcell in found}
+
+    def remove_wanted(self, workcells: Collection[str]) -> None:
+        """Take back requests that are being served.
+
+        Raises:
+            BrokerError: not reachable.
+        """
+        if workcells:
+            with broker_errors(self.url):
+                self._client.srem(wanted_key(PARTITION), *workcells)
 
     def amend(self, workcell: str, epoch: int, origin: str, head: int, base: int, summary: bytes) -> bool:
         """Change base and summary at a head that stays; False if the broker has both, or another head or later base.
@@ -180,21 +237,20 @@ class Publisher:
         Raises:
             BrokerError: not reachable, or it refused to write.
         """
-        keys = [feed_key(partition(workcell)), stream_key(workcell), summary_key(workcell)]
+        keys = [feed_key(partition(workcell)), summary_key(workcell)]
         arguments: list[str | int | bytes] = [workcell, epoch, origin, head, base, summary, self.budgets.feed_entries]
         with broker_errors(self.url):
             return bool(self._amend_script(keys=keys, args=arguments))
 
     def send_heartbeat(self, name: str) -> None:
-        """Write a relay's heartbeat to every feed. A gateway that receives it would have received events as well.
+        """Write a relay's heartbeat to the feed. A gateway that receives it would have received events as well.
 
         Raises:
             BrokerError: not reachable.
         """
         fields: dict[str | bytes, str | int] = {"w": "", "e": 0, "o": 0, "d": name}
         with broker_errors(self.url):
-            for number in range(PARTITIONS):
-                self._client.xadd(feed_key(number), fields, maxlen=self.budgets.feed_entries, approximate=True)
+            self._client.xadd(feed_key(PARTITION), fields, maxlen=self.budgets.feed_entries, approximate=True)
 
     def entries(self, workcell: str) -> list[StreamEntry]:
         """All that a workcell's stream holds; at most its budget.
@@ -222,6 +278,10 @@ class StreamEntry:
     offset: int
     crc: int
     data: bytes
+
+
+def _answer(reply: list[bytes]) -> Answer:
+    return Answer(cast("AnswerKind", reply[0].decode()), reply[1].decode() if len(reply) > 1 else "")
 
 
 def _parse_id(name: bytes) -> tuple[int, int]:
@@ -318,11 +378,7 @@ class Subscriber:
     async def workcells(self) -> list[str]:
         """Every workcell that has ever been published, the most recently active one first."""
         with broker_errors(self.url):
-            names = [
-                name
-                for number in range(PARTITIONS)
-                for name in await self._client.zrange(workcells_key(number), 0, -1, desc=True)
-            ]
+            names: list[bytes] = await self._client.zrange(workcells_key(PARTITION), 0, -1, desc=True)
         return [name.decode() for name in names]
 
     async def summaries(self, workcells: Sequence[str]) -> dict[str, bytes]:
@@ -337,7 +393,10 @@ class Subscriber:
     async def request_window(self, workcell: str) -> None:
         """Ask the relay that carries a workcell to publish its window: an ended log may have no stream."""
         with broker_errors(self.url):
-            await self._client.sadd(wanted_key(partition(workcell)), workcell)
+            async with self._client.pipeline(transaction=False) as pipe:
+                pipe.sadd(wanted_key(partition(workcell)), workcell)
+                pipe.expire(wanted_key(partition(workcell)), _WANTED_SECONDS)
+                await pipe.execute()
 
     async def aclose(self) -> None:
         await self._client.aclose()

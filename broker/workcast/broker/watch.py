@@ -71,6 +71,7 @@ class InotifyWatcher:
         self._flags: Any = flags
         self._inotify: Any = INotify(nonblocking=True)
         self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._lock = threading.Lock()
         self._poll = select.poll()  # select() refuses descriptors from 1024 on
         for descriptor in (self._inotify.fileno(), self._woken):
             self._poll.register(descriptor, select.POLLIN)
@@ -117,13 +118,16 @@ class InotifyWatcher:
         return True
 
     def wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # it is full of wake-ups already
-            os.write(self._waker, b"\0")
+        with self._lock, contextlib.suppress(BlockingIOError):  # the pipe is full of wake-ups already
+            if self._waker >= 0:
+                os.write(self._waker, b"\0")
 
     def close(self) -> None:
-        self._inotify.close()
-        os.close(self._woken)
-        os.close(self._waker)
+        with self._lock:
+            self._inotify.close()
+            os.close(self._woken)
+            os.close(self._waker)
+            self._waker = -1
 
 
 class PortableWatcher:

@@ -1,0 +1,223 @@
+"""The relays of all logs of a root: which logs there are, which have lines to publish, and which are gone."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from workcast.broker.errors import BrokerError, OriginConflictError, WorkcellIdError
+from workcast.broker.log_relay import LogRelay
+from workcast.broker.price_file import usable_prices
+from workcast.broker.root import Root
+from workcast.broker.stream import Batch, Publisher
+from workcast.broker.warn_once import WarnOnce
+
+_CHUNK: Final = 256
+"""Workcells that share a round trip."""
+
+logger = logging.getLogger("workcast.relay")
+
+
+class LogRelays:
+    """Relays the logs of one root, a batch of each in turn. Not safe for several threads.
+
+    Args:
+        root: whose logs.
+        publisher: to the broker.
+        warnings: for what is wrong with a log, which never stops the others.
+        only: the only workcell to relay; None: all.
+        pause: called between two logs, for what must not wait until all had their turn.
+    """
+
+    def __init__(
+        self, root: Root, publisher: Publisher, warnings: WarnOnce, only: str | None, pause: Callable[[], None]
+    ) -> None:
+        self._root = root
+        self._publisher = publisher
+        self._warnings = warnings
+        self._only = only
+        self._pause = pause
+        self._relays: dict[str, LogRelay] = {}
+        self._changed: set[str] = set()
+        self._unvouched: set[str] | None = None
+        """Logs that changed since they were vouched for; None: all of them."""
+        self._missing: set[str] = set()
+        """Workcells in the broker that the last sweep found no directory of."""
+        self._foreign: set[str] = set()
+        """Workcells in the broker that other roots have published."""
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether any log may have lines to publish."""
+        return bool(self._changed)
+
+    def ids(self) -> list[str]:
+        """Return the workcells to relay."""
+        return self._root.ids() if self._only is None else [self._only]
+
+    def mark_changed(self, workcells: Iterable[str]) -> None:
+        """Record that logs may have lines to publish."""
+        new = set(workcells)
+        self._changed |= new
+        if self._unvouched is not None:
+            self._unvouched |= new
+
+    def publish(self, until: Callable[[], bool]) -> None:
+        """Publish one batch of each changed log, or fewer when ``until`` returns True.
+
+        Raises:
+            BrokerError: Redis is away.
+        """
+        for workcell in sorted(self._changed):
+            if until():
+                return
+            self._pause()
+            if not self._pump(workcell):
+                self._changed.discard(workcell)
+
+    def attach(self, until: Callable[[], bool]) -> None:
+        """Compare all logs with the broker, which may have forgotten everything; publish the summaries it lacks.
+
+        The windows of ended logs wait until they are requested.
+
+        Raises:
+            BrokerError: Redis is away.
+        """
+        self._foreign.clear()
+        present = self.ids()
+        self._changed.update(present)
+        for relay in self._relays.values():
+            relay.detach()
+        self._attach(present, until)
+
+    def _attach(self, workcells: Sequence[str], until: Callable[[], bool] = lambda: False) -> None:
+        for start in range(0, len(workcells), _CHUNK):
+            chunk = workcells[start : start + _CHUNK]
+            stored = self._publisher.watermarks(chunk)
+            summaries: list[tuple[LogRelay, Batch]] = []
+            for workcell, watermark in zip(chunk, stored, strict=True):
+                if until():
+                    return
+                self._pause()
+                with self._guarding(workcell):
+                    relay = self._relay(workcell)
+                    if not relay.attach_briefly(watermark):
+                        continue
+                    batch = relay.summary_alone()
+                    if batch is not None:
+                        summaries.append((relay, batch))
+            answers = self._publisher.publish_all([batch for _, batch in summaries], time.time_ns() // 1_000_000)
+            for (relay, batch), answer in zip(summaries, answers, strict=True):
+                with self._guarding(relay.workcell):
+                    relay.take(answer, batch)
+
+    def publish_windows(self) -> None:
+        """Publish the windows that gateways have requested, of the logs that are relayed here.
+
+        Raises:
+            BrokerError: Redis is away.
+        """
+        wanted = self._publisher.wanted() & self._relays.keys()
+        for workcell in wanted:
+            self._relays[workcell].rewind()
+        self._changed |= wanted
+        self._publisher.remove_wanted(wanted)
+
+    def sweep(self) -> None:
+        """Check every log, and compare every head with the broker's: events and notifications are only hints.
+
+        Raises:
+            BrokerError: Redis is away.
+        """
+        present = self.ids()
+        self.mark_changed(present)
+        for gone in self._relays.keys() - set(present):
+            del self._relays[gone]
+        self._reconcile()
+        if self._only is None:
+            self._forget_gone(set(present))
+        for workcell, relay in self._relays.items():
+            self._pause()
+            with self._guarding(workcell):
+                relay.judge()
+        self.checkpoint()
+
+    def _reconcile(self) -> None:
+        known, lost = list(self._relays), list[str]()
+        for start in range(0, len(known), _CHUNK):
+            chunk = known[start : start + _CHUNK]
+            self._pause()
+            for workcell, watermark in zip(chunk, self._publisher.watermarks(chunk), strict=True):
+                if not self._relays[workcell].reconcile(watermark):
+                    lost.append(workcell)
+        if lost:
+            some = ", ".join(lost[:3]) + (" …" if len(lost) > 3 else "")
+            logger.warning("the broker lost events of %d workcells (%s); publishing them again", len(lost), some)
+            self._attach(lost)
+
+    def _forget_gone(self, present: set[str]) -> None:
+        """Remove from the broker what has had no directory for two sweeps and was published from this root."""
+        if not self._root.workcells.is_dir():
+            return  # not mounted, perhaps
+        gone = {workcell for workcell in self._publisher.workcells() if self._is_ours(workcell)} - present
+        for workcell in gone & self._missing:
+            self._pause()
+            if not self._publisher.forget(workcell, self._root.origin()):
+                self._foreign.add(workcell)
+        self._missing = gone - self._foreign
+
+    def _is_ours(self, workcell: str) -> bool:
+        with suppress(WorkcellIdError):
+            return workcell not in self._foreign and self._root.owns(workcell)
+        return False
+
+    def checkpoint(self) -> None:
+        """Keep indexes and folds on disk."""
+        for workcell, relay in self._relays.items():
+            try:
+                relay.checkpoint()
+            except OSError as error:
+                self._warnings.warn(workcell, f"cannot keep a checkpoint of {workcell}: {error}")
+
+    def vouch(self, until: Callable[[], bool]) -> None:
+        """Note how far the changed logs may be shown, while there is no broker to publish them to."""
+        workcells = self.ids() if self._unvouched is None else sorted(self._unvouched)
+        self._unvouched = set()
+        for workcell in workcells:
+            if until():
+                return
+            with self._guarding(workcell):
+                if not self._root.leads_out(workcell):
+                    self._relay(workcell).vouch()
+
+    def _pump(self, workcell: str) -> bool:
+        more = False
+        with self._guarding(workcell):
+            if self._root.leads_out(workcell):
+                self._warnings.warn(workcell, f"{workcell} is not published: it is a symbolic link out of its root")
+                return False
+            more = self._relay(workcell).pump()
+            self._warnings.passed(workcell)
+        return more
+
+    def _relay(self, workcell: str) -> LogRelay:
+        relay = self._relays.get(workcell)
+        if relay is None:
+            relay = self._relays[workcell] = LogRelay(self._root, workcell, self._publisher, usable_prices())
+        return relay
+
+    @contextmanager
+    def _guarding(self, workcell: str) -> Iterator[None]:
+        """Keep what is wrong with one log from stopping the others."""
+        try:
+            yield
+        except (OriginConflictError, OSError) as error:
+            self._warnings.warn(workcell, str(error))
+        except BrokerError:
+            raise
+        except Exception as error:  # noqa: BLE001 - logged with its traceback
+            self._warnings.warn(workcell, f"unexpected error in the relay of {workcell}; it is tried again", error)
+            self._relays.pop(workcell, None)  # its state may be half changed: the next one starts from the files
