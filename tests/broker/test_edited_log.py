@@ -17,7 +17,7 @@ from workcast.broker.log_facts import epoch_of
 from workcast.broker.log_relay import LogRelay
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
-from workcast.broker.stream import Publisher, stream_key
+from workcast.broker.stream import Publisher, feed_key, stream_key
 from workcast.broker.watermark import Watermark
 
 WORKCELL = "wc"
@@ -83,6 +83,24 @@ def test_a_relay_that_lags_behind_another_notices_a_change_of_what_a_failover_to
     edit_in_place(root.log(WORKCELL), 19, event_line(77))
     pump(lagging)
     assert disk_epoch(root) != old
+    assert problems(root, redis_client) == []
+
+
+def test_a_relay_that_lags_behind_another_notices_that_the_log_got_another_epoch(
+    root: Root, publisher: Publisher, redis_client: Any
+) -> None:
+    """Though a flush has taken the new epoch from the broker, and the state directory knows only its watermark."""
+    path = write_log(root, WORKCELL, numbered(1))
+    lagging, ahead = LogRelay(root, WORKCELL, publisher), LogRelay(root, WORKCELL, publisher)
+    pump(lagging)
+    write_log(root, WORKCELL, numbered(11, 1))
+    pump(ahead)
+    old = disk_epoch(root)
+    edit_in_place(path, 11, event_line(77, "another line"))
+    pump(ahead)
+    redis_client.flushall()
+    pump(lagging)
+    assert {int(fields[b"e"]) for _, fields in redis_client.xrange(feed_key(0))} == {disk_epoch(root)} != {old}
     assert problems(root, redis_client) == []
 
 

@@ -65,6 +65,8 @@ class LogRelay:
         self._epoch = 0
         self._own: Watermark | None = None
         """How far this relay has published the log or found it published, and of which file."""
+        self._noted: Watermark | None = None
+        """The noted watermark when this relay was attached."""
         self._next = 0
         """The offset of the next line to publish."""
         self._begins_window = False
@@ -262,7 +264,7 @@ class LogRelay:
         self._next = self._window_start() if decision.head is None else decision.head
         self._synced = -1
         self._published_base = stored.base if decision.head is not None else None
-        self._own = self._shown(decision.head or reader.base)
+        self._own, self._noted = self._shown(decision.head or reader.base), noted
         if decision.moved and noted is not None:
             # It was pruned: from here on this is the file. Once the broker has the new base, nothing else says so.
             self._state.raise_watermark(replace(noted, inode=reader.inode, base=reader.base))
@@ -333,10 +335,9 @@ class LogRelay:
         reader = self._reader
         noted = self._state.watermark()
         span = reader.read(self._next, BATCH_LINES, BATCH_BYTES)
-        # Without lines, the file was replaced since the refresh. Before each batch, the lines that this relay and the
-        # one that came furthest have published are compared: a relay that lags has never read the latter. And a
-        # directory that became a link out of the root may have been read through it.
-        if not span.lines or self._differs(noted) or self._root.leads_out(self.workcell):
+        # Without lines, the file was replaced since the refresh. And a directory that became a link out of the root may
+        # have been read through it.
+        if not span.lines or self._is_contradicted(noted) or self._root.leads_out(self.workcell):
             self.detach()
             return True
         if span.end > self._synced:
@@ -356,7 +357,13 @@ class LogRelay:
             replaces=self._replaces, summary=self._summary(end),
         )  # fmt: skip
 
-    def _differs(self, noted: Watermark | None) -> bool:
+    def _is_contradicted(self, noted: Watermark | None) -> bool:
+        """Whether the log is no longer the one that this relay and the one that came furthest have published.
+
+        A relay that lags has never read what the other one published, nor seen it give the log another epoch.
+        """
+        if noted is not None and noted.epoch != self._epoch and noted != self._noted:
+            return True
         shown = {mark for mark in (self._own, noted) if mark is not None and mark.epoch == self._epoch}
         return any(contradicts(self._reader, watermark) for watermark in shown)
 
