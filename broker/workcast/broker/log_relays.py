@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -210,7 +210,7 @@ class LogRelays:
         return relay
 
     @contextmanager
-    def _guarding(self, workcell: str) -> Iterator[None]:
+    def _guarding(self, workcell: str) -> Generator[None]:
         """Keep what is wrong with one log from stopping the others."""
         try:
             yield
