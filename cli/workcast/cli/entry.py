@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -16,18 +17,24 @@ from workcast.cli.messages import say
 
 def main() -> NoReturn:
     """Run the command line, and exit."""
+    words = sys.argv[1:]
+    if words[:1] == ["hook"] and not {"-h", "--help"}.intersection(words):
+        gc.disable()  # both save a fifth of a hook's time: collecting garbage, and taking the interpreter apart
+        os._exit(_flush_output(_run_hook(words[1:])))
     try:
-        code = _run(sys.argv[1:])
+        code = _run()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     sys.exit(_flush_output(code))
 
 
-def _run(words: list[str]) -> int:
-    if words[:1] == ["hook"] and not {"-h", "--help"}.intersection(words):
-        from workcast.cli.hook import run
+def _run_hook(words: list[str]) -> int:
+    from workcast.cli.hook import run
 
-        return run(words[1:])
+    return run(words)
+
+
+def _run() -> int:
     from workcast.cli.main import main as run_verb
 
     run_verb()
