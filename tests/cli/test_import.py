@@ -55,8 +55,8 @@ def test_what_is_no_transcript_is_refused(root: Root, tmp_path: Path) -> None:
     other = tmp_path / "other.jsonl"
     other.write_text('{"type":"started"}\n')
     words = ("import", "--root", str(root.directory))
-    assert "no session is named" in refusal(workcast(*words, str(other)))
-    assert "is no file" in refusal(workcast(*words, str(tmp_path / "none.jsonl")))
+    assert "name no session" in refusal(workcast(*words, str(other)))
+    assert "is not a file" in refusal(workcast(*words, str(tmp_path / "none.jsonl")))
     assert root.ids() == []
 
 

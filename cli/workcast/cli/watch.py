@@ -1,4 +1,4 @@
-"""``watch``: the sessions of agents as workcells, while they go on; for ``up --watch``, in a process of its own."""
+"""``watch``: shows the sessions of agents as workcells, live; for ``up --watch``, in a process of its own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def watch_agents(root: Root, agents: Sequence[str], since: float) -> None:
     """Follow until SIGINT or SIGTERM.
 
     Raises:
-        WorkcastError: the root is not there, or cannot be written.
+        WorkcastError: the root is missing, or cannot be written.
     """
     root.prepare()
     names: list[Agent] = [name for name in AGENTS if name in agents]
@@ -38,12 +38,12 @@ def watch_agents(root: Root, agents: Sequence[str], since: float) -> None:
         raise typer.BadParameter(f"expected {' or '.join(AGENTS)}, got {', '.join(sorted(unknown))}")
     for name in names:
         directory = transcripts_directory(name)
-        typer.echo(f"{name}: {directory}" + ("" if directory.is_dir() else ", which is not there yet"), err=True)
+        typer.echo(f"{name}: {directory}" + ("" if directory.is_dir() else ", which does not exist yet"), err=True)
     _follower(root, names, since).run()
 
 
 def watch_beside(root: str, since: str) -> None:
-    """What :class:`Watch` starts: follow all agents until stdin ends."""
+    """Follow all agents until stdin ends; :class:`Watch` starts this."""
     logging.basicConfig(format="%(message)s")
     follower = _follower(parse_root(Path(root)), AGENTS, float(since))
     threading.Thread(target=_stop_at_eof, args=(follower,), daemon=True).start()
@@ -51,7 +51,7 @@ def watch_beside(root: str, since: str) -> None:
 
 
 def _follower(root: Root, agents: Sequence[Agent], since: float) -> Follower:
-    """A follower that ends as it should when the process is told to."""
+    """Make a follower that SIGINT and SIGTERM stop."""
     directories: dict[Agent, Path] = {name: transcripts_directory(name) for name in agents}
     follower = Follower(served(root), directories, timedelta(seconds=since))
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -66,13 +66,12 @@ def _stop_at_eof(follower: Follower) -> None:
 
 
 class Watch:
-    """Follows all agents beside an ``up``.
+    """Follows all agents for an ``up``, in a process of its own, so that the gateway is not slowed down.
 
-    In a process of its own: reading thousands of transcripts must not slow the gateway down. It ends with the ``up``,
-    however that ends, as its stdin does.
+    The process ends with the ``up``, even if that is killed, because its stdin does.
 
     Args:
-        since: seconds; sessions that have not changed for longer are left alone.
+        since: seconds; sessions that have not changed for longer are ignored.
     """
 
     __name__ = "the follower of transcripts"
@@ -83,7 +82,9 @@ class Watch:
     async def __call__(self, root: Root, /) -> None:
         while True:
             code = await self._follow(root)
-            logging.getLogger("workcast").warning("the follower of transcripts ended with %s; it starts again", code)
+            logging.getLogger("workcast").warning(
+                "the follower of transcripts ended with exit code %s; it is started again", code
+            )
             await asyncio.sleep(AGAIN_S)
 
     async def _follow(self, root: Root) -> int:
