@@ -98,6 +98,32 @@ def test_page_and_arrow_keys_scroll_a_workcell(page: Page, root: Root, up: Up) -
     expect(timeline).to_have_attribute("data-following", "true")
 
 
+def test_keys_select_expand_and_collapse_items_and_go_to_both_ends_of_a_log(page: Page, root: Root, up: Up) -> None:
+    thinking = b'{"type":"thinking","timestamp":"2026-01-01T00:00:00Z","content":"first\\nsecond","message_id":"t"}'
+    write_log(root, "wc", [thinking, *numbered(200)])
+    page.goto(f"{up.url}/#/w/wc")
+    wait_for(page, head=201)
+    selected = page.locator("[data-testid=item][aria-current=true]")
+    page.keyboard.press("Home")
+    first = page.locator('[data-testid=item][data-offset="0"]')
+    expect(first).to_be_in_viewport()
+    for key, offset in (("j", "0"), ("j", "1"), ("j", "2"), ("k", "1"), ("k", "0"), ("k", "0")):
+        page.keyboard.press(key)
+        expect(selected).to_have_attribute("data-offset", offset)
+    toggle = first.get_by_role("button")
+    for expanded in ("true", "false"):
+        page.keyboard.press("Enter")
+        expect(toggle).to_have_attribute("aria-expanded", expanded)
+    toggle.click()
+    expect(first).to_contain_text("second")
+    page.keyboard.press("End")
+    expect(page.locator('[data-testid=item][data-offset="200"]')).to_be_in_viewport()
+    expect(page.get_by_test_id("timeline")).to_have_attribute("data-following", "true")
+    expect(selected).to_have_count(0)
+    page.keyboard.press("k")
+    expect(selected).to_be_in_viewport()
+
+
 def test_the_button_to_the_end_covers_no_row(page: Page, root: Root, up: Up) -> None:
     write_log(root, "wc", numbered(300))
     page.goto(f"{up.url}/#/w/wc")
