@@ -98,6 +98,11 @@ def test_a_fold_whose_costs_were_computed_with_another_table_is_not_restored() -
     assert Fold.from_state(state, shipped_prices()).tally.prices is shipped_prices()
     with pytest.raises(ValidationError, match="expected the fingerprint of the price table"):
         Fold.from_state(state, parse_table(small(), "t"))
+    del state["tally"]["prices"]
+    states: list[object] = [state, {"offset": 5}, {}, None, []]
+    for unknown in states:
+        with pytest.raises(ValidationError):
+            Fold.from_state(unknown, shipped_prices())
 
 
 def test_the_built_table_computes_the_same_costs_as_its_source() -> None:

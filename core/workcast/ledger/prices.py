@@ -105,7 +105,7 @@ class ModelPrices(_Strict):
     def _check_order(self) -> ModelPrices:
         days = [price.since or date.min for price in self.prices]
         if days != sorted(set(days)):
-            raise ValueError("expected prices in ascending order of 'since', each with another one")
+            raise ValueError("expected prices in ascending order of 'since', no two of the same day")
         return self
 
 

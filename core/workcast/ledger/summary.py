@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from workcast.events.json_value import as_object
 from workcast.events.usage import Usage
 from workcast.ledger.event_fields import end_status
 from workcast.ledger.money import known_dollars
@@ -113,7 +114,8 @@ class Fold:
         Raises:
             pydantic.ValidationError: it is not the state of a fold, or its costs were computed with another table.
         """
-        return _FOLD.validate_python(state, context=prices)
+        fields = as_object(state)  # all fields have defaults, but without a tally the price table is not known
+        return _FOLD.validate_python(fields if fields and "tally" in fields else None, context=prices)
 
     def to_state(self) -> dict[str, Any]:
         """Return the state as JSON values."""
