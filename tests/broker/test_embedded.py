@@ -117,18 +117,18 @@ def test_a_process_that_only_has_an_orphans_pid_is_left_alone(root: Root) -> Non
 
 @linux
 def test_a_tethered_program_ends_with_the_thread_that_started_it(tmp_path: Path) -> None:
-    begun, over = threading.Event(), threading.Event()
+    running, over = threading.Event(), threading.Event()
     processes: list[subprocess.Popen[bytes]] = []
 
     def start() -> None:
         processes.append(subprocess.Popen(tethered(["/bin/sh", "-c", "echo $$; exec cat"]), stdin=subprocess.PIPE,
                                           stdout=subprocess.PIPE))  # fmt: skip
-        begun.set()
+        running.set()
         over.wait()
 
     thread = threading.Thread(target=start)
     thread.start()
-    begun.wait()
+    running.wait()
     with processes[0] as process:
         assert process.stdout is not None
         assert int(process.stdout.readline()) == process.pid  # it runs, under the launcher's own process id

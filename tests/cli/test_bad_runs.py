@@ -1,4 +1,4 @@
-"""Runs that go wrong, as the user of ``workcast run`` meets them: the log, the proof, the exit code, one sentence."""
+"""Runs that fail, as the user of ``workcast run`` sees them: the log, the proof, the exit code, one sentence."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Place:
         return [json.loads(line) for line in (self.cell / "telemetry.jsonl").read_bytes().split(b"\n")[:-1]]
 
     def ended(self, status: str, exit_code: int) -> list[dict[str, Any]]:
-        """The events of the one run there was, after a look at all that a run is to leave behind, and not to."""
+        """The events of the one run there was, after a check of the files and processes that a run leaves behind."""
         events = self.events()
         assert [event["status"] for event in events if event["type"] == "completed"] == [status]
         last, proof = events[-1], json.loads((self.cell / "proof.json").read_bytes())
@@ -156,7 +156,7 @@ def test_a_run_that_fails_by_a_line_that_is_too_long_says_so(place: Place, agent
     assert "neither a result" not in last
 
 
-def test_what_codex_warns_of_in_every_run_is_no_reason_for_a_failure(place: Place) -> None:
+def test_warnings_that_codex_writes_in_every_run_are_not_the_reason_of_a_failure(place: Place) -> None:
     noise = "WARNING: proceeding, even though we could not create PATH aliases: no\\nReading prompt from stdin...\\n"
     place.agent("codex", f"sys.stderr.write('{noise}'); sys.exit('not logged in')")
     assert place.run("codex", "Go.").stderr.decode().splitlines()[-1].endswith("exit code 1: not logged in")
@@ -190,7 +190,7 @@ def test_an_option_that_workcast_passes_too_is_passed_once(place: Place, agent: 
         ("opencode", ("--format",), "--format json"),
     ],
 )
-def test_an_option_that_gainsays_one_of_workcasts_own_is_refused(
+def test_an_option_that_contradicts_one_of_workcasts_own_is_refused(
     place: Place, agent: str, words: tuple[str, ...], own: str
 ) -> None:
     for name in ("claude", "codex"):
@@ -252,7 +252,7 @@ def test_a_workcell_that_another_run_writes_is_refused_and_left_as_it_is(place: 
     assert {event["toolchain"] for event in place.ended("success", 0)} == {"claude"}
 
 
-def test_a_redis_that_is_not_there_costs_a_run_nothing_but_a_warning(place: Place) -> None:
+def test_an_unreachable_redis_costs_a_run_only_a_warning(place: Place) -> None:
     place.agent("claude", "success()")
     done = place.run("claude", "Go.", env={"WORKCAST_REDIS_URL": "redis://127.0.0.1:1", "COLUMNS": "80"})
     assert done.returncode == 0
@@ -265,7 +265,7 @@ def test_a_redis_that_is_not_there_costs_a_run_nothing_but_a_warning(place: Plac
     assert last.startswith("wc: success")
 
 
-def test_a_redis_url_that_is_none_is_refused_before_anything_is_written(place: Place) -> None:
+def test_a_malformed_redis_url_is_refused_before_anything_is_written(place: Place) -> None:
     place.agent("codex", "success()")
     text = refusal(place.run("codex", "Go.", env={"WORKCAST_REDIS_URL": "localhost"}))
     assert text.startswith("workcast: WORKCAST_REDIS_URL: expected a Redis URL")
@@ -281,7 +281,7 @@ def test_a_terminal_that_is_closed_ends_the_run_as_ctrl_c_does(place: Place) -> 
     place.ended("cancelled", 143)
 
 
-def test_nohup_is_heeded(place: Place) -> None:
+def test_nohup_is_respected(place: Place) -> None:
     place.agent("codex", "success(); open('ready', 'w').close()\nwhile not os.path.exists('go'): time.sleep(0.01)")
     with Program("nohup", str(PROGRAM), *place.command("codex", "Go."), program=(), env=place.env) as run:
         wait_until((place.root / "ready").exists)

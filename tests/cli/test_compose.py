@@ -63,10 +63,10 @@ class Fleet:
 
     def start(self, name: str) -> Program:
         """Start a service as the file says, with what differs on one host put in its place."""
-        said = service(name)
+        described = service(name)
         places = {"/data": str(self.data), "redis://redis:6379": self.redis_url, "0.0.0.0": "127.0.0.1", "8787": "0"}
-        words: list[str] = said["command"]
-        variables: dict[str, str] = said.get("environment", {})
+        words: list[str] = described["command"]
+        variables: dict[str, str] = described.get("environment", {})
         command = [places.get(word, word) for word in words]
         env = {key: places.get(value, value) for key, value in variables.items()}
         program: Sequence[str | Path] = (self.program,)
@@ -108,7 +108,7 @@ class Fleet:
         return head
 
     def history(self) -> list[str]:
-        """The types of its first events, as a viewer who comes late reads them."""
+        """The types of its first events, as a viewer reads them that connects late."""
         events = httpx.get(f"{self.url}/api/workcells/{ENDLESS}/events").json()["events"]
         return [event["type"] for event in events]
 
@@ -222,18 +222,18 @@ def test_only_the_loopback_interface_is_published() -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_each_service_has_no_more_rights_than_it_needs(name: str) -> None:
-    said = service(name)
-    assert said["read_only"] is True
-    assert said["cap_drop"] == ["ALL"]
-    assert said["security_opt"] == ["no-new-privileges:true"]
-    assert "privileged" not in said
+    described = service(name)
+    assert described["read_only"] is True
+    assert described["cap_drop"] == ["ALL"]
+    assert described["security_opt"] == ["no-new-privileges:true"]
+    assert "privileged" not in described
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_our_services_are_one_image_that_runs_as_an_unprivileged_user(name: str) -> None:
-    said = service(name)
-    assert (said["build"], said["volumes"]) == (".", ["data:/data"])
-    assert "user" not in said
+    described = service(name)
+    assert (described["build"], described["volumes"]) == (".", ["data:/data"])
+    assert "user" not in described
     dockerfile = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8").splitlines()
     stages = [line for line in dockerfile if line.startswith("FROM ")]
     assert len(stages) == 2

@@ -53,13 +53,13 @@ async def play_until(condition: Callable[[], object], root: Root, *acts: Act, **
     assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes), outcomes
 
 
-def test_the_acts_have_ids_recordings_and_all_kinds_of_ends() -> None:
+def test_the_acts_have_different_ids_all_recordings_and_one_endless_run() -> None:
     assert len({act.workcell for act in ACTS}) == len(ACTS)
     assert {f"{act.recording}.jsonl" for act in ACTS} == {path.name for path in RECORDINGS.glob("*.jsonl")}
     assert len([act for act in ACTS if act.endless]) == 1
 
 
-async def test_every_act_plays_to_its_end_but_one_that_goes_on_and_on(root: Root) -> None:
+async def test_every_act_but_the_endless_one_plays_to_its_end(root: Root) -> None:
     acts = [replace(act, delay=0.0) for act in ACTS]
     finite = [act for act in acts if not act.endless]
 
@@ -91,7 +91,7 @@ async def test_a_run_that_is_cut_short_completes_and_the_next_one_follows_it(roo
 
 
 @pytest.mark.parametrize("endless", [False, True])
-async def test_a_log_that_has_grown_is_begun_anew_and_gets_another_epoch(
+async def test_a_log_that_has_grown_is_recreated_with_another_epoch(
     root: Root, redis_url: str, *, endless: bool
 ) -> None:
     act = replace(ENDLESS, delay=0.0, pause=0.0, endless=endless)
@@ -122,7 +122,7 @@ def fleet(url: str) -> Mapping[str, Mapping[str, Any]]:
     return {w["id"]: w["summary"] or {} for w in httpx.get(f"{url}/api/workcells").json()["workcells"]}
 
 
-def test_the_agents_alone_play_for_the_up_of_their_root_and_end_quickly_and_cleanly(tmp_path: Path) -> None:
+def test_without_serving_the_demo_plays_for_the_up_of_its_root_and_ends_cleanly(tmp_path: Path) -> None:
     with Up(tmp_path) as up:
         with Program("demo", "--root", str(tmp_path), "--only-agents") as agents:
             assert agents.lines(1) == [f"{len(ACTS)} workcells play in {tmp_path}\n"]
@@ -142,7 +142,7 @@ def test_the_demo_keeps_a_root_that_it_is_given(tmp_path: Path) -> None:
     assert ended(Root(tmp_path), ENDLESS) == "cancelled"
 
 
-def test_the_agents_alone_need_a_root(tmp_path: Path) -> None:
+def test_without_serving_the_demo_needs_a_root(tmp_path: Path) -> None:
     done = workcast("demo", "--only-agents", cwd=tmp_path)
     assert done.returncode == 2
     assert b"expected --root" in done.stderr
@@ -158,13 +158,13 @@ def test_two_demos_do_not_play_in_one_root(tmp_path: Path) -> None:
 def test_the_demo_does_not_touch_a_workcell_that_is_not_its_own(root: Root) -> None:
     write_log(root, ENDLESS.workcell, [event_line(0)])
     before = root.log(ENDLESS.workcell).read_bytes()
-    said = refusal(workcast("demo", "--root", str(root.directory), "--only-agents"))
-    assert "holds another log" in said
+    message = refusal(workcast("demo", "--root", str(root.directory), "--only-agents"))
+    assert "holds another log" in message
     assert root.log(ENDLESS.workcell).read_bytes() == before
     assert not (root.workcell(ENDLESS.workcell) / DEMO_FILE).exists()
 
 
-def test_agents_alone_give_up_on_a_redis_that_never_answers(tmp_path: Path) -> None:
+def test_without_serving_the_demo_gives_up_on_a_redis_that_never_answers(tmp_path: Path) -> None:
     port = free_port()
     arguments = ("demo", "--root", str(tmp_path), "--only-agents", "--redis-url", f"redis://127.0.0.1:{port}")
     assert str(port) in refusal(workcast(*arguments, env={"WORKCAST_REDIS_PATIENCE": "0"}))

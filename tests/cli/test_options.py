@@ -14,7 +14,7 @@ from support.processes import workcast
 from workcast.cli.main import app
 
 UNNAMED = frozenset({"--help", "--version", "--json", "--install-completion", "--show-completion"})
-"""What asks for another answer, or the same in another form, is no setting."""
+"""Options that ask for another answer, or another form of it, are not settings."""
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
@@ -30,7 +30,7 @@ def options() -> Iterator[tuple[str, str, TyperOption]]:
                 yield verb, name, option
 
 
-def test_an_option_is_a_variable_of_its_name_that_the_help_and_the_documentation_tell() -> None:
+def test_each_option_has_a_variable_of_its_name_which_help_and_documentation_mention() -> None:
     found = list(options())
     assert {(verb, name) for verb, name, _ in found} > {("", "--verbose"), ("run", "--worktree"), ("tail", "--from")}
     documentation = OPERATIONS.read_text()
@@ -50,13 +50,13 @@ def test_a_run_takes_its_options_from_the_environment(tmp_path: Path) -> None:
     assert {(event["issue_id"], event["model"]) for event in map(json.loads, lines)} == {("X-1", "m-1")}
 
 
-def test_an_option_on_the_command_line_counts_for_more(tmp_path: Path) -> None:
+def test_an_option_on_the_command_line_overrides_its_variable(tmp_path: Path) -> None:
     env = {"WORKCAST_WORKCELL": "there", "WORKCAST_ROOT": "/no/such/root"}
     assert workcast("run", "--workcell", "here", "--root", str(tmp_path), "exec", "true", env=env).returncode == 0
     assert (tmp_path / ".workcells" / "here").is_dir()
 
 
-def test_an_empty_variable_is_none(tmp_path: Path) -> None:
+def test_an_empty_variable_counts_as_unset(tmp_path: Path) -> None:
     env = {f"WORKCAST_{name}": "" for name in ("WORKCELL", "ISSUE", "MODEL", "TIMEOUT", "WORKTREE", "REDIS_URL")}
     assert workcast("run", "exec", "true", cwd=tmp_path, env=env).returncode == 0
 

@@ -36,7 +36,7 @@ def test_stdin_and_file_give_the_same_events() -> None:
     assert without_times(from_stdin.stdout) == without_times(from_file.stdout)
 
 
-def test_lines_that_no_rule_knows_are_kept() -> None:
+def test_lines_that_match_no_rule_are_kept() -> None:
     done = workcast("parse", "claude", stdin=b'no json at all\n{"type":"new kind"}\n\xff\xfe\nno newline')
     raws = [event["raw"] for event in events(done.stdout) if event["type"] == "unknown"]
     assert raws == ["no json at all", '{"type":"new kind"}', "\\xff\\xfe", "no newline"]
@@ -47,7 +47,7 @@ def test_the_exit_code_is_null_unless_it_is_given() -> None:
     assert events(workcast("parse", "claude", str(BASIC), "--exit-code", "3").stdout)[-1]["exit_code"] == 3
 
 
-def test_nothing_in_gives_completed_alone() -> None:
+def test_empty_input_gives_completed_alone() -> None:
     assert [event["type"] for event in events(workcast("parse", "claude").stdout)] == ["completed"]
 
 

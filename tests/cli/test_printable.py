@@ -12,17 +12,17 @@ HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 
 
 @given(text=st.text())
-def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
+def test_characters_that_a_terminal_obeys_are_escaped(text: str) -> None:
     assert not {unicodedata.category(char) for char in printable(text)} & HIDDEN
 
 
 @given(text=st.text())
-def test_what_is_to_be_kept_is_kept(text: str) -> None:
+def test_characters_to_keep_are_kept(text: str) -> None:
     assert printable(text, keep="\n\t").count("\n") == text.count("\n")
 
 
 @given(text=st.text(alphabet=st.characters(categories=["L", "N", "P", "S", "Zs"])))
-def test_ordinary_text_stays_as_it_is(text: str) -> None:
+def test_ordinary_text_is_unchanged(text: str) -> None:
     assert printable(text) == text
 
 

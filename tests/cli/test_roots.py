@@ -75,12 +75,14 @@ def test_roots_come_from_the_environment_like_a_path(two: tuple[Root, Root]) -> 
     [(["{0}", "x={0}"], "the directory {0} twice"), (["{0}", "bad name={0}"], "expected a root's name"),
      (["{0}", "{0}/none"], "does not exist")],
 )  # fmt: skip
-def test_roots_that_cannot_be_served_together_are_one_sentence(tmp_path: Path, roots: list[str], says: str) -> None:
+def test_roots_that_cannot_be_served_together_are_refused_in_one_sentence(
+    tmp_path: Path, roots: list[str], says: str
+) -> None:
     options = [word for root in roots for word in ("--root", root.format(tmp_path))]
     assert says.format(tmp_path) in refusal(workcast("up", "--port", "0", *options))
 
 
-def test_one_up_a_root_holds_for_each_of_several(two: tuple[Root, Root]) -> None:
+def test_each_of_several_roots_can_have_only_one_up(two: tuple[Root, Root]) -> None:
     api, web = two
     with Up(api.directory, "--root", str(web.directory)):
         text = refusal(workcast("up", "--port", "0", "--root", str(web.directory)))

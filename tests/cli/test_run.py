@@ -102,7 +102,7 @@ def test_an_agents_run_is_in_the_log_from_prompt_to_completed(place: Path, tmp_p
     assert (place / ".workcells/wc-1/prompt.md").read_text() == "Say hello."
 
 
-def test_the_exit_codes_tell_how_it_ended(place: Path, tmp_path: Path) -> None:
+def test_the_exit_code_shows_how_the_run_ended(place: Path, tmp_path: Path) -> None:
     env = fake_claude(tmp_path / "bin", '[ "$#" -gt 0 ] && case "$*" in *slow*) exec sleep 60;; esac; exit 3')
     assert workcast("run", "claude", "--root", str(place), "--", "fail", env=env).returncode == 1
     assert log_of(place)[-1]["status"] == "failed"
@@ -145,8 +145,8 @@ def test_it_says_where_to_watch_and_the_gateway_shows_it(place: Path, tmp_path: 
 
 def git(directory: Path, *arguments: str) -> str:
     env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    who = ("-c", "user.name=dev", "-c", "user.email=dev")
-    done = subprocess.run(["git", *who, *arguments], cwd=directory, env=env, check=True, capture_output=True)
+    author = ("-c", "user.name=dev", "-c", "user.email=dev")
+    done = subprocess.run(["git", *author, *arguments], cwd=directory, env=env, check=True, capture_output=True)
     return done.stdout.decode()
 
 
@@ -182,7 +182,7 @@ def test_git_status_in_a_worktree_shows_what_the_agent_made_there(repository: Pa
     assert [event["output"] for event in log_of(repository) if event["type"] == "bash_output"] == ["?? new.txt\n"]
     assert "?? new.txt\n" in git(repository / ".workcells" / "wc", "status", "--porcelain")
     assert git(repository, "status", "--porcelain") == ""
-    git(repository / ".workcells" / "wc", "add", "new.txt")  # no --force is asked for
+    git(repository / ".workcells" / "wc", "add", "new.txt")  # git needs no --force
 
 
 def test_a_gitignore_that_is_there_is_left_alone(repository: Path) -> None:

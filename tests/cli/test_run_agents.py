@@ -86,7 +86,7 @@ def codex_without_a_key(place: Place, model: ScriptedModel) -> dict[str, str]:
 
 
 def logged_out_codex(place: Place, model: ScriptedModel) -> dict[str, str]:
-    """It asks all the same, and is refused by the other side."""
+    """The agent sends its request all the same, and the server refuses it."""
     model.scenario = "e401"
     env = codex_without_a_key(place, model)
     config = CODEX_CONFIG.format(url=model.url).replace('env_key = "SCRIPTED_KEY"', "requires_openai_auth = true")
@@ -146,9 +146,9 @@ def test_a_prompt_of_a_megabyte_reaches_the_model_whole(place: Place, model: Scr
 
 def texts_of(agent: str, request: dict[str, Any]) -> list[str]:
     """The conversation so far, as a request contains it."""
-    said: list[dict[str, Any]] = request["messages" if agent == "claude" else "input"]
+    messages: list[dict[str, Any]] = request["messages" if agent == "claude" else "input"]
     parts: list[dict[str, str]] = []
-    for message in said:
+    for message in messages:
         content: str | list[dict[str, str]] = message.get("content") or ""
         parts += [{"text": content}] if isinstance(content, str) else content
     return [part["text"] for part in parts if "text" in part]

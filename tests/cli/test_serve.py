@@ -59,7 +59,7 @@ def test_several_gateways_on_one_broker_show_everything_to_their_viewers(
         assert relay.out == relay.err == ""
 
 
-def test_a_gateway_far_from_the_logs_shows_what_the_streams_hold(
+def test_a_gateway_without_the_logs_shows_what_the_streams_contain(
     root: Root, redis_url: str, redis_client: Any, tmp_path: Path
 ) -> None:
     write_log(root, "wc", LINES)
@@ -98,7 +98,7 @@ def test_a_relay_needs_a_root_and_a_broker(tmp_path: Path, redis_url: str) -> No
 
 
 @pytest.mark.parametrize("verb", ["serve", "relay", "up"])
-def test_a_verb_that_waits_for_redis_says_so_at_once_and_then_why_it_gave_up(tmp_path: Path, verb: str) -> None:
+def test_a_verb_that_waits_for_redis_reports_it_and_then_why_it_gave_up(tmp_path: Path, verb: str) -> None:
     place = ("--root", str(tmp_path), "--redis-url", "redis://:secret@127.0.0.1:1")
     port = () if verb == "relay" else ("--port", "0")
     done = workcast(verb, *place, *port, env={"WORKCAST_REDIS_PATIENCE": "1.5"})

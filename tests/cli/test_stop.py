@@ -1,4 +1,4 @@
-"""Asking a ``run`` to stop: once it asks its agent, twice it kills; the log ends either way."""
+"""Signals to a ``run``: the first stops its agent, the second kills it; the log is completed either way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.supervised import all_gone, reported_pids
 from support.waiting import wait_until
 
 DEAF = """
-trap 'echo asked' TERM
+trap 'echo stopping' TERM
 echo $$ >> pids
 setsid env -i sh -c 'echo $$ >> pids; trap "" TERM; while :; do sleep 600 & wait; done' &
 while [ $(wc -l < pids) -lt 2 ]; do sleep 0.05; done
@@ -42,7 +42,7 @@ def test_the_second_signal_kills_at_once_and_the_log_still_ends(tmp_path: Path, 
     with deaf_run(tmp_path) as run:
         wait_until(lambda: "ready" in printed(tmp_path))
         run.process.send_signal(number)
-        wait_until(lambda: "asked" in printed(tmp_path))
+        wait_until(lambda: "stopping" in printed(tmp_path))
         assert run.process.poll() is None  # it has a grace of 5 s, however slow this machine is
         run.process.send_signal(number)
         assert run.wait() == 130

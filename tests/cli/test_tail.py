@@ -43,7 +43,7 @@ def shown(lines: list[str]) -> list[tuple[int, Any]]:
     return [(item["offset"], item["event"]) for item in map(json.loads, lines)]
 
 
-def test_json_is_an_offset_and_an_event_a_line_and_new_ones_follow(up: Up, wc: str) -> None:
+def test_json_prints_an_offset_and_an_event_per_line_and_follows_new_ones(up: Up, wc: str) -> None:
     with tail(up.root, wc, "--json") as viewer:
         assert shown(viewer.lines(10)) == [(n, json.loads(line)) for n, line in enumerate(LINES)]
         write_log(Root(up.root), wc, [event_line(10)])
@@ -66,7 +66,7 @@ def test_the_started_agent_is_shown_in_words() -> None:
 
 
 @pytest.mark.parametrize(("start", "first"), [("start", 0), ("7", 7), ("0", 0), ("tail", 10), ("10", 10)])
-def test_from_says_where_to_begin(up: Up, wc: str, start: str, first: int) -> None:
+def test_from_selects_the_first_event(up: Up, wc: str, start: str, first: int) -> None:
     with tail(up.root, wc, "--json", "--from", start) as viewer:
         if start in ("tail", "10"):
             # Only what comes once it is there is shown; so write until it is.
@@ -99,7 +99,7 @@ def test_control_sequences_of_an_agent_are_shown_not_obeyed(up: Up, wc: str) -> 
         assert [event for _, event in shown(as_json.lines(15))[10:]] == events
 
 
-def test_it_goes_on_where_it_was_when_the_gateway_comes_back_elsewhere(tmp_path: Path) -> None:
+def test_it_continues_where_it_was_when_the_gateway_comes_back_at_another_port(tmp_path: Path) -> None:
     write_log(Root(tmp_path), "wc", LINES)
     with Up(tmp_path) as up, tail(tmp_path, "wc", "--json") as viewer:
         viewer.lines(10)
@@ -112,7 +112,7 @@ def test_it_goes_on_where_it_was_when_the_gateway_comes_back_elsewhere(tmp_path:
         assert viewer.err == ""
 
 
-def test_viewers_come_back_spread_over_a_time_that_grows_with_each_attempt() -> None:
+def test_viewers_reconnect_at_random_times_within_a_growing_bound() -> None:
     viewers = [list(islice(pauses(), 6)) for _ in range(500)]
     for attempt, bound in enumerate((1, 2, 4, 8, 8, 8)):
         waited = [viewer[attempt] for viewer in viewers]
@@ -121,7 +121,7 @@ def test_viewers_come_back_spread_over_a_time_that_grows_with_each_attempt() -> 
             assert any(quarter * bound / 4 <= seconds <= (quarter + 1) * bound / 4 for seconds in waited)
 
 
-def test_a_reader_that_goes_away_ends_it(up: Up, wc: str) -> None:
+def test_it_ends_when_its_stdout_is_closed(up: Up, wc: str) -> None:
     with subprocess.Popen(
         [PROGRAM, "tail", wc, "--root", str(up.root), "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(),
@@ -141,7 +141,7 @@ def test_an_unknown_workcell_is_refused_in_one_sentence(up: Up) -> None:
 
 
 @pytest.mark.parametrize("start", ["end", "-1", "1.5", "", "²"])
-def test_a_place_that_is_none_is_wrong_usage(tmp_path: Path, start: str) -> None:
+def test_a_malformed_start_is_wrong_usage(tmp_path: Path, start: str) -> None:
     done = workcast("tail", "wc", "--root", str(tmp_path), f"--from={start}")
     assert done.returncode == 2
     assert b"expected start, tail or an offset" in done.stderr

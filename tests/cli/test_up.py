@@ -206,11 +206,11 @@ def test_a_port_in_use_is_refused_before_anything_is_started(tmp_path: Path, tak
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "256.1.1.1", "x" * 70])
-def test_a_host_that_is_none_is_refused(tmp_path: Path, host: str) -> None:
+def test_an_invalid_host_is_refused(tmp_path: Path, host: str) -> None:
     assert "cannot listen on" in refusal(workcast("up", "--root", str(tmp_path), "--host", host, "--port", "0"))
 
 
-def test_a_root_that_is_not_there_is_refused_and_not_made(tmp_path: Path) -> None:
+def test_a_missing_root_is_refused_and_not_created(tmp_path: Path) -> None:
     missing = tmp_path / "nowhere"
     assert "does not exist" in refusal(workcast("up", "--root", str(missing)))
     assert not missing.exists()

@@ -59,7 +59,7 @@ async def changed(repository: Path, script: str, sink: Sink) -> list[str]:
     return [str(Path(path).relative_to(repository)) for path in proof["files_changed"]]
 
 
-async def test_what_a_shell_command_made_edited_removed_and_committed_is_in_the_proof(
+async def test_files_that_a_shell_command_created_edited_removed_and_committed_are_in_the_proof(
     repository: Path, sink: Sink
 ) -> None:
     script = (
@@ -71,7 +71,9 @@ async def test_what_a_shell_command_made_edited_removed_and_committed_is_in_the_
     ]  # fmt: skip
 
 
-async def test_a_dirty_start_is_not_the_agents_but_what_it_did_to_dirty_files_is(repository: Path, sink: Sink) -> None:
+async def test_files_that_were_dirty_at_the_start_count_only_if_the_agent_changed_them(
+    repository: Path, sink: Sink
+) -> None:
     (repository / "dirty").write_text("mine\n")
     (repository / "mine").write_text("mine\n")
     (repository / "mine too").write_text("mine\n")
@@ -96,20 +98,18 @@ async def test_a_worktree_reports_its_own_changes_and_none_of_workcasts_files(re
     assert listed == [str(cell / "logs2" / "x"), str(cell / "new")]
 
 
-async def test_outside_of_a_repository_only_events_tell(tmp_path: Path, sink: Sink) -> None:
+async def test_outside_of_a_repository_only_events_count(tmp_path: Path, sink: Sink) -> None:
     assert await changed(tmp_path, "echo > new", sink) == []
 
 
-async def test_a_repository_that_git_refuses_is_noted_and_costs_the_run_nothing(repository: Path, sink: Sink) -> None:
+async def test_a_repository_that_git_refuses_is_noted_and_does_not_fail_the_run(repository: Path, sink: Sink) -> None:
     (repository / ".git" / "HEAD").write_text("nonsense\n")
     proof = await proof_of(repository, "echo > new", sink)
     assert (proof["status"], proof["files_changed"]) == ("success", [])
     assert proof["files_changed_note"].startswith("git refused (")
 
 
-def test_git_is_not_waited_for_any_longer_than_it_may_take(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_wait_for_git_is_bounded(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hanging = tmp_path / "bin" / "git"
     hanging.parent.mkdir()
     hanging.write_text("#!/bin/sh\nexec sleep 600\n")

@@ -35,13 +35,13 @@ def test_only_a_newline_ends_a_line(separator: str) -> None:
     assert split([raw + b"\n"]) == [raw]
 
 
-def test_a_tail_without_its_newline_is_handed_out_at_the_end() -> None:
+def test_a_tail_without_its_newline_is_returned_at_the_end() -> None:
     assert split([b"a\nta", b"il"]) == [b"a", b"tail"]
     assert split([b"a\n"]) == [b"a"]
     assert split([]) == []
 
 
-def test_a_line_over_the_cap_is_cut_and_says_its_true_size() -> None:
+def test_a_line_over_the_cap_is_cut_and_has_its_true_size() -> None:
     first, second = split([b"x" * 7, b"y" * 7, b"z\nnext\n"], cap=10)
     assert isinstance(first, CutLine)
     assert (first, first.size) == (b"xxxxxxxyyy", 15)

@@ -20,7 +20,7 @@ line = {"type": "message", "role": "assistant", "content": "x" * 900_000}
 os.set_blocking(1, False)
 os.write(1, json.dumps(line).encode() + b"\\n" + b'{"type":"result","status":"success"}\\n')
 """
-"""Node does not wait for its reader either; what the pipe does not take at once is gone with the process."""
+"""Node does not wait for its reader either; what does not fit into the pipe is lost with the process."""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a pipe be widened")

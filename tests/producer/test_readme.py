@@ -1,4 +1,4 @@
-"""The README's examples of the library do what they say, as they stand there."""
+"""The README's examples of the library run as they are printed there."""
 
 from __future__ import annotations
 

@@ -41,12 +41,12 @@ def timings(recording: Recording, folder: Path) -> list[tuple[float, int]]:
 
 
 @pytest.mark.parametrize("name", RECORDED)
-async def test_a_replay_writes_what_the_run_wrote_and_takes_as_long(name: str, sink: Sink) -> None:
+async def test_a_replay_writes_the_events_of_the_run_at_its_pace(name: str, sink: Sink) -> None:
     recording, clock = RECORDED[name], Clock()
     ended = await replay(recording, sink, prompt="Again.", sleep=clock.sleep, clock=lambda: START)
     first, *played = sink.events
     assert isinstance(first, PromptSent)
-    # What Gemini echoes is an event of its own to who does not know the prompt already.
+    # Gemini's echo of the prompt is an event of its own where the prompt is not known already.
     expected = [event.type for event in recorded_events(recording) if not isinstance(event, PromptSent)]
     assert [event.type for event in played] == expected
     assert sum(clock.slept) == pytest.approx(recording.lines[-1].due)
@@ -129,7 +129,7 @@ def test_relabelling_changes_the_ids_of_calls_and_messages_and_nothing_else(line
 
 
 @pytest.mark.parametrize("path", recordings(), ids=lambda path: path.stem)
-def test_a_line_is_due_when_the_piece_came_that_ended_it(path: Path) -> None:
+def test_a_line_is_due_at_the_time_of_the_piece_that_ended_it(path: Path) -> None:
     recording = Recording.load(path)
     pieces = timings(recording, RECORDINGS)
     dues = [timed.due for timed in recording.lines]
@@ -139,7 +139,7 @@ def test_a_line_is_due_when_the_piece_came_that_ended_it(path: Path) -> None:
         assert dues == [at for at, _ in pieces]
 
 
-def test_the_recordings_of_the_demo_come_with_the_package() -> None:
+def test_the_package_contains_the_recordings_of_the_demo() -> None:
     assert [path.stem for path in recordings()] == [
         "claude-2.1.330-badtool", "claude-2.1.330-basic", "claude-2.1.330-e529", "claude-2.1.330-flaky",
         "claude-2.1.330-hangtext-sigterm", "claude-2.1.330-nasty", "claude-2.1.330-subagent-foreground",
@@ -157,7 +157,7 @@ def test_the_recordings_of_the_demo_come_with_the_package() -> None:
         ([[0]], {"tool": "claude", "exit_code": 0, "duration_s": 1}),
     ],
 )
-def test_a_recording_that_lacks_something_says_so(tmp_path: Path, timing: object, meta: object) -> None:
+def test_an_incomplete_recording_is_refused(tmp_path: Path, timing: object, meta: object) -> None:
     path = tmp_path / "run.jsonl"
     path.write_bytes(b"{}\n")
     if timing is not None:

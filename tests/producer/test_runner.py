@@ -1,4 +1,4 @@
-"""The runner with tiny programs in the agent's place: each behaves badly in one way."""
+"""The runner with small programs as agents, each of which behaves badly in one way."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ class Run:
             "claude", prompt, workcell_dir=self.cell, cwd=self.cwd, writer=self.sink, env=env, **options
         )
 
-    def said(self) -> list[str]:
+    def printed(self) -> list[str]:
         return [event.content for event in of(ResponseComplete, self.sink.events)]
 
     def pids(self) -> list[int]:
         """The ids of the processes that the fake agent started."""
-        return [int(text) for text in self.said()]
+        return [int(text) for text in self.printed()]
 
     def log(self, kind: str) -> bytes:
         (path,) = (self.cell / "logs").glob(f"claude-*.{kind}")
@@ -85,7 +85,7 @@ def lives(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-async def test_a_run_writes_the_prompt_then_what_the_agent_says_then_its_end(run: Run, fake_claude: FakeClaude) -> None:
+async def test_a_run_writes_the_prompt_then_the_agents_events_then_its_end(run: Run, fake_claude: FakeClaude) -> None:
     recording = CLAUDE["tools"]
     output = b"".join(timed.line + b"\n" for timed in recording.lines)
     (run.cwd / "output").write_bytes(output)
@@ -110,26 +110,26 @@ async def test_timestamps_never_go_back(run: Run, fake_claude: FakeClaude) -> No
 async def test_the_agent_gets_its_options_its_model_and_an_empty_stdin(run: Run, fake_claude: FakeClaude) -> None:
     env = fake_claude(TOOLS + "say(json.dumps(sys.argv[1:]))\nsay(repr(sys.stdin.read()))\nsay(os.getcwd())\ndone()")
     await run(env, prompt="--help", model="opus", options=["--max-turns", "3"])
-    argv, stdin, cwd = run.said()
+    argv, stdin, cwd = run.printed()
     assert json.loads(argv)[-6:] == ["--model", "opus", "--max-turns", "3", "--", "--help"]
     assert stdin == "''"
     assert cwd == str(run.cwd)
 
 
-async def test_an_agent_that_trusts_pwd_finds_its_own_directory_there(run: Run, fake_claude: FakeClaude) -> None:
+async def test_pwd_is_the_agents_own_directory(run: Run, fake_claude: FakeClaude) -> None:
     await run({**fake_claude(TOOLS + "say(os.environ['PWD'])\ndone()"), "PWD": "/somewhere/else"})
-    assert run.said() == [str(run.cwd)]
+    assert run.printed() == [str(run.cwd)]
 
 
 async def test_a_long_prompt_goes_through_stdin(run: Run, fake_claude: FakeClaude) -> None:
     env = fake_claude(TOOLS + "say(len(sys.stdin.read()))\ndone()")
     assert (await run(env, prompt="x" * 300_000)).status == "success"
-    assert run.said() == ["300000"]
+    assert run.printed() == ["300000"]
 
 
 async def test_an_agent_leads_a_session_of_its_own(run: Run, fake_claude: FakeClaude) -> None:
     await run(fake_claude(TOOLS + "say(os.getsid(0) == os.getpid())\ndone()"))
-    assert run.said() == ["True"]
+    assert run.printed() == ["True"]
 
 
 async def test_a_run_that_fails_silently_reports_the_end_of_its_stderr(run: Run, fake_claude: FakeClaude) -> None:
@@ -148,7 +148,7 @@ async def test_a_run_that_reports_its_error_does_not_report_its_stderr_too(run: 
     assert [event.error for event in of(ErrorEvent, run.sink.events)] == ["failed"]
 
 
-async def test_a_successful_run_does_not_tell_its_stderr(run: Run, fake_claude: FakeClaude) -> None:
+async def test_a_successful_run_does_not_report_its_stderr(run: Run, fake_claude: FakeClaude) -> None:
     await run(fake_claude(TOOLS + "print('warning', file=sys.stderr)\ndone()"))
     assert run.sink.types == ["prompt_sent", "completed"]
     assert run.log("stderr") == b"warning\n"
@@ -166,7 +166,7 @@ async def test_a_death_by_signal_has_a_shells_exit_code(run: Run, fake_claude: F
 
 
 @pytest.mark.parametrize("deaf", [False, True])
-async def test_a_timeout_ends_the_agent_and_what_hides_from_it(
+async def test_a_timeout_ends_the_agent_and_its_hidden_processes(
     run: Run, fake_claude: FakeClaude, *, deaf: bool
 ) -> None:
     ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if deaf else ""
@@ -185,7 +185,7 @@ async def test_a_command_that_clears_its_environment_is_ended_with_the_agent(run
     assert not any(map(lives, run.pids()))
 
 
-async def test_what_an_agent_leaves_behind_may_put_its_things_in_order(run: Run, fake_claude: FakeClaude) -> None:
+async def test_leftovers_get_a_grace_in_which_they_can_clean_up(run: Run, fake_claude: FakeClaude) -> None:
     program = "trap 'echo done > tidy; exit' TERM; echo > ready; while :; do sleep 0.01; done"
     source = f"say(orphan({program!r}))\nwhile not os.path.exists('ready'): time.sleep(0.01)\ndone()"
     assert (await run(fake_claude(TOOLS + source))).status == "success"
@@ -193,11 +193,11 @@ async def test_what_an_agent_leaves_behind_may_put_its_things_in_order(run: Run,
     assert not any(map(lives, run.pids()))
 
 
-async def test_what_an_agent_says_while_it_is_being_ended_is_kept(run: Run, fake_claude: FakeClaude) -> None:
+async def test_output_of_an_agent_that_is_being_ended_is_kept(run: Run, fake_claude: FakeClaude) -> None:
     last = "signal.signal(signal.SIGTERM, lambda *_: (say('last words'), os._exit(143)))\nsay('ready')\nforever()"
     ended = await run(fake_claude(TOOLS + last), stop=stop_at(run.sink, "response_complete"))
     assert (ended.status, ended.exit_code) == ("cancelled", 143)
-    assert run.said() == ["ready", "last words"]
+    assert run.printed() == ["ready", "last words"]
 
 
 async def test_an_order_to_stop_cancels_the_run(run: Run, fake_claude: FakeClaude) -> None:
@@ -234,30 +234,30 @@ async def test_a_closed_stdout_does_not_disarm_the_timeout(run: Run, fake_claude
     assert ended.status == "timeout"
 
 
-async def test_a_grandchild_that_holds_the_pipe_does_not_hold_the_run(run: Run, fake_claude: FakeClaude) -> None:
+async def test_a_grandchild_that_holds_the_pipe_does_not_hold_up_the_run(run: Run, fake_claude: FakeClaude) -> None:
     env = fake_claude(TOOLS + "say(sleeper(stdout=1))\ndone()")
     ended = await asyncio.wait_for(run(env), DEADLINE)
     assert ended.status == "success"
     assert not any(map(lives, run.pids()))
 
 
-async def test_a_grandchild_that_hides_from_us_does_not_hold_the_run_either(run: Run, fake_claude: FakeClaude) -> None:
+async def test_a_hidden_grandchild_does_not_hold_up_the_run_either(run: Run, fake_claude: FakeClaude) -> None:
     env = fake_claude(TOOLS + "say(sleeper(stdout=1, env={'PATH': os.environ['PATH']}))\ndone()")
     assert (await asyncio.wait_for(run(env), DEADLINE)).status == "success"
     assert not any(map(lives, run.pids()))
 
 
-async def test_a_line_too_long_to_hold_is_an_unknown_that_says_its_size(run: Run, fake_claude: FakeClaude) -> None:
+async def test_a_line_that_is_too_long_is_an_unknown_with_its_size(run: Run, fake_claude: FakeClaude) -> None:
     size = MAX_LINE_BYTES + 5
     ended = await run(fake_claude(TOOLS + f"print('x' * {size}, flush=True)\nsay('after')\ndone()"))
     assert ended.status == "success"
     unknown = of(Unknown, run.sink.events)[0]
     assert unknown.raw == "x" * 4096
     assert unknown.model_extra == {"truncated": {"bytes": size}}
-    assert run.said() == ["after"]
+    assert run.printed() == ["after"]
 
 
-async def test_lines_that_are_no_json_and_a_torn_tail_are_kept(run: Run, fake_claude: FakeClaude) -> None:
+async def test_lines_that_are_not_json_and_a_torn_tail_are_kept(run: Run, fake_claude: FakeClaude) -> None:
     source = "sys.stdout.buffer.write(b'what?\\n\\xff\\n')\ndone()\nprint('{\"type\":\"assis', end='', flush=True)"
     assert (await run(fake_claude(TOOLS + source))).status == "success"
     assert [event.raw for event in of(Unknown, run.sink.events)] == ["what?", "\\xff", '{"type":"assis']

@@ -1,4 +1,4 @@
-"""Agents that do not want to end, and runs that are killed: nothing is left behind, and the log still ends.
+"""Agents that resist their end, and runs that are killed: no process is left behind, and the log is completed.
 
 Each agent is a small program that writes the process ids of all it starts into a file.
 """
@@ -30,10 +30,10 @@ from workcast.producer.runner import RunResult, run_agent
 
 from .conftest import Sink, stop_at
 
-TELL = """
+REPORTING = """
 import os, signal, subprocess, sys, time
 
-def tell(pid):
+def report(pid):
     with open("pids", "a") as file:
         file.write(f"{pid}\\n")
 
@@ -45,7 +45,7 @@ def daemon(program, env={"PATH": os.environ["PATH"]}):
     os.setsid()
     if os.fork():
         os._exit(0)
-    tell(os.getpid())
+    report(os.getpid())
     os.execve("/bin/sh", ["sh", "-c", program], env)
 
 def forever():
@@ -56,7 +56,7 @@ def until_reported(count):
     while len(open("pids").readlines()) < count:
         time.sleep(0.01)
 
-tell(os.getpid())
+report(os.getpid())
 """
 DEAF = "trap '' TERM INT HUP; while :; do sleep 600 & wait; done"
 
@@ -73,7 +73,7 @@ class Place:
         """Run a Python program as an agent, in a task."""
         run = run_agent(
             "exec",
-            TELL + source,
+            REPORTING + source,
             options=[sys.executable, "-IS", "-c"],
             workcell_dir=self.cell,
             cwd=self.cwd,
@@ -146,8 +146,8 @@ async def test_an_order_to_kill_does_not_wait_for_the_grace(place: Place) -> Non
     assert not_one_lives(await place.pids(1))
 
 
-async def test_an_agent_that_is_killed_from_outside_does_not_leave_its_children(place: Place) -> None:
-    run = place.start("tell(subprocess.Popen(['sleep', '600'], start_new_session=True).pid)\nforever()")
+async def test_the_children_of_an_agent_that_is_killed_end_too(place: Place) -> None:
+    run = place.start("report(subprocess.Popen(['sleep', '600'], start_new_session=True).pid)\nforever()")
     pids = await place.pids(2)
     os.kill(pids[0], signal.SIGKILL)
     ended = await asyncio.wait_for(run, 20)
@@ -155,24 +155,24 @@ async def test_an_agent_that_is_killed_from_outside_does_not_leave_its_children(
     assert not_one_lives(pids)
 
 
-async def test_what_holds_the_pipe_of_a_killed_wrapper_does_not_hold_the_run(place: Place) -> None:
+async def test_a_child_that_holds_the_pipe_of_a_killed_wrapper_does_not_hold_up_the_run(place: Place) -> None:
     """As the wrapper that people start Codex with, which leaves the native program at its pipe."""
     native = "while :; do echo working; sleep 0.05; done"
-    run = place.start(f"tell(subprocess.Popen(['sh', '-c', {native!r}]).pid)\nforever()")
+    run = place.start(f"report(subprocess.Popen(['sh', '-c', {native!r}]).pid)\nforever()")
     pids = await place.pids(2)
     os.kill(pids[0], signal.SIGKILL)
     assert (await asyncio.wait_for(run, 20)).exit_code == 137
     assert not_one_lives(pids)
 
 
-async def test_a_program_that_spawns_itself_anew_and_ignores_signals_to_its_parent_is_ended(place: Place) -> None:
+async def test_a_program_that_respawns_itself_and_ignores_signals_to_its_parent_is_ended(place: Place) -> None:
     """As Gemini: signals to the process that was started alone do nothing, those to its group do."""
     child = "import time; time.sleep(600)"
     source = (
         "for number in (signal.SIGTERM, signal.SIGINT): signal.signal(number, signal.SIG_IGN)\n"
         "restore = lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL)\n"
         f"process = subprocess.Popen([sys.executable, '-IS', '-c', {child!r}], preexec_fn=restore)\n"
-        "tell(process.pid)\nsys.exit(128 + abs(process.wait()))"
+        "report(process.pid)\nsys.exit(128 + abs(process.wait()))"
     )
     stop = asyncio.Event()
     run = place.start(source, stop=stop, grace=60)
@@ -189,7 +189,7 @@ async def test_a_storm_of_forks_is_ended(place: Place) -> None:
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 for depth in range(6):
     if os.fork() == 0:
-        tell(os.getpid())
+        report(os.getpid())
         if depth % 2:
             os.setsid()
     if depth == 3 and os.fork():
@@ -220,7 +220,7 @@ async def test_many_short_orphans_leave_no_zombie_while_the_run_goes_on(place: P
     assert not_one_lives(pids)
 
 
-async def test_a_keeper_heeds_no_signal_that_is_meant_for_others(place: Place) -> None:
+async def test_a_keeper_ignores_signals_that_are_meant_for_others(place: Place) -> None:
     stop = asyncio.Event()
     run = place.start("forever()", stop=stop)
     pids = await place.pids(1)
@@ -235,7 +235,7 @@ async def test_a_keeper_heeds_no_signal_that_is_meant_for_others(place: Place) -
 
 
 async def test_a_killed_keeper_takes_the_agent_with_it_and_the_log_ends(place: Place) -> None:
-    child = "tell(subprocess.Popen(['sleep', '600'], start_new_session=True).pid)"
+    child = "report(subprocess.Popen(['sleep', '600'], start_new_session=True).pid)"
     run = place.start(f"{child}\ndaemon('exec sleep 600')\nforever()")
     pids = await place.pids(3)
     (kept_by,) = keepers_of(os.getpid())
@@ -291,7 +291,7 @@ async def test_without_a_subreaper_daemons_are_found_by_their_mark(place: Place,
 async def test_without_a_subreaper_children_are_found_although_they_clear_their_environment(place: Place) -> None:
     stop = asyncio.Event()
     child = "subprocess.Popen(['sleep', '600'], start_new_session=True, env={'PATH': os.environ['PATH']}).pid"
-    run = place.start(f"tell({child})\nforever()", stop=stop, keeper=ELSEWHERE)
+    run = place.start(f"report({child})\nforever()", stop=stop, keeper=ELSEWHERE)
     pids = await place.pids(2)
     stop.set()
     assert (await asyncio.wait_for(run, 30)).status == "cancelled"
@@ -310,7 +310,7 @@ def make_stale(cell: Path) -> None:
     os.utime(cell / RUN_LOCK_FILE, (at, at))
 
 
-async def test_a_quiet_run_keeps_its_heart_beating(place: Place) -> None:
+async def test_a_quiet_run_renews_its_heartbeat(place: Place) -> None:
     assert not is_gone(place.cell)  # no run was ever here
     stop = asyncio.Event()
     run = place.start("forever()", stop=stop)
@@ -326,7 +326,7 @@ async def test_a_quiet_run_keeps_its_heart_beating(place: Place) -> None:
     assert is_gone(place.cell)
 
 
-def test_a_held_lock_without_a_heartbeat_is_a_run_that_goes_on(tmp_path: Path) -> None:
+def test_a_held_lock_without_a_heartbeat_is_a_live_run(tmp_path: Path) -> None:
     with hold_lock(tmp_path):
         make_stale(tmp_path)
         assert not is_gone(tmp_path)
@@ -334,14 +334,14 @@ def test_a_held_lock_without_a_heartbeat_is_a_run_that_goes_on(tmp_path: Path) -
     assert is_gone(tmp_path)
 
 
-def test_a_heartbeat_without_a_lock_is_a_run_on_the_other_side_of_a_container(tmp_path: Path) -> None:
+def test_a_heartbeat_without_a_lock_is_a_live_run_in_another_container(tmp_path: Path) -> None:
     (tmp_path / RUN_LOCK_FILE).touch()
     assert not is_gone(tmp_path)
     make_stale(tmp_path)
     assert is_gone(tmp_path)
 
 
-def test_who_only_looks_at_a_lock_does_not_keep_a_run_out(tmp_path: Path) -> None:
+def test_a_check_of_the_lock_does_not_keep_a_run_out(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path / RUN_LOCK_FILE, os.O_RDONLY | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     threading.Timer(0.015, os.close, (descriptor,)).start()
@@ -358,7 +358,7 @@ async def test_a_run_that_waits_for_its_workcell_lets_other_tasks_go_on(place: P
     assert ended.status == "success"
 
 
-async def test_what_cannot_be_started_leaves_no_keeper(place: Place) -> None:
+async def test_a_program_that_cannot_be_started_leaves_no_keeper(place: Place) -> None:
     (place.cwd / "broken").write_text("#!/no/such/interpreter\n")
     (place.cwd / "broken").chmod(0o755)
     ended = await run_agent("exec", "./broken", workcell_dir=place.cell, cwd=place.cwd, writer=place.sink)

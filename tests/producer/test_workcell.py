@@ -1,4 +1,4 @@
-"""Taking a workcell: the lock, the worktree, and the proof."""
+"""Holding a workcell: the lock, the worktree, and the proof."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def test_a_second_run_in_a_workcell_is_refused_and_writes_nothing(tmp_path
     assert (await run_agent("exec", "true", writer=other, **options)).status == "success"
 
 
-def test_the_lock_goes_with_the_process_that_held_it(tmp_path: Path) -> None:
+def test_the_lock_is_released_when_its_process_ends(tmp_path: Path) -> None:
     with Program("run", "exec", "--root", str(tmp_path), "--workcell", "wc", "--", "sleep", "600") as run:
         wait_until((tmp_path / ".workcells" / "wc" / "telemetry.jsonl").exists)
         busy = workcast("run", "exec", "--root", str(tmp_path), "--workcell", "wc", "--", "true")
@@ -115,7 +115,7 @@ def test_a_worktree_is_the_workcell_on_a_branch_of_its_name(repository: Path) ->
     assert (cell / "telemetry.jsonl").read_text().count(f'"output":"{cell}\\n"') == 2
 
 
-def test_what_we_write_into_a_worktree_is_not_committed_with_the_agents_work(repository: Path, tmp_path: Path) -> None:
+def test_workcasts_files_in_a_worktree_are_not_committed_with_the_agents_work(repository: Path, tmp_path: Path) -> None:
     ignored = tmp_path / "ignored"
     ignored.write_text("*.pyc")
     script = "touch new.txt old.pyc && git add --all && git -c user.name=a -c user.email=a commit -qm work"
@@ -139,14 +139,14 @@ def test_workcells_are_not_committed_by_an_agent_in_the_root(repository: Path) -
     assert git(repository, "show", "--name-only", "--format=") == "new.txt"
 
 
-def test_no_worktree_is_made_for_a_program_that_is_not_there(repository: Path) -> None:
+def test_no_worktree_is_made_for_a_missing_program(repository: Path) -> None:
     done = workcast("run", "exec", "--root", str(repository), "--workcell", "fix-1", "--worktree", "--", "no-such")
     assert "expected the program 'no-such'" in refusal(done, 127)
     assert not (repository / ".workcells").exists()
     assert "workcast" not in git(repository, "branch", "--list")
 
 
-def test_where_no_worktree_can_be_made_one_sentence_says_why(
+def test_a_worktree_that_cannot_be_made_is_refused_in_one_sentence(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def why(root: Path, name: str = "wc") -> str:
@@ -209,13 +209,13 @@ async def test_a_run_leaves_a_proof(tmp_path: Path, sink: Sink, fake_agent: Fake
     assert [path.name for path in cell.iterdir() if "proof" in path.name] == ["proof.json"]
 
 
-async def test_a_run_that_could_not_start_has_a_proof_too(tmp_path: Path, sink: Sink, fake_agent: FakeAgent) -> None:
+async def test_a_run_that_could_not_start_has_a_proof(tmp_path: Path, sink: Sink, fake_agent: FakeAgent) -> None:
     env = fake_agent("codex", "")
     await run_agent("codex", "Go.", workcell_dir=tmp_path / "cell", cwd=tmp_path / "none", writer=sink, env=env)
     assert (proof_in(tmp_path / "cell")["status"], proof_in(tmp_path / "cell")["exit_code"]) == ("failed", 126)
 
 
-async def test_a_proof_that_cannot_be_written_does_not_cost_the_run_its_end(tmp_path: Path, sink: Sink) -> None:
+async def test_a_run_completes_although_its_proof_cannot_be_written(tmp_path: Path, sink: Sink) -> None:
     def in_the_way(event: BaseEvent) -> None:
         if event.type == "started":
             (tmp_path / "cell" / "proof.json").mkdir()

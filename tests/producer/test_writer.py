@@ -87,7 +87,7 @@ def test_each_method_takes_the_earlier_systems_parameters_in_its_order_and_extra
     ]
 
 
-def test_values_whose_meaning_is_clear_are_taken_as_the_earlier_system_took_them(tmp_path: Path) -> None:
+def test_values_with_a_clear_meaning_are_converted_as_in_the_earlier_system(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with TelemetryWriter(path, {"workcell_id": 7}) as writer:  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
         writer.started("claude", issue_id=12, cwd=Path("/w"))
@@ -117,26 +117,26 @@ def test_values_whose_meaning_is_clear_are_taken_as_the_earlier_system_took_them
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "soon", [1]])
-def test_a_number_that_is_none_is_refused(tmp_path: Path, value: Any) -> None:
+def test_a_number_that_is_not_finite_is_refused(tmp_path: Path, value: Any) -> None:
     with TelemetryWriter(tmp_path / "log") as writer, pytest.raises(EventError, match="duration_ms"):
         writer.completed("success", duration_ms=value)
     assert not (tmp_path / "log").exists()
 
 
-def test_a_limit_says_nothing_of_lines_behind_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_lines_beyond_the_limit_are_not_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "log"
     path.write_bytes(b'{"type":"a"}\n{"type":"b"}\nrubbish\n')
     assert [event["type"] for event in read_telemetry_events(path, limit=2)] == ["a", "b"]
     assert caplog.records == []
 
 
-def test_a_log_that_is_named_by_a_link_is_read(tmp_path: Path) -> None:
+def test_a_log_is_read_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b'{"type":"a"}\n')
     (tmp_path / "link").symlink_to(tmp_path / "log")
     assert len(read_telemetry_events(tmp_path / "link")) == 1
 
 
-def test_a_context_fills_in_what_an_event_leaves_open_and_no_more(tmp_path: Path) -> None:
+def test_the_context_fills_in_only_the_fields_that_an_event_lacks(tmp_path: Path) -> None:
     with TelemetryWriter(tmp_path / "log", {"workcell_id": "wc", "model": "a", "issue_id": None}) as writer:
         writer.write(ResponseChunk(content="x", model="b"))
         writer.emit("error", {"error": "e"})
@@ -257,7 +257,7 @@ def test_a_log_without_any_id_is_written_and_the_missing_relay_is_reported(
     assert caplog.text.count("not relayed: expected a workcell_id") == 1
 
 
-def test_a_server_that_is_away_stops_no_writer(root: Root, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreachable_server_does_not_stop_a_writer(root: Root, caplog: pytest.LogCaptureFixture) -> None:
     with TelemetryWriter(root.log("wc"), redis_url="redis://:secret@127.0.0.1:1/0") as writer:
         for number in range(50):
             writer.response_chunk(str(number))
@@ -271,7 +271,7 @@ def test_a_url_that_can_never_work_is_refused_at_once(tmp_path: Path) -> None:
             TelemetryWriter(tmp_path / "log", redis_url=url)
 
 
-def test_what_came_before_the_server_is_published_once_it_is_there(
+def test_events_from_before_the_server_started_are_published_later(
     root: Root, redis_url: str, redis_client: Any
 ) -> None:
     with TelemetryWriter(root.log("wc")) as writer:
@@ -309,7 +309,7 @@ def test_a_mirror_gets_chosen_events_under_its_prefix_with_long_strings_cut(tmp_
     ]  # fmt: skip
 
 
-def test_a_mirror_is_of_all_events_by_default(tmp_path: Path) -> None:
+def test_a_mirror_gets_all_events_by_default(tmp_path: Path) -> None:
     with TelemetryWriter(tmp_path / "log", mirror_path=tmp_path / "mirror") as writer:
         writer.response_chunk("x" * 3000)
     (event,) = (json.loads(line) for line in lines_of(tmp_path / "mirror"))
@@ -330,7 +330,7 @@ def test_a_mirror_that_cannot_be_written_is_reported_and_costs_no_event(
 
 
 # ── reading a log that is replaced ───────────────────────────────────────────────────────────────────────────────────
-@pytest.mark.parametrize("how", ["renamed into place", "truncated and written anew"])
+@pytest.mark.parametrize("how", ["renamed into place", "truncated and written again"])
 def test_a_log_that_is_replaced_while_it_is_read_is_never_mixed(tmp_path: Path, how: str) -> None:
     """Each version is read in several pieces; what is read of it is how it began, up to where it was replaced."""
     path, other, stop = tmp_path / "log", tmp_path / "other", threading.Event()
@@ -402,7 +402,7 @@ def test_a_malformed_lock_timeout_is_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_writer_that_is_not_to_relay_does_not(
+def test_a_writer_without_a_relay_only_writes(
     root: Root, redis_url: str, redis_client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORKCAST_REDIS_URL", redis_url)

@@ -208,8 +208,8 @@ def describe(kind: str, event: dict[str, Any]) -> str | None:
 def _beginning(event: dict[str, Any]) -> str:
     """Return which agent has started, and where."""
     version, cwd, session = (event.get(key) for key in ("agent_version", "cwd", "session_id"))
-    who = " ".join(str(word) for word in (event.get("toolchain"), version, event.get("model")) if word)
-    words = [who or "an agent", "again" if event.get("resumed") else "", f"in {cwd}" if cwd else ""]
+    agent = " ".join(str(word) for word in (event.get("toolchain"), version, event.get("model")) if word)
+    words = [agent or "an agent", "again" if event.get("resumed") else "", f"in {cwd}" if cwd else ""]
     return " ".join(filter(None, words)) + (f", session {session}" if session else "")
 
 
