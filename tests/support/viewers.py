@@ -8,11 +8,8 @@ import json
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, Self
 
-import pytest
-
 from support.history_checker import Connected, Entry, Requested
 from support.waiting import wait_until_async
-from workcast.broker import relay as relay_module
 from workcast.broker.history import History
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
@@ -31,14 +28,12 @@ Message = dict[str, Any]
 @contextlib.contextmanager
 def running_relay(root: Root, url: str, budgets: Budgets | None = None) -> Generator[Relay]:
     """A relay that compares heads ten times a second."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(relay_module, "_SWEEP_SECONDS", 0.1)
-        relay = Relay(root, url, budgets)
-        relay.start()
-        try:
-            yield relay
-        finally:
-            relay.close()
+    relay = Relay(root, url, budgets, sweep_seconds=0.1)
+    relay.start()
+    try:
+        yield relay
+    finally:
+        relay.close()
 
 
 @contextlib.asynccontextmanager

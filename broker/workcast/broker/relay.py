@@ -36,13 +36,23 @@ class Relay:
         url: of the Redis server.
         budgets: what the streams may hold; None: the defaults.
         only: relay this workcell alone, and look at it when :meth:`wake` is called.
+        sweep_seconds: between two sweeps.
 
     Raises:
         BrokerError: the URL is malformed.
     """
 
-    def __init__(self, root: Root, url: str, budgets: Budgets | None = None, only: str | None = None) -> None:
+    def __init__(
+        self,
+        root: Root,
+        url: str,
+        budgets: Budgets | None = None,
+        only: str | None = None,
+        *,
+        sweep_seconds: float = _SWEEP_SECONDS,
+    ) -> None:
         self._root = root
+        self._sweep_seconds = sweep_seconds
         self._publisher = Publisher(url, budgets)
         self._watcher: Watcher = watch(root) if only is None else Alarm(only)
         self._warnings = WarnOnce(logger)
@@ -154,7 +164,7 @@ class Relay:
         now = time.monotonic()
         if now >= self._next_sweep:
             self._sweep()
-            self._next_sweep = now + _SWEEP_SECONDS
+            self._next_sweep = now + self._sweep_seconds
         if now >= self._next_windows:
             self._logs.publish_windows()
             self._next_windows = now + _HEARTBEAT_SECONDS
