@@ -16,21 +16,21 @@ from workcast.consumer.hub import Hub
 
 @pytest.fixture
 def relay(root: Root, redis_url: str) -> Generator[Relay]:
-    """Relays the root for as long as the test runs."""
+    """A relay of the root, running during the test."""
     with running_relay(root, redis_url) as relay:
         yield relay
 
 
 @pytest.fixture
 async def hub(root: Root, redis_url: str) -> AsyncGenerator[Hub]:
-    """Follows the broker for as long as the test runs."""
+    """A hub of the broker, running during the test."""
     async with running_hub(root, redis_url) as hub:
         yield hub
 
 
 @pytest.fixture
 def gateway(root: Root, redis_url: str, relay: object) -> Generator[Gateway]:
-    """A gateway over the real server, with a relay beside it."""
+    """A gateway over the real server, and a relay."""
     with Gateway(root, redis_url).running() as gateway:
         wait_until(lambda: get(gateway, "/healthz").status_code == 200)
         yield gateway

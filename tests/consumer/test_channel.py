@@ -20,7 +20,7 @@ def line(epoch: int, offset: int) -> bytes:
 
 
 class ChannelMachine(RuleBasedStateMachine):
-    """A feed that repeats, overlaps, jumps and switches epochs, and a broker whose heads come late or early."""
+    """A feed that repeats, overlaps, skips and switches epochs, and a broker whose heads come late or early."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ def test_viewers_at_the_same_place_share_one_frame(channel: Channel) -> None:
     assert channel.frame_at(0) is channel.frame_at(0)
 
 
-def test_a_head_that_is_heard_of_before_its_events_leaves_the_ring_as_it_is(channel: Channel) -> None:
+def test_a_head_that_arrives_before_its_events_does_not_change_the_ring(channel: Channel) -> None:
     channel.push(0, [line(1, at) for at in range(3)])
     channel.set_position(1, 0, 5)
     assert (channel.head, channel.frame_at(3)) == (5, None)
@@ -119,7 +119,7 @@ def test_a_head_that_is_heard_of_before_its_events_leaves_the_ring_as_it_is(chan
     assert [(frame.offset, frame.end, frame.head) for frame in frames if frame] == [(0, 1, 5), (3, 4, 5)]
 
 
-def test_a_frame_of_the_ring_tells_the_head_of_now_and_is_shared_still(channel: Channel) -> None:
+def test_a_frame_of_the_ring_carries_the_current_head_and_is_still_shared(channel: Channel) -> None:
     channel.push(0, [line(1, at) for at in range(3)])
     first = channel.frame_at(0)
     channel.push(3, [line(1, 3)])
@@ -144,14 +144,14 @@ def test_the_greatest_base_is_kept(channel: Channel) -> None:
     assert channel.base == 7
 
 
-def test_what_the_feed_told_while_the_broker_was_asked_raises_the_head() -> None:
+def test_events_that_arrive_while_the_broker_is_asked_raise_the_head() -> None:
     channel = Channel("wc", RING_BYTES, FRAME_BYTES)
     channel.announced = (5, 12)
     channel.set_position(5, 0, 10)
     assert (channel.loaded, channel.head) == (True, 12)
 
 
-def test_an_answer_that_the_feed_has_overtaken_is_asked_for_again() -> None:
+def test_an_answer_that_is_older_than_the_feed_is_requested_again() -> None:
     channel = Channel("wc", RING_BYTES, FRAME_BYTES)
     channel.announced = (6, 1)
     channel.set_position(5, 0, 10)
@@ -160,7 +160,7 @@ def test_an_answer_that_the_feed_has_overtaken_is_asked_for_again() -> None:
     assert (channel.loaded, channel.epoch) == (True, 6)
 
 
-def test_who_stops_listening_is_not_woken(channel: Channel) -> None:
+def test_a_removed_listener_is_not_woken(channel: Channel) -> None:
     woken: list[int] = []
 
     def wake() -> None:
@@ -175,7 +175,7 @@ def test_who_stops_listening_is_not_woken(channel: Channel) -> None:
     assert (watched, woken) == ([True, False], [])
 
 
-def test_lines_to_ask_for_fit_what_was_seen(channel: Channel) -> None:
+def test_the_number_of_lines_to_read_follows_their_size(channel: Channel) -> None:
     assert 1 < channel.lines_for(262_144, 512) < 512
     channel.note_size([b"x" * 200] * 10)
     assert channel.lines_for(262_144, 512) == 512
@@ -185,7 +185,7 @@ def test_lines_to_ask_for_fit_what_was_seen(channel: Channel) -> None:
     assert channel.lines_for(100, 512) == 101
 
 
-def test_a_ring_keeps_its_bound_when_a_frame_tells_a_longer_head(channel: Channel) -> None:
+def test_a_ring_keeps_its_bound_when_the_head_in_a_frame_gets_longer(channel: Channel) -> None:
     for at in range(7):
         channel.push(at, [line(1, at)])
     channel.set_position(1, 0, 10**7)

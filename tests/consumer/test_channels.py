@@ -21,7 +21,7 @@ LINES = [event_line(n) for n in range(50)]
 EPOCH = natural_epoch(LINES[0])
 
 
-async def test_another_epoch_in_the_feed_makes_the_hub_ask_which_one_is_in_force(
+async def test_after_another_epoch_in_the_feed_the_broker_is_asked_for_the_current_one(
     hub: Hub, root: Root, relay: Relay, redis_client: Any
 ) -> None:
     write_log(root, "wc", LINES)
@@ -42,7 +42,7 @@ async def test_without_a_broker_a_replaced_log_does_not_get_the_head_of_the_old_
         fresh = [event_line(0, "fresh")]
         write_log(root, "wc", fresh, "wb")
         await hub.channels.load(channel)
-        # Nor anything of the new one, until a relay has said that this is its epoch.
+        # Nor any line of the new one, until a relay has published its epoch.
         assert (channel.epoch, channel.head) == (natural_epoch(fresh[0]), 0)
 
 
@@ -51,8 +51,8 @@ async def test_concurrent_opens_of_a_new_workcell_get_one_channel(hub: Hub, root
     channels = await asyncio.gather(*(hub.channels.open("wc") for _ in range(10)))
     assert channels[0] is not None
     assert all(channel is channels[0] for channel in channels)
-    assert set(await asyncio.gather(hub.channels.open("nobody"), hub.channels.open("nobody"))) == {None}
-    assert "nobody" not in hub.channels._channels
+    assert set(await asyncio.gather(hub.channels.open("unknown"), hub.channels.open("unknown"))) == {None}
+    assert "unknown" not in hub.channels._channels
 
 
 async def test_a_channel_that_is_dropped_while_it_is_opened_is_opened_again(hub: Hub, root: Root) -> None:

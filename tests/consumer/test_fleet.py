@@ -26,7 +26,7 @@ SUMMARIES = st.builds(
 
 
 def _ignore() -> None:
-    """A viewer that looks by itself."""
+    """A viewer that reads by itself."""
 
 
 def named(summaries: dict[str, Summary]) -> dict[str, Summary]:

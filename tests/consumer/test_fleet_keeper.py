@@ -28,8 +28,8 @@ def status_of(hub: Hub, workcell: str) -> str | None:
 
 
 async def test_a_workcell_in_the_feed_alone_does_not_enter_the_fleet(hub: Hub, root: Root, redis_client: Any) -> None:
-    told = redis_client.xadd(feed_key(0), {"w": "ghost", "e": 1, "o": 0, "d": "{}"})
-    await wait_until_async(lambda: hub._feed.position == told.decode())
+    entry = redis_client.xadd(feed_key(0), {"w": "ghost", "e": 1, "o": 0, "d": "{}"})
+    await wait_until_async(lambda: hub._feed.position == entry.decode())
     root.workcell("here").mkdir()
     await wait_until_async(lambda: "here" in hub.fleet.ids())
     assert hub.fleet.ids() == ["here"]

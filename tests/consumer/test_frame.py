@@ -29,12 +29,12 @@ def test_a_frame_parses_to_exactly_its_lines(lines: list[bytes], epoch: int, off
 
 
 @given(lines=LINES)
-def test_a_frame_carries_the_bytes_of_its_lines_as_they_are(lines: list[bytes]) -> None:
+def test_a_frame_carries_the_bytes_of_its_lines_unchanged(lines: list[bytes]) -> None:
     frame = build_frame("wc-1", 1, 0, len(lines), lines)
     assert frame.text.encode().endswith(b'"events":[' + b",".join(lines) + b"]}")
 
 
-def test_odd_spacing_survives_in_a_frame() -> None:
+def test_the_spacing_of_a_line_is_preserved_in_a_frame() -> None:
     line = b'{ "type" :\t"x",  "n":1.0e0 , "s":"\\u0041" }'
     assert line.decode() in build_frame("wc-1", 1, 0, 1, [line]).text
 
@@ -50,13 +50,13 @@ def test_split_keeps_every_line_in_order_and_within_bounds(lines: list[bytes], m
 
 
 @given(lines=st.lists(st.binary(max_size=60), max_size=30), max_bytes=SIZES)
-def test_split_makes_no_run_shorter_than_it_must_be(lines: list[bytes], max_bytes: int) -> None:
+def test_split_makes_no_run_shorter_than_necessary(lines: list[bytes], max_bytes: int) -> None:
     runs = list(split(lines, max_bytes))
     for run, following in pairwise(runs):
         assert sum(len(line) + 1 for line in [*run, following[0]]) > max_bytes - ENVELOPE_BYTES
 
 
-def test_a_message_beside_its_events_is_never_longer_than_the_envelope() -> None:
+def test_a_message_without_its_events_is_never_longer_than_the_envelope() -> None:
     most = 2**53
     frame = build_frame("w" * 128, 2**48 - 1, most, most, [b""])
     assert len(frame.payload) <= ENVELOPE_BYTES

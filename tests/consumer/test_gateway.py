@@ -34,14 +34,14 @@ ODD = b'{ "type" :  "thinking"\t,"timestamp":"2026-01-01T00:00:00Z",   "content"
 
 @pytest.fixture
 def offline(root: Root, tmp_path: Path) -> Generator[Gateway]:
-    """A gateway whose broker is not there."""
+    """A gateway without a broker."""
     with Gateway(root, f"unix://{tmp_path}/nothing.sock").running() as gateway:
         yield gateway
 
 
 @pytest.fixture(scope="module")
 def fixed(tmp_path_factory: pytest.TempPathFactory) -> Generator[Gateway]:
-    """A gateway that many tests look at: it shows one workcell, ``wc``, that has ``LINES``."""
+    """A gateway that many tests share, with one workcell, ``wc``, of ``LINES``."""
     root = Root(tmp_path_factory.mktemp("fixed"))
     root.prepare()
     with (
@@ -54,13 +54,13 @@ def fixed(tmp_path_factory: pytest.TempPathFactory) -> Generator[Gateway]:
 
 
 def publish(gateway: Gateway, root: Root, workcell: str, lines: list[bytes]) -> None:
-    """Write a log and wait until the gateway shows all of it."""
+    """Write a log and wait until the gateway serves all of it."""
     write_log(root, workcell, lines)
     wait_until(lambda: get(gateway, f"/api/workcells/{workcell}/events").json().get("head") == len(lines))
 
 
 def receive_until(viewer: ClientConnection, op: str) -> list[dict[str, Any]]:
-    """Messages up to and with the first of this kind."""
+    """Return the messages up to and including the first of this kind."""
     messages: list[dict[str, Any]] = []
     while not messages or messages[-1]["op"] != op:
         messages.append(json.loads(viewer.recv(20)))
@@ -68,7 +68,7 @@ def receive_until(viewer: ClientConnection, op: str) -> list[dict[str, Any]]:
 
 
 # ── the line's own bytes ─────────────────────────────────────────────────────────────────────────────────────────────
-def test_odd_spacing_in_a_line_survives_from_the_log_to_the_socket(gateway: Gateway, root: Root) -> None:
+def test_the_spacing_of_a_line_is_preserved_from_log_to_socket(gateway: Gateway, root: Root) -> None:
     path = root.log("wc")
     path.parent.mkdir()
     with path.open("wb") as file:
@@ -84,7 +84,7 @@ def test_odd_spacing_in_a_line_survives_from_the_log_to_the_socket(gateway: Gate
 
 
 # ── REST ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-def test_workcells_are_listed_under_the_names_that_outside_clients_know(gateway: Gateway, root: Root) -> None:
+def test_workcells_are_listed_with_the_names_that_outside_clients_use(gateway: Gateway, root: Root) -> None:
     publish(gateway, root, "wc", LINES)
     root.workcell("empty").mkdir()
     (root.workcell("wc") / "proof.json").touch()
@@ -104,7 +104,7 @@ def test_workcells_are_listed_under_the_names_that_outside_clients_know(gateway:
 
 
 @pytest.mark.parametrize("path", ["/api/workcells", "/api/workcells/new"])
-def test_a_workcell_that_a_viewer_was_shown_is_listed_at_once(
+def test_a_workcell_whose_events_were_sent_is_listed_at_once(
     gateway: Gateway, root: Root, redis_url: str, tmp_path: Path, path: str
 ) -> None:
     publish(gateway, root, "wc", LINES)
@@ -123,13 +123,13 @@ def test_a_workcell_that_a_viewer_was_shown_is_listed_at_once(
     [("", 0, 20), ("?offset=5&limit=3", 5, 8), ("?offset=18&limit=1000", 18, 20), ("?offset=20", 20, 20),
      ("?offset=99", 99, 99)],
 )  # fmt: skip
-def test_a_page_of_events_is_what_the_log_has_there(fixed: Gateway, query: str, offset: int, until: int) -> None:
+def test_a_page_of_events_has_the_lines_of_the_log(fixed: Gateway, query: str, offset: int, until: int) -> None:
     page = get(fixed, f"/api/workcells/wc/events{query}").json()
     events = [json.loads(line) for line in LINES[offset:until]]
     assert page == {"epoch": EPOCH, "base": 0, "head": 20, "offset": offset, "events": events}
 
 
-def test_a_page_below_the_base_begins_at_the_base(gateway: Gateway, root: Root) -> None:
+def test_a_page_below_the_base_starts_at_the_base(gateway: Gateway, root: Root) -> None:
     write_log(root, "wc", [b'{"type":"log","epoch":9,"base":100}', *LINES])
     wait_until(lambda: get(gateway, "/api/workcells/wc/events").json().get("head") == 120)
     page = get(gateway, "/api/workcells/wc/events?offset=3&limit=2").json()
@@ -145,7 +145,7 @@ ODD_SUMMARIES = [
 ]  # fmt: skip
 
 
-def test_one_odd_summary_hides_no_other_workcell(gateway: Gateway, root: Root, redis_client: Any) -> None:
+def test_one_malformed_summary_does_not_hide_other_workcells(gateway: Gateway, root: Root, redis_client: Any) -> None:
     publish(gateway, root, "wc", LINES)
     publish(gateway, root, "odd", LINES)
     for number, summary in enumerate(ODD_SUMMARIES, 1000):
@@ -165,11 +165,11 @@ def _shows(gateway: Gateway, head: int) -> bool:
 
 
 @pytest.mark.parametrize("query", ["offset=-1", "offset=x", "limit=0", "limit=1001", "limit=-5", f"offset={2**53}"])
-def test_an_impossible_offset_or_limit_is_422(fixed: Gateway, query: str) -> None:
+def test_an_invalid_offset_or_limit_is_422(fixed: Gateway, query: str) -> None:
     assert get(fixed, f"/api/workcells/wc/events?{query}").status_code == 422
 
 
-def test_one_event_is_the_whole_line_however_long_and_odd(gateway: Gateway, root: Root) -> None:
+def test_one_event_is_the_whole_line_whatever_its_length_and_content(gateway: Gateway, root: Root) -> None:
     long = event_line(1, "y" * 200_000)
     publish(gateway, root, "wc", [ODD, long, b"no json \xff"])
     assert get(gateway, "/api/workcells/wc/events/0").content == ODD
@@ -186,9 +186,9 @@ def test_one_event_is_the_whole_line_however_long_and_odd(gateway: Gateway, root
 @pytest.mark.parametrize(
     ("path", "status"),
     [
-        ("/api/workcells/nobody", 404),
-        ("/api/workcells/nobody/events", 404),
-        ("/api/workcells/nobody/events/0", 404),
+        ("/api/workcells/unknown", 404),
+        ("/api/workcells/unknown/events", 404),
+        ("/api/workcells/unknown/events/0", 404),
         ("/api/workcells/wc/events/20", 404),
         ("/api/workcells/wc/events/-1", 404),
         ("/api/workcells/wc/events/x", 422),
@@ -203,24 +203,26 @@ def test_one_event_is_the_whole_line_however_long_and_odd(gateway: Gateway, root
         ("/api/nothing", 404),
     ],
 )
-def test_what_is_not_there_is_said_to_be_so(fixed: Gateway, path: str, status: int) -> None:
+def test_an_unknown_path_workcell_or_offset_is_404_and_a_malformed_one_422(
+    fixed: Gateway, path: str, status: int
+) -> None:
     url = httpx.URL(fixed.url).copy_with(raw_path=path.encode())
     assert httpx.get(url).status_code == status
 
 
-def test_the_session_tells_version_protocol_and_limits(fixed: Gateway) -> None:
+def test_the_session_has_version_protocol_and_limits(fixed: Gateway) -> None:
     session = get(fixed, "/api/session").json()
     assert session["protocol"] == "workcast.v1"
     assert session["limits"] == GatewaySettings().limits().model_dump()
 
 
-def test_health_is_green_with_a_broker_and_red_with_the_reason_without(gateway: Gateway, root: Root) -> None:
+def test_health_is_ok_with_a_broker_and_a_relay(gateway: Gateway, root: Root) -> None:
     assert get(gateway, "/healthz").json() == {"status": "ok"}
     asked = httpx.head(f"{gateway.url}/healthz")
     assert (asked.status_code, asked.content) == (200, b"")
 
 
-def test_without_a_broker_health_is_red_and_history_is_there_all_the_same(offline: Gateway, root: Root) -> None:
+def test_without_a_broker_health_is_503_and_history_is_still_served(offline: Gateway, root: Root) -> None:
     write_log(root, "wc", LINES)
     wait_until(lambda: "cannot reach Redis" in get(offline, "/healthz").json().get("reason", ""))
     assert get(offline, "/healthz").status_code == 503
@@ -250,7 +252,7 @@ def test_reading_writes_nothing(tmp_path: Path, redis_url: str, *, connected: bo
 
 # ── headers and files ────────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize(
-    "path", ["/", "/healthz", "/api/workcells", "/api/workcells/nobody", "/api/workcells/a/events?limit=0", "/nothing"]
+    "path", ["/", "/healthz", "/api/workcells", "/api/workcells/unknown", "/api/workcells/a/events?limit=0", "/nothing"]
 )
 def test_every_response_has_the_policy_exactly_once(fixed: Gateway, path: str) -> None:
     headers = get(fixed, path).headers
@@ -261,7 +263,7 @@ def test_every_response_has_the_policy_exactly_once(fixed: Gateway, path: str) -
     assert refused.headers.get_list("content-security-policy") == [CONTENT_SECURITY_POLICY]
 
 
-def test_without_the_built_files_the_page_says_how_to_get_them(
+def test_without_the_built_files_the_answer_says_how_to_build_them(
     root: Root, redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(gateway_module, "_STATIC", tmp_path / "none")
@@ -271,7 +273,7 @@ def test_without_the_built_files_the_page_says_how_to_get_them(
         assert "The dashboard is not built" in page.text
 
 
-def test_the_built_files_are_served_and_nothing_beside_them(
+def test_only_the_built_files_are_served(
     root: Root, redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     static = tmp_path / "static"
@@ -317,7 +319,7 @@ def test_a_foreign_host_is_refused_before_the_socket_opens(fixed: Gateway) -> No
     assert refused.value.response.status_code == 403
 
 
-def test_our_own_page_may_open_the_socket(fixed: Gateway) -> None:
+def test_the_gateways_own_page_may_open_the_socket(fixed: Gateway) -> None:
     with connect(fixed.stream, origin=Origin(fixed.url)) as viewer:
         assert json.loads(viewer.recv(20))["op"] == "hello"
 
@@ -332,9 +334,7 @@ def test_a_socket_elsewhere_is_not_found(fixed: Gateway) -> None:
     ("message", "code"),
     [("x" * 65_537, 1009), (b"{}", 4400), ("no json", 4400), ("[1]", 4400)],
 )
-def test_what_breaks_the_protocol_closes_the_socket_with_its_code(
-    fixed: Gateway, message: str | bytes, code: int
-) -> None:
+def test_a_protocol_violation_closes_the_socket_with_its_code(fixed: Gateway, message: str | bytes, code: int) -> None:
     with connect(fixed.stream) as viewer:
         viewer.send(message)
         with contextlib.suppress(ConnectionClosedError):
@@ -350,7 +350,7 @@ def test_a_message_of_64_kib_is_read(fixed: Gateway) -> None:
         assert receive_until(viewer, "pong")
 
 
-def test_one_viewer_too_many_is_closed_with_4429_and_the_others_stay(root: Root, redis_url: str) -> None:
+def test_one_viewer_too_many_is_closed_with_4429(root: Root, redis_url: str) -> None:
     settings = GatewaySettings(max_viewers=2)
     with (
         Gateway(root, redis_url, settings).running() as gateway,
@@ -366,9 +366,7 @@ def test_one_viewer_too_many_is_closed_with_4429_and_the_others_stay(root: Root,
         assert json.loads(one.recv())["op"] == "pong"
 
 
-def test_ten_thousand_subscriptions_are_answered_one_by_one_and_most_of_them_refused(
-    gateway: Gateway, root: Root
-) -> None:
+def test_each_of_ten_thousand_subscriptions_is_answered_and_most_are_refused(gateway: Gateway, root: Root) -> None:
     publish(gateway, root, "wc", LINES)
     for number in range(300):
         root.workcell(f"many-{number}").mkdir()

@@ -23,7 +23,7 @@ def headers(*pairs: tuple[str, str]) -> Headers:
     ],
 )
 @pytest.mark.parametrize("scheme", ["http", "https", None])
-def test_our_own_names_and_pages_are_let_in(host: str, scheme: str | None) -> None:
+def test_own_names_and_pages_are_admitted(host: str, scheme: str | None) -> None:
     given = [("host", host)] + ([("origin", f"{scheme}://{host.lower()}")] if scheme else [])
     assert refusal(headers(*given), LOOPBACK) is None
 
@@ -64,7 +64,7 @@ def test_our_own_names_and_pages_are_let_in(host: str, scheme: str | None) -> No
 )
 def test_every_other_host_is_refused(host: str) -> None:
     assert "expected one Host among" in str(refusal(headers(("host", host)), LOOPBACK))
-    # A page that was reached under that name would send it as its origin as well.
+    # A page reached under that name would also send it as its origin.
     assert refusal(headers(("host", host), ("origin", f"http://{host}")), LOOPBACK) is not None
 
 
@@ -101,11 +101,11 @@ def test_a_request_without_a_host_is_refused() -> None:
     assert refusal(headers(("origin", "http://localhost:8787")), LOOPBACK) is not None
 
 
-def test_a_second_host_or_origin_hides_nothing() -> None:
+def test_a_second_host_or_origin_is_checked_as_well() -> None:
     assert refusal(headers(("host", "localhost"), ("host", "evil.example")), LOOPBACK) is not None
     ours, foreign = ("origin", "http://localhost"), ("origin", "http://evil.example")
     assert refusal(headers(("host", "localhost"), ours, foreign), LOOPBACK) is not None
 
 
-def test_a_refusal_repeats_no_more_than_it_must() -> None:
+def test_a_refusal_quotes_only_a_part_of_a_long_header() -> None:
     assert len(str(refusal(headers(("host", "x" * 10_000)), LOOPBACK))) < 400

@@ -1,4 +1,4 @@
-"""Every viewer's history is dense and equal to the log, whatever happens to viewers, broker and log meanwhile."""
+"""The history of every viewer is dense and equals the log, whatever happens to viewers, broker and log."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Histories(RuleBasedStateMachine):
         self._relay.enter_context(running_relay(self._root, self.url, Budgets(stream_entries=5, feed_entries=8)))
 
     def _end_client(self) -> None:
-        self._client.close()  # the one of now: a restarted broker has another
+        self._client.close()  # the current one: a restarted broker has another
 
     def _start_hub(self) -> None:
         self._hub_context = running_hub(self._root, self.url, ring_bytes=600, frame_bytes=300)
@@ -96,7 +96,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(texts=st.lists(TEXTS, max_size=6), keep=st.integers(0, 4), relayed=st.booleans(), in_place=st.booleans())
     def replace_the_log(self, texts: list[bytes], keep: int, *, relayed: bool, in_place: bool) -> None:
-        """By one that may begin alike, under the relay's eyes or while it is away; its epoch is the relay's choice."""
+        """With a log that may start alike, while the relay runs or not; the relay chooses its epoch."""
         if not relayed:
             self._relay.close()
         kept = self._lines[:keep]
@@ -111,7 +111,7 @@ class Histories(RuleBasedStateMachine):
             self._start_relay()
 
     def _begin_log(self, kept: list[bytes]) -> None:
-        """Beside what it keeps, a log has a line unlike that of any other."""
+        """Besides the lines it keeps, a log has a line that no other log has."""
         self._logs_begun += 1
         self._lines = list(kept)
         self._logs.append(Log(()))
@@ -133,7 +133,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def restart_the_broker(self) -> None:
-        """It is killed, and with it goes all it held."""
+        """Kill it; its contents are lost."""
         self.server.kill()
         self.server.start()
         self._client.close()
@@ -141,7 +141,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def stop_the_broker_for_a_while(self) -> None:
-        """It answers nobody, and then goes on as if nothing had been."""
+        """Stop answering for a while, then continue."""
         process = self.server.process
         assert process is not None
         os.kill(process.pid, signal.SIGSTOP)
@@ -153,7 +153,7 @@ class Histories(RuleBasedStateMachine):
     # ── the gateway ──
     @rule()
     def restart_the_gateway(self) -> None:
-        """Every viewer loses its socket, and comes back with the cursor it has."""
+        """Every viewer loses its socket, and reconnects with its cursor."""
         gone, self._present[:] = list(self._present), []
         for viewer in gone:
             self._run(viewer.leave())
@@ -199,7 +199,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(viewer=viewers)
     def read_history(self, viewer: Viewer) -> None:
-        """Scrolled up: it wants to hear of heads, and not of events."""
+        """Stop following: get heads instead of events."""
         self._paused.add(id(viewer))
         viewer.say({"op": "follow", "workcell": WORKCELL, "follow": False})
 
@@ -238,12 +238,12 @@ class Histories(RuleBasedStateMachine):
         self._judge(None)
 
     def _judge(self, complete: int | None) -> None:
-        """Every viewer was told the truth; those that are here all of it, if ``complete`` says in which epoch."""
+        """Every history is correct; with ``complete``, an epoch, those of connected viewers have all of its events."""
         for viewer in self._present:
             viewer.record()
         shown = epochs_shown(WORKCELL, [viewer.history for viewer in (*self._present, *self._away)], self._logs)
         assert all(shown.values()), f"one epoch for several logs: {shown}"
-        # Of a log that is no longer on disk, what the broker has not is gone.
+        # If the log is no longer on disk, what the broker lacks is gone.
         replaced = shown.keys() - {complete} if len(self._logs) > 1 else set[int]()
         logs = {epoch: fitting[-1] for epoch, fitting in shown.items()}
         for viewer in self._present:
@@ -259,21 +259,21 @@ class Histories(RuleBasedStateMachine):
             self._stack.close()
 
     async def _settle(self) -> None:
-        """Everybody reads, and has come to the end of the log."""
+        """Every viewer reads, and has reached the end of the log."""
         for viewer in self._present:
             viewer.transport.draining.set()
             if id(viewer) in self._paused:
                 await wait_until_async(partial(_cursor, viewer), what="an answer")
                 viewer.follow(WORKCELL, _cursor(viewer))
 
-        def all_are_there() -> bool:
+        def all_are_live() -> bool:
             end = (self._disk_epoch(), len(self._lines))
             return all(_is_live_at(viewer, end) for viewer in self._present)
 
-        await wait_until_async(all_are_there, what="everybody is live at the end")
+        await wait_until_async(all_are_live, what="every viewer is live at the end")
 
     def _disk_epoch(self) -> int:
-        """The one that is in force once the relay has seen the log."""
+        """The current epoch, once the relay has read the log."""
         reader = LogReader(self._root.log(WORKCELL))
         reader.refresh()
         return epoch_of(self._root, WORKCELL, reader)
@@ -285,7 +285,7 @@ class Histories(RuleBasedStateMachine):
 
 
 def _cursor(viewer: Viewer) -> dict[str, int] | None:
-    """Where a viewer is by what it was told, as a client would keep it."""
+    """Return the cursor of a viewer, as a client would keep it from its messages."""
     cursor = None
     for message in viewer.got:
         match message["op"]:

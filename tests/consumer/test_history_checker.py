@@ -1,4 +1,4 @@
-"""The history checker is fed with histories that break each of its rules, and must complain."""
+"""The history checker reports a history that breaks any of its rules."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_reset_begins_the_new_epoch_from_its_base() -> None:
     assert problems("wc", history, LOGS, complete=2) == []
 
 
-def test_pruned_events_may_be_told_as_a_gap() -> None:
+def test_pruned_events_may_be_reported_as_a_gap() -> None:
     history = asked(
         {"epoch": 3, "offset": 5},
         say("subscribed", epoch=3, offset=5, head=14),
@@ -126,11 +126,11 @@ def test_pruned_events_may_be_told_as_a_gap() -> None:
         ([*START, say("pong", epoch=1)], "not a message about a workcell"),
     ],
 )
-def test_each_broken_rule_is_complained_of(history: list[Entry], complaint: str) -> None:
+def test_each_broken_rule_is_reported(history: list[Entry], complaint: str) -> None:
     assert any(complaint in problem for problem in problems("wc", history, LOGS, complete=1))
 
 
-def test_a_gap_of_events_that_cannot_be_had_passes_only_where_that_was_said() -> None:
+def test_a_gap_of_unavailable_events_passes_only_if_they_were_declared_so() -> None:
     history: list[Entry] = [
         *START, say("gap", epoch=1, offset=0, until=4, reason="unavailable"), events(1, 4, 6), LIVE,
     ]  # fmt: skip
@@ -142,7 +142,7 @@ AT_OLD = {"epoch": 1, "offset": 6}
 RESUMED: list[Entry] = [*WHOLE, Requested("wc", AT_OLD), RESET, events(2, 0, 2)]
 
 
-def test_a_reset_may_come_by_itself_just_before_the_one_that_answers() -> None:
+def test_a_reset_may_come_unasked_just_before_the_one_that_answers() -> None:
     rest = [events(2, 2, 4), say("live", epoch=2, offset=4)]
     assert problems("wc", [*RESUMED, *rest], LOGS, complete=2) == []
     again = [*RESUMED, RESET, events(2, 0, 2), *rest]
@@ -150,7 +150,7 @@ def test_a_reset_may_come_by_itself_just_before_the_one_that_answers() -> None:
     assert problems("wc", [*again, RESET], LOGS) == ["reset to epoch 2, which is in force"]
 
 
-def test_which_log_an_epoch_stands_for_is_seen_by_its_events() -> None:
+def test_the_log_of_an_epoch_is_identified_by_its_events() -> None:
     edited = Log([*OLD.lines[:3], NEW.lines[0], *OLD.lines[4:]])
     logs = [OLD, NEW, edited]
     first_three: list[Entry] = [*START, events(1, 0, 3)]

@@ -1,4 +1,4 @@
-"""A hub whose broker forgets, breaks and goes away."""
+"""A hub whose broker loses data, breaks or goes away."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_events_that_the_feed_lost_still_reach_viewers(
     async with Viewer(hub) as viewer:
         viewer.subscribe("wc")
         await viewer.until_op("live")
-        # Trimmed at once, again and again: nobody can rely on what is in it.
+        # Trimmed after each line, so that the feed cannot be relied on.
         for line in LINES[1:]:
             write_log(root, "wc", [line])
             redis_client.xtrim(feed_key(0), maxlen=0)
@@ -143,7 +143,7 @@ async def test_a_broker_that_is_back_is_noticed_before_the_next_sweep(root: Root
         async with running_hub(root, broker.url) as hub:
             directory = Path(broker.url.removeprefix("unix://")).parent
             aside = directory.rename(directory.with_name(f"{directory.name}-aside"))
-            directory.touch()  # as long as this file is there, the server cannot be started again
+            directory.touch()  # while this exists, the server cannot be started again
             os.kill(broker.pid, signal.SIGKILL)
             await wait_until_async(lambda: "heads" in hub._troubles)
             hub._sweep_seconds = 3600

@@ -28,7 +28,7 @@ def numbers(gateway: Gateway) -> dict[str, float]:
     }
 
 
-def test_the_metrics_count_what_passes_through(gateway: Gateway, root: Root) -> None:
+def test_the_metrics_count_events_frames_and_viewers(gateway: Gateway, root: Root) -> None:
     started = b'{"type":"started","toolchain":"claude","agent_version":"2.1.330"}'
     write_log(root, "wc", [started, b"rubbish", b'{"type":"unknown","raw":"odd"}'])
     wait_until(lambda: numbers(gateway).get("workcast_relay_position{wc}") == 3)
@@ -49,7 +49,7 @@ def test_the_metrics_count_what_passes_through(gateway: Gateway, root: Root) -> 
     wait_until(lambda: numbers(gateway)["workcast_viewers"] == 0)
 
 
-def test_health_is_red_until_a_relays_heartbeat_came_through_the_feed(root: Root, redis_url: str) -> None:
+def test_health_is_503_until_a_heartbeat_comes_through_the_feed(root: Root, redis_url: str) -> None:
     with Gateway(root, redis_url).running() as gateway:
         wait_until(lambda: get(gateway, "/healthz").json()["status"] == "relay")
         assert get(gateway, "/healthz").status_code == 503
@@ -58,7 +58,7 @@ def test_health_is_red_until_a_relays_heartbeat_came_through_the_feed(root: Root
             wait_until(lambda: get(gateway, "/healthz").status_code == 200)
 
 
-def test_health_is_red_when_the_relays_fall_silent(root: Root, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_is_503_when_the_relays_fall_silent(root: Root, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workcast.consumer.health_api._SILENCE_SECONDS", 0.5)
     with Gateway(root, redis_url).running() as gateway, running_relay(root, redis_url):
         wait_until(lambda: get(gateway, "/healthz").status_code == 200)

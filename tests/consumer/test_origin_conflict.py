@@ -1,4 +1,4 @@
-"""The same workcell id from two roots: refused where it is asked for, and not shown as one's own."""
+"""The same workcell id from two roots: refused, and not shown as an own workcell."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.waiting import wait_until, wait_until_async
 from workcast.broker.root import Root
 
 
-async def test_a_workcell_that_another_root_has_published_is_refused(
+async def test_a_subscription_to_a_workcell_of_another_root_is_refused(
     root: Root, redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     other = Root(tmp_path_factory.mktemp("other"))
@@ -30,7 +30,7 @@ async def test_a_workcell_that_another_root_has_published_is_refused(
         assert (await viewer.until_op("subscribed"))["workcell"] == "theirs"
 
 
-def test_rest_shows_nothing_of_the_other_root_beside_ones_own_files(
+def test_rest_does_not_mix_another_roots_summary_with_own_files(
     root: Root, redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     other = Root(tmp_path_factory.mktemp("other"))

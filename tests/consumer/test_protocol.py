@@ -43,7 +43,7 @@ def test_every_message_of_a_viewer_in_the_contract_parses(message: dict[str, Any
     assert type(client_messages.validate_python(message)) is kind
 
 
-def test_a_cursor_and_a_count_are_told_apart() -> None:
+def test_a_cursor_and_a_count_are_distinguished() -> None:
     def place(value: object) -> object:
         message = client_messages.validate_python({"op": "subscribe", "workcell": "wc", "from": value})
         assert isinstance(message, Subscribe)

@@ -27,14 +27,14 @@ EPOCH = natural_epoch(LINES[0])
 
 
 class Counting:
-    """The broker, as a hub reads it, and how often each question was put."""
+    """The broker as a hub reads it, with a record of the methods called."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self.asked: list[str] = []
+        self.called: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
-        self.asked.append(name)
+        self.called.append(name)
         return getattr(self._source, name)
 
 
@@ -42,9 +42,9 @@ async def test_the_newest_events_come_from_memory(hub: Hub, root: Root, redis_ur
     with running_relay(root, redis_url):
         write_log(root, "wc", LINES[:1])
         channel = await open_at(hub, "wc", 1)
-        channel.listen(lambda: None)  # else a sweep forgets it
+        channel.listen(lambda: None)  # else a sweep drops it
         write_log(root, "wc", LINES[1:])
-        # The head may be heard of before the feed has brought the events.
+        # The head may be known before the feed has brought the events.
         await wait_until_async(lambda: channel.frame_at(49) is not None)
     redis_client.flushall()
     root.log("wc").unlink()
@@ -130,7 +130,7 @@ async def test_concurrent_readers_at_one_place_share_one_read_and_one_frame(
         counting: Any = Counting(hub.refill._source)
         hub.refill._source = counting
         frames = await asyncio.gather(*(hub.refill.fetch(channel, 0) for _ in range(20)))
-        assert counting.asked.count("read_stream") == 1
+        assert counting.called.count("read_stream") == 1
         assert all(frame is frames[0] for frame in frames)
 
 
@@ -175,7 +175,7 @@ async def test_a_frame_is_discarded_if_the_epoch_changed_during_the_read(hub: Hu
     channel._clear()
     reading = asyncio.create_task(hub.refill.fetch(channel, 0))
     await asyncio.sleep(0)
-    await asyncio.sleep(0)  # now the read itself is under way
+    await asyncio.sleep(0)  # now the read has begun
     channel.set_position(EPOCH + 1, 0, 3)
     assert await reading is None
 
@@ -242,7 +242,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory, redis_url: str, redis_client
 
 
 def publish_window(redis_client: Any) -> None:
-    """What a relay does for a workcell that is wanted."""
+    """Do what a relay does for a wanted workcell."""
     for offset, line in enumerate(LINES):
         redis_client.xadd(stream_key("wc"), {"c": crc32(line), "d": line}, id=f"{EPOCH}-{offset + 1}")
     redis_client.srem(WANTED, "wc")

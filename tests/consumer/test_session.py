@@ -20,7 +20,7 @@ EPOCH = natural_epoch(LINES[0])
 
 
 async def published(hub: Hub, workcell: str, count: int) -> None:
-    """Wait until the hub has heard of so many events."""
+    """Wait until the hub has so many events."""
     head = 0
     async with asyncio.timeout(DEADLINE):
         while head < count:
@@ -37,7 +37,7 @@ async def wc(root: Root, hub: Hub) -> str:
     return "wc"
 
 
-async def test_hello_comes_first_and_once_with_the_limits(hub: Hub) -> None:
+async def test_hello_comes_first_and_once_and_has_the_limits(hub: Hub) -> None:
     async with Viewer(hub) as viewer:
         viewer.say({"op": "ping"})
         await viewer.until_op("pong")
@@ -56,7 +56,7 @@ async def test_hello_comes_first_and_once_with_the_limits(hub: Hub) -> None:
         ({"epoch": EPOCH, "offset": 20}, 20),
     ],
 )
-async def test_a_subscription_begins_where_it_was_asked_to(hub: Hub, wc: str, place: Any, offset: int) -> None:
+async def test_a_subscription_starts_where_it_was_requested_to(hub: Hub, wc: str, place: Any, offset: int) -> None:
     async with Viewer(hub) as viewer:
         viewer.subscribe(wc, place)
         live = await viewer.until_op("live")
@@ -76,7 +76,7 @@ async def test_a_cursor_of_another_epoch_gets_reset_to_the_base(hub: Hub, wc: st
     assert problems(wc, viewer.history, {EPOCH: Log(LINES)}, complete=EPOCH) == []
 
 
-async def test_a_cursor_past_the_head_is_live_at_once_and_goes_on_when_the_log_gets_there(
+async def test_a_cursor_past_the_head_is_live_at_once_and_continues_when_the_log_reaches_it(
     hub: Hub, root: Root, wc: str
 ) -> None:
     more = [event_line(n) for n in range(20, 26)]
@@ -91,7 +91,7 @@ async def test_a_cursor_past_the_head_is_live_at_once_and_goes_on_when_the_log_g
     assert problems(wc, viewer.history, {EPOCH: Log([*LINES, *more])}, complete=EPOCH) == []
 
 
-@pytest.mark.parametrize("workcell", ["nobody", "..", "a/b", "", "x" * 200, ".workcast", "\u0000", "NAME:wc"])
+@pytest.mark.parametrize("workcell", ["unknown", "..", "a/b", "", "x" * 200, ".workcast", "\u0000", "NAME:wc"])
 async def test_an_unknown_workcell_gets_an_error_and_no_subscription(hub: Hub, root: Root, workcell: str) -> None:
     async with Viewer(hub) as viewer:
         viewer.subscribe(workcell)
@@ -121,9 +121,7 @@ async def test_an_empty_log_is_live_at_zero_and_its_first_line_brings_reset(hub:
     assert problems("new", viewer.history, {EPOCH: Log(LINES)}, complete=EPOCH) == []
 
 
-async def test_a_second_subscribe_replaces_the_first_and_what_comes_before_its_answer_is_the_firsts(
-    hub: Hub, wc: str
-) -> None:
+async def test_a_second_subscribe_replaces_the_first_from_its_answer_on(hub: Hub, wc: str) -> None:
     async with Viewer(hub) as viewer:
         viewer.transport.draining.clear()
         for place in ("start", {"last": 3}, "tail", {"epoch": 7, "offset": 0}, {"epoch": EPOCH, "offset": 19}):
@@ -136,9 +134,7 @@ async def test_a_second_subscribe_replaces_the_first_and_what_comes_before_its_a
     assert problems(wc, viewer.history, {EPOCH: Log(LINES)}, complete=EPOCH) == []
 
 
-async def test_an_answer_goes_before_the_events_it_announces_even_while_another_workcell_is_sent(
-    hub: Hub, root: Root, wc: str
-) -> None:
+async def test_an_answer_precedes_its_events_even_while_another_workcell_is_sent(hub: Hub, root: Root, wc: str) -> None:
     write_log(root, "other", LINES)
     await published(hub, "other", 20)
     async with Viewer(hub) as viewer:
@@ -157,7 +153,7 @@ async def test_an_answer_goes_before_the_events_it_announces_even_while_another_
         assert problems(workcell, viewer.history, {EPOCH: Log(LINES)}, complete=EPOCH) == []
 
 
-async def test_a_refused_subscribe_leaves_the_old_one_in_force(hub: Hub, root: Root, wc: str) -> None:
+async def test_a_refused_subscribe_leaves_the_old_subscription_unchanged(hub: Hub, root: Root, wc: str) -> None:
     async with Viewer(hub) as viewer:
         viewer.subscribe(wc, "tail")
         await viewer.until_op("live")
@@ -184,7 +180,7 @@ async def test_after_unsubscribe_nothing_more_comes(hub: Hub, root: Root, wc: st
         assert "error" not in viewer.ops()
 
 
-async def test_a_viewer_that_does_not_follow_hears_of_heads_and_goes_on_from_its_cursor(
+async def test_a_viewer_that_does_not_follow_gets_heads_and_continues_from_its_cursor(
     hub: Hub, root: Root, wc: str
 ) -> None:
     more = [event_line(n) for n in range(20, 60)]
@@ -218,7 +214,7 @@ async def test_heads_come_at_most_four_times_a_second(hub: Hub, root: Root, wc: 
         assert viewer.ops().count("head") <= 1 + (loop.time() - began) / 0.25
 
 
-async def test_a_reset_while_not_following_tells_the_new_head_even_if_it_comes_to_the_old_number(
+async def test_after_a_reset_a_viewer_that_does_not_follow_gets_the_head_even_if_it_equals_the_old_one(
     hub: Hub, root: Root, wc: str
 ) -> None:
     async with Viewer(hub) as viewer:
@@ -239,7 +235,7 @@ async def test_a_reset_while_not_following_tells_the_new_head_even_if_it_comes_t
     [
         ({"op": "follow", "workcell": "wc", "follow": True}, "bad_cursor"),
         ({"op": "follow", "workcell": "wc", "follow": True, "epoch": EPOCH}, "bad_cursor"),
-        ({"op": "follow", "workcell": "nobody", "follow": False}, "bad_message"),
+        ({"op": "follow", "workcell": "unknown", "follow": False}, "bad_message"),
         ({"op": "follow", "workcell": "wc", "follow": "no"}, "bad_message"),
         ({"op": "subscribe"}, "bad_message"),
         ({"op": "subscribe", "workcell": 5}, "bad_message"),
@@ -280,7 +276,7 @@ async def test_an_object_that_fits_no_op_gets_an_error_and_the_socket_stays_open
      '{"op":"\\ud800"}', "[" * 10_000,
      '{"op":"ping","n":%s}' % ("9" * 5000)],
 )  # fmt: skip
-async def test_binary_no_json_and_no_object_close_with_4400(hub: Hub, message: str | bytes) -> None:
+async def test_messages_that_are_not_json_objects_close_with_4400(hub: Hub, message: str | bytes) -> None:
     viewer = Viewer(hub)
     await viewer.until_op("hello")
     viewer.say(message)
@@ -289,7 +285,7 @@ async def test_binary_no_json_and_no_object_close_with_4400(hub: Hub, message: s
     assert viewer.transport.closed[0] == 4400
 
 
-async def test_more_subscriptions_than_allowed_are_refused_until_one_is_given_up(hub: Hub, root: Root) -> None:
+async def test_more_subscriptions_than_allowed_are_refused_until_one_is_cancelled(hub: Hub, root: Root) -> None:
     names = [f"wc-{number}" for number in range(LIMITS.max_subscriptions + 1)]
     for name in names:
         write_log(root, name, LINES[:1])
@@ -298,7 +294,7 @@ async def test_more_subscriptions_than_allowed_are_refused_until_one_is_given_up
             viewer.subscribe(name)
         error = await viewer.until_op("error")
         assert (error["code"], error["workcell"]) == ("too_many_subscriptions", names[-1])
-        viewer.subscribe(names[0])  # again: takes no room
+        viewer.subscribe(names[0])  # again: does not count twice
         viewer.say({"op": "unsubscribe", "workcell": names[0]})
         viewer.subscribe(names[-1])
         await viewer.until(lambda m: m["op"] == "live" and m["workcell"] == names[-1])
@@ -388,7 +384,9 @@ async def test_a_subscription_that_is_replaced_during_a_slow_read_gets_none_of_i
     assert problems(wc, viewer.history, {EPOCH: Log(LINES)}, complete=EPOCH) == []
 
 
-async def test_a_viewer_that_never_drains_costs_bounded_memory_and_delays_nobody(hub: Hub, root: Root, wc: str) -> None:
+async def test_a_viewer_that_never_drains_takes_bounded_memory_and_delays_no_other(
+    hub: Hub, root: Root, wc: str
+) -> None:
     async with Viewer(hub) as stuck, Viewer(hub) as quick:
         await stuck.until_op("hello")
         stuck.transport.draining.clear()
@@ -400,7 +398,7 @@ async def test_a_viewer_that_never_drains_costs_bounded_memory_and_delays_nobody
         for number in range(20, 200):
             write_log(root, wc, [event_line(number)])
         await wait_until_async(lambda: len(events_of(quick.got, wc)) == 200)
-        # It is read from no further, so what it asks waits in its own socket, not with us.
+        # Reading has stopped, so its requests wait in its own socket.
         assert stuck.transport.inbox.qsize() > 200
         session: Any = stuck.task.get_coro()
         assert len(session.cr_frame.f_locals["self"]._replies) < 100
@@ -409,7 +407,7 @@ async def test_a_viewer_that_never_drains_costs_bounded_memory_and_delays_nobody
         await wait_until_async(lambda: len(events_of(stuck.got, wc)) == 200)
 
 
-async def test_a_socket_that_breaks_ends_the_session_and_nothing_is_left_of_it(hub: Hub, wc: str) -> None:
+async def test_a_broken_socket_ends_the_session_and_its_subscriptions(hub: Hub, wc: str) -> None:
     viewer = Viewer(hub)
     viewer.subscribe(wc)
     viewer.say({"op": "subscribe", "fleet": True})
@@ -426,7 +424,7 @@ async def test_a_socket_that_breaks_ends_the_session_and_nothing_is_left_of_it(h
     assert [channel and channel.watched, hub.fleet.watched] == [False, False]
 
 
-async def test_an_error_of_ours_in_the_writer_is_not_swallowed(hub: Hub) -> None:
+async def test_an_unexpected_error_in_the_writer_is_raised(hub: Hub) -> None:
     viewer = Viewer(hub)
     await viewer.until_op("hello")
 

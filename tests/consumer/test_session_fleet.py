@@ -1,4 +1,4 @@
-"""What a session tells of the fleet; the rest of it is in test_session.py."""
+"""A session's messages about the fleet; the others are in test_session.py."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_fleet_changes_come_at_most_four_times_a_second(hub: Hub, root: Ro
         assert viewer.ops().count("fleet") <= 2 + (loop.time() - began) / 0.25
 
 
-async def test_a_change_of_more_workcells_than_a_page_holds_comes_at_that_pace_too(hub: Hub, root: Root) -> None:
+async def test_a_change_of_more_workcells_than_a_page_holds_is_throttled_too(hub: Hub, root: Root) -> None:
     loop = asyncio.get_running_loop()
     names = [f"wc-{number:04d}" for number in range(1100)]
     for name in names:

@@ -1,4 +1,4 @@
-"""Frames as they arrive at clients nobody here wrote, compressed and not."""
+"""Frames as third-party clients receive them, compressed and plain."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_client_with_a_smaller_window_gets_plain_frames(gateway: Gateway) -> N
         assert history(socket) == [json.loads(line) for line in LINES]
 
 
-def test_viewers_of_both_kinds_watch_side_by_side(gateway: Gateway) -> None:
+def test_compressed_and_plain_viewers_work_side_by_side(gateway: Gateway) -> None:
     with connect(gateway.stream, proxy=None) as one, connect(gateway.stream, compression=None, proxy=None) as other:
         assert history(one) == history(other) == [json.loads(line) for line in LINES]
 
@@ -97,7 +97,7 @@ def test_a_compressed_frame_holds_the_same_message(lines: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize("size", [100, 125, 126, 65535, 65536, 70000])
-def test_a_frame_says_its_length_in_the_shortest_form(size: int) -> None:
+def test_the_length_of_a_frame_has_the_shortest_form(size: int) -> None:
     empty = len(build_frame("wc", 1, 0, 1, [b""]).payload)
     frame = build_frame("wc", 1, 0, 1, [b"x" * (size - empty)])
     assert len(frame.payload) == size
@@ -107,7 +107,7 @@ def test_a_frame_says_its_length_in_the_shortest_form(size: int) -> None:
 
 @contextlib.contextmanager
 def raw_viewer(gateway: Gateway) -> Generator[socket.socket]:
-    """A client that has read its handshake and ``hello``, and takes little at a time."""
+    """A client with a small receive buffer that has read its handshake and ``hello``."""
     with socket.socket() as plain:
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         plain.settimeout(DEADLINE)
@@ -119,11 +119,11 @@ def raw_viewer(gateway: Gateway) -> Generator[socket.socket]:
         yield plain
 
 
-def test_a_viewer_that_pings_and_never_reads_gets_one_answer_and_takes_no_memory(gateway: Gateway) -> None:
+def test_a_viewer_that_pings_and_never_reads_takes_bounded_memory(gateway: Gateway) -> None:
     with raw_viewer(gateway) as viewer:
         pings = [client_frame(9, b"%0120d" % number) for number in range(160_000)]
         before = psutil.Process().memory_info().rss
-        for start in range(0, len(pings), 1000):  # 20 MB: they are read, and what they are answered with is not
+        for start in range(0, len(pings), 1000):  # 20 MB are read, but the answers are not
             viewer.sendall(b"".join(pings[start : start + 1000]))  # one piece might stay with the allocator
         assert psutil.Process().memory_info().rss - before < 10 << 20
         got = bytearray()
@@ -134,7 +134,7 @@ def test_a_viewer_that_pings_and_never_reads_gets_one_answer_and_takes_no_memory
     assert numbers == sorted(set(numbers))
 
 
-def test_a_text_that_is_no_utf8_closes_with_1007_and_a_word_at_most(
+def test_a_text_that_is_not_utf8_closes_with_1007_without_a_traceback(
     gateway: Gateway, caplog: pytest.LogCaptureFixture
 ) -> None:
     with raw_viewer(gateway) as viewer:
@@ -146,7 +146,7 @@ def test_a_text_that_is_no_utf8_closes_with_1007_and_a_word_at_most(
     assert caplog.text == ""
 
 
-def test_sockets_that_are_refused_leave_nothing_in_the_log(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
+def test_refused_sockets_log_no_warning(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
     for place, origin in ((gateway.stream, "http://evil.example"), (gateway.stream + "/more", None)):
         with (
             pytest.raises(InvalidStatus),
@@ -157,7 +157,7 @@ def test_sockets_that_are_refused_leave_nothing_in_the_log(gateway: Gateway, cap
 
 
 def _payload(frame: bytes) -> tuple[int, bytes]:
-    """First byte and payload of an unmasked WebSocket frame, read as RFC 6455 says."""
+    """Return the first byte and the payload of an unmasked WebSocket frame (RFC 6455)."""
     length, start = frame[1], 2
     if length == 126:
         length, start = int.from_bytes(frame[2:4], "big"), 4
