@@ -206,6 +206,18 @@ def test_a_log_that_lost_its_last_lines_is_reported_though_its_stream_expired(
     assert verify(relayed, "wc", publisher).problems == ["the broker had 10 events after the log's last one"]
 
 
+def test_an_edit_that_the_stream_no_longer_shows_is_reported(
+    relayed: Root, publisher: Publisher, redis_client: Any
+) -> None:
+    redis_client.delete(stream_key("wc"))
+    copy = relayed.log("wc").with_suffix(".copy")
+    copy.write_bytes(relayed.log("wc").read_bytes().replace(b"chunk 17", b"CHUNK 17"))
+    copy.rename(relayed.log("wc"))
+    assert verify(relayed, "wc", publisher).problems == [
+        "the log is not the one that was published (copied): it needs a relay"
+    ]
+
+
 def test_an_unknown_workcell_is_an_error(relayed: Root, publisher: Publisher) -> None:
     with pytest.raises(WorkcellIdError, match="or its broker knows, got 'typo'"):
         verify(relayed, "typo", publisher)

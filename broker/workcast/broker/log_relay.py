@@ -143,6 +143,8 @@ class LogRelay:
         if self._reader.is_behind or not self.attach(stored):
             return False
         self._window_may_wait = stored.crc is None or self._begins_window
+        if self._fold.offset < self._fold_end() <= self._fold.offset + BATCH_LINES:
+            self._catch_up()
         return True
 
     def summary_alone(self) -> Batch | None:

@@ -100,6 +100,13 @@ class Channels:
             channel.loaded = False  # another epoch: the broker must be asked which one is in force
             channel.notify()
 
+    def recheck(self, workcell: str) -> None:
+        """Ask the broker again for epoch and head of a workcell, if a viewer watches it."""
+        channel = self._channels.get(workcell)
+        if channel is not None and channel.loaded:
+            channel.loaded = False
+            channel.notify()
+
     async def compare_heads(self) -> None:
         """Compare every channel with what the broker has.
 

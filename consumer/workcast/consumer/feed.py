@@ -77,6 +77,7 @@ class FeedReader:
                 continue
             if not entry.epoch and not entry.data:
                 self._fleet.notice(workcell)
+                self._channels.recheck(workcell)
                 continue
             self._fleet.mark(workcell)
             self._metrics.events_in.inc()
