@@ -58,3 +58,12 @@ def test_the_clock_runs_while_any_call_is_open_however_many_there_are() -> None:
     assert clock.spent(9500) == 4500
     clock.stop(10_000)
     assert clock.spent(20_000) == 5000
+
+
+def test_the_clock_runs_on_while_the_oldest_of_many_calls_are_open() -> None:
+    clock, count, oldest = CallClock(), 10 * MAX_KEPT, 2 * MAX_KEPT
+    for number in range(count):
+        clock.start(str(number), OpenCall(str(number)), 1000 + number)
+    for number in range(oldest, count):
+        clock.end(str(number), None, 5000)
+    assert (clock.spent(9000), len(clock.open)) == (8000, oldest)
