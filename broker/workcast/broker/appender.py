@@ -52,9 +52,11 @@ class Appender:
             raise ValueError("expected whole lines, each ending with a newline")
         if os.getpid() != self._process:
             self._after_fork()
-        deadline = time.monotonic() + self._lock_timeout
-        if not self._lock.acquire(timeout=self._lock_timeout):
-            raise self._locked("thread")
+        deadline: float | None = None  # of the wait, which hardly ever begins: the clock is read only then
+        if not self._lock.acquire(blocking=False):
+            deadline = time.monotonic() + self._lock_timeout
+            if not self._lock.acquire(timeout=self._lock_timeout):
+                raise self._locked("thread")
         try:
             size = self._lock_file(deadline)
             try:
@@ -81,16 +83,17 @@ class Appender:
     ) -> None:
         self.close()
 
-    def _lock_file(self, deadline: float) -> int:
+    def _lock_file(self, deadline: float | None) -> int:
         """Lock the file that the path names now; return its size."""
         while True:
             if self._descriptor < 0:
                 self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
                 self._end = -1
             try:
-                lock_descriptor(self._descriptor, wait=deadline - time.monotonic())
+                lock_descriptor(self._descriptor)
             except LockedError:
-                raise self._locked("process") from None
+                deadline = time.monotonic() + self._lock_timeout if deadline is None else deadline
+                self._wait_for_lock(deadline)
             here = os.fstat(self._descriptor)
             try:
                 there = self._path.stat()
@@ -100,6 +103,12 @@ class Appender:
                 return here.st_size
             os.close(self._descriptor)  # and with it the lock on a file that is no longer the log
             self._descriptor = -1
+
+    def _wait_for_lock(self, deadline: float) -> None:
+        try:
+            lock_descriptor(self._descriptor, wait=deadline - time.monotonic())
+        except LockedError:
+            raise self._locked("process") from None
 
     def _locked(self, holder: str) -> LogLockedError:
         return LogLockedError(

@@ -10,9 +10,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-_FIRST_PAUSE_S: Final = 0.000_1
-_LONGEST_PAUSE_S: Final = 0.005
-"""Between two attempts to take a lock; the pause doubles from the first to the longest."""
+_EXCLUSIVE: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
+_SHARED: Final = fcntl.LOCK_SH | fcntl.LOCK_NB
+_BUSY_S: Final = 0.25
+"""A lock that is held for longer is not merely busy: its holder is slow, or has stopped."""
+_BUSY_PAUSE_S: Final = 0.000_3
+"""Between two attempts to take a busy lock; longer ones would give the other writers an advantage."""
+_PAUSE_S: Final = 0.005
+"""Between two attempts later on."""
 
 
 class LockedError(BlockingIOError):
@@ -31,7 +36,7 @@ def lock_descriptor(descriptor: int, *, shared: bool = False, wait: float = 0.0)
         LockedError: the lock was not free within ``wait`` seconds.
         OSError: the file system cannot lock files.
     """
-    operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
+    operation = _SHARED if shared else _EXCLUSIVE
     try:
         fcntl.flock(descriptor, operation)
     except BlockingIOError as error:
@@ -41,14 +46,12 @@ def lock_descriptor(descriptor: int, *, shared: bool = False, wait: float = 0.0)
 
 def _lock_later(descriptor: int, operation: int, wait: float) -> bool:
     # flock has no timeout, and a timer's signal would reach the main thread alone: so try again and again.
-    deadline = time.monotonic() + wait
-    pause = _FIRST_PAUSE_S
-    while (left := deadline - time.monotonic()) > 0:
-        time.sleep(min(pause, left))
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) < wait:
+        time.sleep(min(_BUSY_PAUSE_S if waited < _BUSY_S else _PAUSE_S, wait - waited))
         with suppress(BlockingIOError):
             fcntl.flock(descriptor, operation)
             return True
-        pause = min(2 * pause, _LONGEST_PAUSE_S)
     return False
 
 
