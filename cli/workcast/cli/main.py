@@ -45,6 +45,7 @@ from workcast.events.errors import WorkcastError
 if TYPE_CHECKING:
     from workcast.broker.root import Root
     from workcast.broker.roots import Roots
+    from workcast.consumer.serving import Background
     from workcast.consumer.settings import GatewaySettings
 
 app = typer.Typer(
@@ -100,10 +101,14 @@ def up(
     Runs an embedded broker, relay, gateway and dashboard; prints the address once it answers.
     """
     from workcast.cli.up import serve_roots
-    from workcast.cli.watch import Watch
 
     settings = _settings(host=host, port=port, redis_url=redis_url)
-    serve_roots(_roots(roots), settings, [Watch(since)] if watch else ())
+    background: list[Background] = []
+    if watch:
+        from workcast.cli.watch import Watch
+
+        background.append(Watch(since))
+    serve_roots(_roots(roots), settings, background)
 
 
 @app.command()
