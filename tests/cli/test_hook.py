@@ -1,4 +1,4 @@
-"""``workcast hook``: payloads of Claude Code's hooks in, events of the session's workcell out."""
+"""``workcast hook``: payloads of Claude Code's hooks become events of the session's workcell."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ CELL = f"claude-{PAYLOADS[0]['session_id']}"
 
 
 def hook(payload: object, *words: str, root: Root | None = None, **env: str) -> None:
-    """Give a payload to the hook, which must take it."""
+    """Pass a payload to the hook, which must accept it."""
     given = {"WORKCAST_ROOT": str(root.directory)} if root is not None else {}
     done = workcast("hook", *words, stdin=json.dumps(payload).encode(), env={**given, **env})
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def named(name: str, **more: Any) -> dict[str, Any]:
-    """The first recorded payload of a kind, with other values."""
+    """Return the first recorded payload of a kind, with some values replaced."""
     return {**next(one for one in PAYLOADS if one["hook_event_name"] == name), **more}
 
 
@@ -139,7 +139,7 @@ def test_a_sub_agents_call_is_recorded_under_the_call_that_started_it(root: Root
 
 
 @pytest.mark.parametrize(
-    ("stdin", "words", "says"),
+    ("stdin", "words", "message"),
     [
         (b"{", (), "expected a JSON object on stdin"),
         (b"[1]", (), "expected a JSON object on stdin"),
@@ -148,18 +148,18 @@ def test_a_sub_agents_call_is_recorded_under_the_call_that_started_it(root: Root
         (json.dumps(named("Stop")).encode(), ("--root", "/nonexistent"), "expected a directory as root"),
     ],
 )
-def test_what_it_cannot_tell_it_says_and_never_ends_with_the_code_that_forbids(
-    stdin: bytes, words: tuple[str, ...], says: str
+def test_an_error_is_reported_and_never_exits_with_the_code_that_forbids_the_call(
+    stdin: bytes, words: tuple[str, ...], message: str
 ) -> None:
     done = workcast("hook", *words, stdin=stdin)
     assert done.returncode == 1
     assert done.stdout == b""
-    assert done.stderr.decode().startswith(f"workcast hook: {says}")
+    assert done.stderr.decode().startswith(f"workcast hook: {message}")
     assert done.stderr.count(b"\n") == 1
 
 
 @pytest.mark.parametrize("name", ["SessionStart", "Notification", "SubagentStart", "PreCompact", "", None, 5])
-def test_other_payloads_are_taken_and_say_nothing_of_their_own(root: Root, name: object) -> None:
+def test_other_payloads_are_accepted_and_have_no_events_of_their_own(root: Root, name: object) -> None:
     hook({**PAYLOADS[0], "hook_event_name": name, "tool_response": [1], "tool_input": "x"}, root=root)
     assert [event["type"] for event in logged(root, CELL)] == (["started"] if name == "SessionStart" else [])
 
@@ -177,7 +177,7 @@ def test_no_payload_breaks_it(root: Root, field: str, value: object) -> None:
     assert all(build(event) for event in logged(root, CELL))
 
 
-def test_its_help_is_that_of_any_verb() -> None:
+def test_the_hook_has_help_like_every_verb() -> None:
     done = workcast("hook", "--help")
     assert done.returncode == 0
     assert b"--root" in done.stdout
@@ -189,7 +189,7 @@ SESSION_LOG_BYTES = 64 << 20
 
 
 def grow(root: Root, size: int, filler: bytes = FILLER) -> None:
-    """Append to the session's log what a follower of its transcript would."""
+    """Append to the session's log, as a follower of its transcript would."""
     with root.log(CELL).open("ab") as log:
         log.write(filler * (size // len(filler)))
 
@@ -206,7 +206,7 @@ print(read + mapped, code)
 
 
 def bytes_used(root: Root, payload: dict[str, Any]) -> int:
-    """How much a hook reads, by calls and by mapping files into memory."""
+    """Return how many bytes a hook reads or maps into memory."""
     done = subprocess.run(
         [sys.executable, "-c", READER],
         input=json.dumps(payload).encode(),
@@ -220,11 +220,13 @@ def bytes_used(root: Root, payload: dict[str, Any]) -> int:
 
 
 def hook_now(root: Root, payload: dict[str, Any]) -> None:
-    """A hook within this process."""
+    """Run a hook in this process."""
     record(json.dumps(payload).encode(), str(root.directory), Environment())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says in /proc/self what a process has read and mapped")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux has /proc/self, which counts what a process has read and mapped"
+)
 @pytest.mark.parametrize("name", ["PreToolUse", "PostToolUse", "UserPromptSubmit", "SessionEnd"])
 def test_a_hook_reads_no_more_of_a_long_log_than_of_a_short_one(root: Root, name: str) -> None:
     hook_now(root, named("UserPromptSubmit"))
@@ -323,7 +325,7 @@ def test_the_index_stays_small_and_keeps_the_calls_that_have_not_returned(root: 
 
 
 @pytest.mark.parametrize("lost", [1, 2, 20, 75, 90, 110, 150, 300])
-def test_an_index_that_was_torn_is_made_up_for(root: Root, lost: int) -> None:
+def test_a_torn_index_is_repaired(root: Root, lost: int) -> None:
     hook_now(root, named("UserPromptSubmit"))
     hook_now(root, named("PreToolUse"))
     path = next(root.state.glob("*.session"))

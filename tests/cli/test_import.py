@@ -29,7 +29,7 @@ def test_the_agent_is_recognised_and_the_workcell_is_always_the_same(root: Root)
     assert (before[0]["type"], before[-1]["type"], len(before)) == ("started", "completed", 21)
 
 
-def test_the_files_of_sub_agents_come_along(root: Root, tmp_path: Path) -> None:
+def test_the_files_of_sub_agents_are_imported_too(root: Root, tmp_path: Path) -> None:
     main, sub = SESSIONS["claude-2.1.330-foreground"]
     session = json.loads(lines_of(main)[0])["sessionId"]
     path = tmp_path / "projects" / "p" / f"{session}.jsonl"
@@ -51,7 +51,7 @@ def test_a_workcell_can_be_named(root: Root) -> None:
     assert {event["workcell_id"] for event in logged(root, "tour")} == {"tour"}
 
 
-def test_what_is_no_transcript_is_refused(root: Root, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_transcript_is_refused(root: Root, tmp_path: Path) -> None:
     other = tmp_path / "other.jsonl"
     other.write_text('{"type":"started"}\n')
     words = ("import", "--root", str(root.directory))

@@ -24,12 +24,12 @@ TIME = re.compile(rb'^(.{0,4000}?"timestamp":")[^"]*')
 
 @pytest.fixture
 def homes(tmp_path: Path) -> dict[str, str]:
-    """Where the agents keep their files."""
+    """The directory where the agents keep their files."""
     return {"CLAUDE_CONFIG_DIR": str(tmp_path / "claude"), "CODEX_HOME": str(tmp_path / "codex")}
 
 
 def put(homes: dict[str, str], main: Path, lines: list[bytes]) -> None:
-    """Append lines to a session's transcript, as of now."""
+    """Append lines with the current time to a session's transcript."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00").encode() + b"Z"
     if main == BASIC:
         path = Path(homes["CLAUDE_CONFIG_DIR"]) / "projects" / "-home-dev" / f"{CELL.removeprefix('claude-')}.jsonl"
@@ -73,7 +73,7 @@ def test_a_watch_that_is_killed_again_and_again_writes_each_event_once(root: Roo
     assert [types(root, CELL).count(kind) for kind in ("started", "prompt_sent", "usage", "tool_call")] == [1, 1, 4, 3]
 
 
-def test_an_up_that_watches_shows_own_sessions_and_takes_the_follower_along(root: Root, homes: dict[str, str]) -> None:
+def test_up_with_watch_shows_sessions_and_ends_its_follower(root: Root, homes: dict[str, str]) -> None:
     put(homes, BASIC, lines_of(BASIC)[:9])
     with Up(root.directory, "--watch", env=homes) as up:
         up.show(CELL, 7)
@@ -100,7 +100,7 @@ def test_a_follower_that_dies_is_started_again(root: Root, homes: dict[str, str]
         assert up.wait() == 0
 
 
-def test_an_agent_that_keeps_no_transcripts_we_know_is_refused(root: Root) -> None:
+def test_an_agent_without_known_transcripts_is_refused(root: Root) -> None:
     done = workcast("watch", "gemini", "--root", str(root.directory))
     assert done.returncode == 2
     assert b"expected claude or codex, got gemini" in done.stderr

@@ -1,4 +1,4 @@
-"""The worked example of docs/adapters.md is an adapter like the others: it is taken from there and put to work."""
+"""The worked example of docs/adapters.md, extracted from there and run as an adapter."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def _registered() -> Mapping[str, type[Adapter]]:
-    """The registry with the example's line in it."""
+    """Return the registry with the example's line added."""
     names: dict[str, Any] = {"__name__": "parrot"}
     exec(compile(MODULE, "docs/adapters.md", "exec"), names)
     return MappingProxyType({**adapters.ADAPTERS, **eval(f"{{{REGISTRATION}}}", names)})
@@ -54,7 +54,7 @@ def test_the_examples_lines_become_events() -> None:
 
 
 @given(st.lists(st.sampled_from(LINES) | st.binary(max_size=60), max_size=12), st.sampled_from([0, 1, 143, None]))
-def test_the_example_keeps_what_every_adapter_promises(lines: list[bytes], code: int | None) -> None:
+def test_the_example_keeps_the_promises_of_every_adapter(lines: list[bytes], code: int | None) -> None:
     events = read(lines, Exit(code))
     calls = [event.call_id for event in events if isinstance(event, ToolCall)]
     assert sorted(map(str, calls)) == sorted(str(event.call_id) for event in events if isinstance(event, ToolResult))
@@ -63,7 +63,7 @@ def test_the_example_keeps_what_every_adapter_promises(lines: list[bytes], code:
     assert len(unknown) <= len(lines)
 
 
-def test_what_the_example_does_not_know_is_kept_whole() -> None:
+def test_unknown_lines_of_the_example_are_kept_whole() -> None:
     odd = [b'{"type":"sings"}', b"no json", b'{"type":"says"}', b'{"type":"ran","id":7}']
     assert [event.raw.encode() for event in read(odd, Exit(0)) if isinstance(event, Unknown)] == odd
 

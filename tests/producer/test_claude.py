@@ -1,4 +1,4 @@
-"""Claude Code's adapter on lines that no recording has."""
+"""Claude Code's adapter on lines that were not recorded."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def result(**fields: object) -> bytes:
         b"[" * 100_000,
     ],
 )
-def test_a_line_that_no_rule_knows_is_kept_as_it_was_printed(raw: bytes) -> None:
+def test_a_line_without_a_rule_is_kept_as_it_was_printed(raw: bytes) -> None:
     unknown, completed = claude_events([raw])
     assert isinstance(unknown, Unknown)
     assert (unknown.raw, unknown.toolchain) == (raw.decode("utf-8", "backslashreplace"), "claude")
@@ -93,7 +93,7 @@ def test_known_blocks_beside_an_unknown_one_become_events_and_the_line_is_kept_o
 
 
 @pytest.mark.parametrize("raw", [b"", b"\r", b"  "])
-def test_an_empty_line_says_nothing(raw: bytes) -> None:
+def test_an_empty_line_has_no_events(raw: bytes) -> None:
     assert [event.type for event in claude_events([raw])] == ["completed"]
 
 
@@ -183,7 +183,7 @@ def test_a_notebook_cell_is_a_written_file() -> None:
 
 
 @pytest.mark.parametrize("tool", ["Read", "Write", "Edit", "NotebookEdit"])
-def test_a_file_that_could_not_be_touched_was_not(tool: str) -> None:
+def test_a_failed_file_tool_has_no_file_event(tool: str) -> None:
     events = claude_events([call(tool, {"file_path": "/w/a"}), answer("no", is_error=True)])
     assert of(FileRead, events) == []
     assert of(FileWrite, events) == []
@@ -354,7 +354,7 @@ def test_a_prompt_that_looks_like_an_option_resumes_nothing() -> None:
 
 
 @pytest.mark.parametrize("prompt", ["Give me a tour.", "-p", "--help", "", "two\nlines"])
-def test_the_prompt_is_the_last_argument_and_no_option(prompt: str) -> None:
+def test_the_prompt_is_the_last_argument_and_not_an_option(prompt: str) -> None:
     command = ClaudeAdapter.command(prompt, ["--allowedTools", "Bash", "Read"], model="opus")
     assert command.argv == (
         "claude", "-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages",

@@ -1,4 +1,4 @@
-"""Claude Code's adapter on what Claude Code really printed."""
+"""Claude Code's adapter on recordings of the real agent."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_message_without_an_end_has_its_exact_input(scenario: str) -> None:
     counted = sum((event.usage for event in of(UsageEvent, events)), Usage())
     completed = of(Completed, events)[0]
     match scenario:
-        case "drop":  # the agent's figure counts the two messages that were abandoned
+        case "drop":  # the agent's figure includes the two messages that were abandoned
             assert counted == Usage()
         case "subagent-foreground":  # it prints no line of the sub-agent's last message
             assert completed.usage is not None
@@ -160,7 +160,7 @@ def test_a_message_reports_its_usage_once(scenario: str) -> None:
         ("tools", "success", 0, 0),
     ],
 )
-def test_a_run_ends_as_its_exit_and_its_last_result_say(
+def test_a_run_ends_according_to_its_exit_and_its_last_result(
     scenario: str, status: str, exit_code: int, errors: int
 ) -> None:
     events = events_of(scenario)
@@ -170,11 +170,11 @@ def test_a_run_ends_as_its_exit_and_its_last_result_say(
 
 
 def test_every_recording_has_its_end_in_the_table_above() -> None:
-    table = test_a_run_ends_as_its_exit_and_its_last_result_say.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    table = test_a_run_ends_according_to_its_exit_and_its_last_result.pytestmark[0].args[1]  # type: ignore[attr-defined]
     assert {row[0] for row in table} == set(CLAUDE)
 
 
-def test_a_resumed_run_counts_what_it_took_itself() -> None:
+def test_a_resumed_run_counts_only_its_own_usage() -> None:
     completed = of(Completed, events_of("plain-resume"))[0]
     assert completed.usage == Usage(
         input_tokens=15433, output_tokens=10, cache_read_tokens=15000, cache_write_tokens=420
@@ -184,13 +184,13 @@ def test_a_resumed_run_counts_what_it_took_itself() -> None:
 
 
 @scenarios
-def test_the_cost_is_the_one_that_claude_code_says(scenario: str) -> None:
+def test_the_cost_is_the_one_that_claude_code_reports(scenario: str) -> None:
     results = results_of(scenario)
     if results and scenario != "plain-resume":
         assert of(Completed, events_of(scenario))[0].cost_usd == pytest.approx(results[-1]["total_cost_usd"])
 
 
-def test_a_subagents_events_hang_under_its_call() -> None:
+def test_a_subagents_events_have_its_call_as_parent() -> None:
     events = events_of("subagent")
     agent = next(call for call in of(ToolCall, events) if call.tool == "Agent")
     under = [event for event in events if getattr(event, "parent_call_id", None) == agent.call_id]

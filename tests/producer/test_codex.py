@@ -1,4 +1,4 @@
-"""Codex's adapter on lines that no recording has."""
+"""Codex's adapter on lines that were not recorded."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def codex_events(*lines: bytes, exit_: Exit | None = None, argv: tuple[str, ...]
         b"[" * 100_000,
     ],
 )
-def test_a_line_that_no_rule_knows_is_kept_as_it_was_printed(raw: bytes) -> None:
+def test_a_line_without_a_rule_is_kept_as_it_was_printed(raw: bytes) -> None:
     unknown, completed = codex_events(raw)
     assert isinstance(unknown, Unknown)
     assert (unknown.raw, unknown.toolchain) == (raw.decode("utf-8", "backslashreplace"), "codex")
@@ -79,7 +79,7 @@ def test_a_line_that_no_rule_knows_is_kept_as_it_was_printed(raw: bytes) -> None
 
 
 @pytest.mark.parametrize("raw", [b"", b"\r", b"  ", TURN])
-def test_some_lines_say_nothing(raw: bytes) -> None:
+def test_some_lines_have_no_events(raw: bytes) -> None:
     assert [event.type for event in codex_events(raw)] == ["completed"]
 
 
@@ -131,7 +131,7 @@ def test_calls_without_a_result_are_closed_when_the_agent_ends() -> None:
     assert adapter.end(Exit(137), START) == []
 
 
-def test_each_new_state_of_a_plan_is_a_call_that_was_done_at_once() -> None:
+def test_each_new_state_of_a_plan_is_a_call_that_returned_at_once() -> None:
     first = [{"text": "look", "completed": False}]
     second = [{"text": "look", "completed": True}]
     events = codex_events(
@@ -153,7 +153,7 @@ def test_a_search_reports_its_query_once_it_is_known() -> None:
     assert [event.result for event in of(ToolResult, events)] == [{"query": "snow"}]
 
 
-def test_a_word_among_agents_is_a_call() -> None:
+def test_a_message_between_agents_is_a_call() -> None:
     said: dict[str, Any] = {"tool": "wait", "sender_thread_id": "a", "receiver_thread_ids": ["b"], "prompt": None}
     states = {"b": {"status": "completed"}}
     events = codex_events(
@@ -240,7 +240,7 @@ def test_an_error_is_not_repeated_when_the_turn_fails() -> None:
     ]  # fmt: skip
 
 
-def test_turns_of_one_run_are_counted_apart() -> None:
+def test_turns_of_one_run_are_counted_separately() -> None:
     events = codex_events(
         turn_completed(input_tokens=100, cached_input_tokens=50, output_tokens=7),
         turn_completed(input_tokens=250, cached_input_tokens=150, output_tokens=9, cache_write_input_tokens=3),
@@ -252,7 +252,7 @@ def test_turns_of_one_run_are_counted_apart() -> None:
 
 
 @pytest.mark.parametrize("words", [("resume", "id"), ("resume", "--last"), ("fork", "id")])
-def test_what_earlier_runs_of_a_thread_took_is_not_counted_again(words: tuple[str, ...]) -> None:
+def test_the_usage_of_earlier_runs_of_a_thread_is_not_counted_again(words: tuple[str, ...]) -> None:
     argv = ("codex", "exec", "--json", *words, "--", "resume")
     lines = [turn_completed(input_tokens=100), turn_completed(input_tokens=150)]
     events = codex_events(*lines, argv=argv)
@@ -262,7 +262,7 @@ def test_what_earlier_runs_of_a_thread_took_is_not_counted_again(words: tuple[st
 
 
 @pytest.mark.parametrize("prompt", ["Give me a tour.", "--help", "resume", "two\nlines"])
-def test_the_prompt_is_the_last_argument_and_no_option(prompt: str) -> None:
+def test_the_prompt_is_the_last_argument_and_not_an_option(prompt: str) -> None:
     command = CodexAdapter.command(prompt, ["-s", "read-only"], model="gpt-5.5")
     argv = ("codex", "exec", "--json", "--skip-git-repo-check", "-m", "gpt-5.5", "-s", "read-only", "--", prompt)
     assert command == Command(argv)

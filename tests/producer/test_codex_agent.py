@@ -103,7 +103,7 @@ async def test_a_prompt_arrives_whatever_it_looks_like(codex: Codex, model: Scri
     assert prompt.strip() in {text.strip() for text in said}
 
 
-async def test_a_resumed_run_does_not_count_what_others_took(codex: Codex) -> None:
+async def test_a_resumed_run_does_not_count_the_usage_of_others(codex: Codex) -> None:
     await codex("[[scenario:plain]] Hello.")
     thread = of(Started, codex.sink.events)[0].session_id
     assert thread is not None
@@ -126,7 +126,7 @@ async def test_a_refused_key_is_one_error(codex: Codex) -> None:
     assert "401 Unauthorized" in final[0]
 
 
-async def test_a_network_that_is_away_is_no_end(codex: Codex, model: ScriptedModel) -> None:
+async def test_a_lost_network_does_not_end_a_run(codex: Codex, model: ScriptedModel) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         unreachable = f"http://127.0.0.1:{closed.getsockname()[1]}"
     codex_env(unreachable, Path(codex.env["HOME"]))

@@ -1,4 +1,4 @@
-"""Codex's adapter on what Codex really printed."""
+"""Codex's adapter on recordings of the real agent."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def events_of(scenario: str) -> list[BaseEvent]:
         ("tools", "success", 0, 0),
     ],
 )
-def test_a_run_ends_as_its_exit_and_its_last_turn_say(scenario: str, status: str, exit_code: int, errors: int) -> None:
+def test_a_run_ends_according_to_its_exit_and_its_last_turn(
+    scenario: str, status: str, exit_code: int, errors: int
+) -> None:
     events = events_of(scenario)
     completed = of(Completed, events)[0]
     assert (completed.status, completed.exit_code) == (status, exit_code)
@@ -49,12 +51,12 @@ def test_a_run_ends_as_its_exit_and_its_last_turn_say(scenario: str, status: str
 
 
 def test_every_recording_has_its_end_in_the_table_above() -> None:
-    table = test_a_run_ends_as_its_exit_and_its_last_turn_say.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    table = test_a_run_ends_according_to_its_exit_and_its_last_turn.pytestmark[0].args[1]  # type: ignore[attr-defined]
     assert {row[0] for row in table} == set(CODEX)
 
 
 @scenarios
-def test_ids_tell_the_items_of_a_run_apart(scenario: str) -> None:
+def test_the_items_of_a_run_have_different_ids(scenario: str) -> None:
     events = events_of(scenario)
     ids = [event.message_id for event in of(ResponseComplete, events)]
     ids += [event.call_id for event in of(ToolResult, events)]
@@ -85,7 +87,7 @@ def test_the_usage_of_a_run_is_reported_once_unless_it_includes_others(scenario:
             assert counted == [completed.usage]
 
 
-def test_requests_that_are_sent_again_are_no_end() -> None:
+def test_requests_that_are_sent_again_do_not_end_a_run() -> None:
     errors = of(ErrorEvent, events_of("e429"))
     assert [error.retryable for error in errors] == [True, True, False]
     assert errors[-1].error == "exceeded retry limit, last status: 429 Too Many Requests"

@@ -1,4 +1,4 @@
-"""What any command prints, as events: the adapter alone, then with real commands."""
+"""The output of any command as events: the adapter alone, then with real commands."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_flood_is_cut_after_whole_lines() -> None:
     assert all(text.endswith("\n") for _, text in output(events))
 
 
-def test_colours_are_kept_and_what_is_no_text_is_marked() -> None:
+def test_colours_are_kept_and_invalid_text_is_replaced() -> None:
     adapter = ExecAdapter()
     adapter.feed_output("\x1b[31mž".encode()[:-1], "stdout", START)
     adapter.feed_output("ž\x1b[0m".encode()[1:] + b"\xff\0", "stdout", START)
@@ -141,7 +141,7 @@ async def test_a_command_runs_from_its_words_to_its_exit_code(execute: Execute, 
     assert sink.types[:2] == ["bash_command", "started"]
     assert sink.types[-1] == "completed"
     assert sorted(output(sink.events)) == [("stderr", "err\n"), ("stdout", "out\n")]
-    assert of(ErrorEvent, sink.events) == []  # its exit code and its stderr have said it
+    assert of(ErrorEvent, sink.events) == []  # its exit code and its stderr contain it
     (command,) = of(BashCommand, sink.events)
     assert {event.call_id for event in of(BashOutput, sink.events)} == {command.call_id}
     assert [event.toolchain for event in of(Started, sink.events)] == ["exec"]
@@ -166,7 +166,7 @@ async def test_a_flood_arrives_whole(execute: Execute, sink: Sink) -> None:
     assert "".join(text for _, text in output(sink.events)) == "".join(f"{n}\n" for n in range(1, 200_001))
 
 
-async def test_an_empty_last_word_is_a_word(execute: Execute, sink: Sink) -> None:
+async def test_an_empty_last_argument_is_passed_on(execute: Execute, sink: Sink) -> None:
     assert (await execute("printf", "[%s]", "")).status == "success"
     assert output(sink.events) == [("stdout", "[]")]
 
@@ -187,7 +187,7 @@ async def test_a_script_is_found_where_it_will_run(execute: Execute, sink: Sink,
 
 
 @pytest.mark.parametrize("name", ["./no-such-script", "no-such-program", f"{os.devnull}"])
-async def test_a_command_that_is_not_there_leaves_no_trace(execute: Execute, tmp_path: Path, name: str) -> None:
+async def test_a_missing_command_leaves_no_trace(execute: Execute, tmp_path: Path, name: str) -> None:
     with pytest.raises(AgentNotInstalledError, match="expected the program"):
         await execute(name)
     assert not (tmp_path / "cell").exists()

@@ -19,7 +19,7 @@ ODD: dict[str, object] = {
 }
 
 
-def test_a_reader_takes_its_own_type_alone() -> None:
+def test_a_function_returns_values_of_its_own_type_only() -> None:
     assert {key for key in ODD if get_text(ODD, key) is not None} == {"text"}
     assert {key for key in ODD if get_list(ODD, key)} == {"list"}
     assert {key for key in ODD if get_object(ODD, key)} == {"object"}
@@ -27,7 +27,7 @@ def test_a_reader_takes_its_own_type_alone() -> None:
     assert {key for key in ODD if get_number(ODD, key) is not None} == {"whole", "part", "largest"}
 
 
-def test_what_is_missing_is_like_what_is_of_another_type() -> None:
+def test_a_missing_field_counts_as_one_of_another_type() -> None:
     assert (get_text({}, "a"), get_count({}, "a"), get_number({}, "a")) == (None, None, None)
     assert (list(get_list({}, "a")), dict(get_object({}, "a"))) == ([], {})
 

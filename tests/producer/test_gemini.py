@@ -1,4 +1,4 @@
-"""Gemini CLI's adapter on lines that no recording has."""
+"""Gemini CLI's adapter on lines that were not recorded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def line(**fields: Any) -> bytes:
     return json.dumps(fields).encode()
 
 
-def says(content: str, role: str = "assistant") -> bytes:
+def spoken(content: str, role: str = "assistant") -> bytes:
     return line(type="message", role=role, content=content, **({"delta": True} if role == "assistant" else {}))
 
 
@@ -77,7 +77,7 @@ def gemini_events(*lines: bytes, exit_: Exit | None = None) -> list[BaseEvent]:
         b"[" * 100_000,
     ],
 )
-def test_a_line_that_no_rule_knows_is_kept_as_it_was_printed(raw: bytes) -> None:
+def test_a_line_without_a_rule_is_kept_as_it_was_printed(raw: bytes) -> None:
     unknown, completed = gemini_events(raw)
     assert isinstance(unknown, Unknown)
     assert (unknown.raw, unknown.toolchain) == (raw.decode("utf-8", "backslashreplace"), "gemini")
@@ -85,7 +85,7 @@ def test_a_line_that_no_rule_knows_is_kept_as_it_was_printed(raw: bytes) -> None
 
 
 @pytest.mark.parametrize("raw", [b"", b"\r", b"  "])
-def test_an_empty_line_says_nothing(raw: bytes) -> None:
+def test_an_empty_line_has_no_events(raw: bytes) -> None:
     assert [event.type for event in gemini_events(raw)] == ["completed"]
 
 
@@ -96,10 +96,10 @@ def test_only_the_first_init_is_a_start() -> None:
 
 @pytest.mark.parametrize(
     "after",
-    [tool_use("glob"), says("Go on.", "user"), result(), line(type="error", severity="warning", message="x")],
+    [tool_use("glob"), spoken("Go on.", "user"), result(), line(type="error", severity="warning", message="x")],
 )
 def test_a_text_is_whole_once_something_else_is_printed(after: bytes) -> None:
-    events = gemini_events(says("Hel"), says("lo"), after, says("again"))
+    events = gemini_events(spoken("Hel"), spoken("lo"), after, spoken("again"))
     assert [event.content for event in of(ResponseComplete, events)] == ["Hello", "again"]
     types = [event.type for event in events]
     assert types[:3] == ["response_chunk", "response_chunk", "response_complete"]
@@ -111,18 +111,18 @@ def test_a_text_is_whole_once_something_else_is_printed(after: bytes) -> None:
 
 
 def test_a_result_of_a_tool_ends_a_text_too() -> None:
-    events = gemini_events(tool_use("glob"), says("Hello"), tool_result())
+    events = gemini_events(tool_use("glob"), spoken("Hello"), tool_result())
     assert [event.type for event in events][:4] == ["tool_call", "response_chunk", "response_complete", "tool_result"]
 
 
 def test_a_text_that_is_printed_whole_has_no_pieces() -> None:
-    events = gemini_events(says("Hel"), line(type="message", role="assistant", content="Whole."))
+    events = gemini_events(spoken("Hel"), line(type="message", role="assistant", content="Whole."))
     assert [event.content for event in of(ResponseComplete, events)] == ["Hel", "Whole."]
     assert len(of(ResponseChunk, events)) == 1
 
 
-def test_a_line_that_no_rule_knows_does_not_end_a_text() -> None:
-    assert [event.content for event in of(ResponseComplete, gemini_events(says("a"), b"?", says("b")))] == ["ab"]
+def test_a_line_without_a_rule_does_not_end_a_text() -> None:
+    assert [event.content for event in of(ResponseComplete, gemini_events(spoken("a"), b"?", spoken("b")))] == ["ab"]
 
 
 def test_texts_of_two_runs_have_no_id_in_common() -> None:
@@ -130,7 +130,7 @@ def test_texts_of_two_runs_have_no_id_in_common() -> None:
     ids = [
         event.message_id
         for adapter, at in ((one, START), (other, START.replace(microsecond=1)))
-        for event in of(ResponseChunk, adapter.feed(says("x"), at))
+        for event in of(ResponseChunk, adapter.feed(spoken("x"), at))
     ]
     assert len(set(ids)) == 2
 
@@ -138,12 +138,12 @@ def test_texts_of_two_runs_have_no_id_in_common() -> None:
 @pytest.mark.parametrize("echo", ["Do it.", "<hook_context>be kind</hook_context>\n\nDo it."])
 def test_the_prompt_is_emitted_once_although_it_is_echoed(echo: str) -> None:
     adapter = GeminiAdapter()
-    events = [*adapter.begin("Do it.", START), *adapter.feed(INIT, START), *adapter.feed(says(echo, "user"), START)]
+    events = [*adapter.begin("Do it.", START), *adapter.feed(INIT, START), *adapter.feed(spoken(echo, "user"), START)]
     assert [event.prompt for event in of(PromptSent, events)] == ["Do it."]
 
 
 def test_without_a_known_prompt_its_echo_is_emitted() -> None:
-    assert [event.prompt for event in of(PromptSent, gemini_events(INIT, says("Do it.", "user")))] == ["Do it."]
+    assert [event.prompt for event in of(PromptSent, gemini_events(INIT, spoken("Do it.", "user")))] == ["Do it."]
 
 
 def test_an_id_that_comes_again_is_another_call() -> None:
@@ -226,7 +226,7 @@ BROKEN = line(type="error", severity="error", message="broken")
         ([result("error")], Exit(0), "failed", ["the run failed without a message"]),
         ([BROKEN, result("error")], Exit(0), "failed", ["broken"]),
         ([BROKEN, result()], Exit(0), "failed", ["broken"]),
-        ([BROKEN, says("Again."), result()], Exit(0), "success", ["broken"]),
+        ([BROKEN, spoken("Again."), result()], Exit(0), "success", ["broken"]),
         ([WARNING, result()], Exit(0), "success", ["a loop"]),
         ([], Exit(0), "failed", []),
         ([], Exit(None), "failed", []),
@@ -237,7 +237,7 @@ BROKEN = line(type="error", severity="error", message="broken")
         ([result("error", error={"type": "FatalCancellationError", "message": "no"})], Exit(130), "cancelled", ["no"]),
     ],
 )
-def test_a_run_ends_as_its_result_and_its_exit_code_say(
+def test_a_run_ends_according_to_its_result_and_its_exit_code(
     lines: list[bytes], exit_: Exit, status: str, errors: list[str]
 ) -> None:
     events = gemini_events(INIT, *lines, exit_=exit_)
@@ -245,13 +245,13 @@ def test_a_run_ends_as_its_result_and_its_exit_code_say(
     assert [event.error for event in of(ErrorEvent, events)] == errors
 
 
-def test_a_warning_is_no_failure_and_says_that_it_is_one() -> None:
+def test_a_warning_is_not_a_failure_and_is_marked_as_a_warning() -> None:
     warning, broken = of(ErrorEvent, gemini_events(WARNING, BROKEN))
     assert (warning.kind, warning.retryable) == ("warning", None)
     assert (broken.kind, broken.retryable) == (None, False)
 
 
-def test_the_input_counts_what_was_cached() -> None:
+def test_the_input_includes_cached_input() -> None:
     events = gemini_events(result(stats=STATS))
     usage = of(UsageEvent, events)[0].usage
     assert (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens) == (100, 20, 60)
@@ -280,6 +280,6 @@ def test_a_prompt_that_fits_no_argument_goes_through_stdin() -> None:
 
 
 @pytest.mark.parametrize("option", [["--yolo"], ["-y"], ["--approval-mode", "plan"], ["--approval-mode=plan"]])
-def test_what_is_approved_is_for_the_user_to_say(option: list[str]) -> None:
+def test_the_users_approval_mode_replaces_the_default(option: list[str]) -> None:
     assert "yolo" in GeminiAdapter.command("x").argv
     assert "yolo" not in GeminiAdapter.command("x", option).argv

@@ -115,7 +115,7 @@ async def test_a_long_prompt_arrives_whole(gemini: Gemini, model: ScriptedModel)
     prompt = "[[scenario:plain]] " + "word " * 200_000
     model.gate.clear()
     running = asyncio.ensure_future(gemini(prompt))
-    # Gemini loses what it has not got rid of when it exits: the model answers once the echo of the prompt was read.
+    # Gemini loses output that is not read when it exits: the model answers once the echo of the prompt was read.
     logs = gemini.cell / "logs"
     await wait_until_async(lambda: any(file.stat().st_size > len(prompt) for file in logs.glob("*.stdout")), 40)
     model.gate.set()
@@ -124,16 +124,16 @@ async def test_a_long_prompt_arrives_whole(gemini: Gemini, model: ScriptedModel)
 
 
 def prompts_in(model: ScriptedModel) -> list[str]:
-    """The texts in the last request for an answer."""
+    """Return the texts in the last request for an answer."""
     asked = [request for request in model.requests if request.get("tools")]
     return [part.get("text") for item in asked[-1]["contents"] for part in item["parts"]]
 
 
-async def test_a_user_who_says_what_is_approved_is_obeyed(gemini: Gemini) -> None:
+async def test_the_users_approval_mode_is_obeyed(gemini: Gemini) -> None:
     assert (await gemini("[[scenario:plain]] Hello.", "--approval-mode", "plan")).status == "success"
 
 
-async def test_a_session_that_goes_on_counts_what_this_run_took(gemini: Gemini) -> None:
+async def test_a_continued_session_counts_only_this_run(gemini: Gemini) -> None:
     await gemini("[[scenario:plain]] Hello.")
     await gemini("Go on.", "--resume", "latest")
     first, second = of(Started, gemini.sink.events)

@@ -1,4 +1,4 @@
-"""Gemini CLI's adapter on what it really printed."""
+"""Gemini CLI's adapter on recordings of the real agent."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def events_of(scenario: str) -> list[BaseEvent]:
         ("tools", "success", 0, 0),
     ],
 )
-def test_a_run_ends_as_its_exit_and_its_result_say(scenario: str, status: str, exit_code: int, errors: int) -> None:
+def test_a_run_ends_according_to_its_exit_and_its_result(
+    scenario: str, status: str, exit_code: int, errors: int
+) -> None:
     events = events_of(scenario)
     completed = of(Completed, events)[0]
     assert (completed.status, completed.exit_code) == (status, exit_code)
@@ -62,7 +64,7 @@ def test_a_run_ends_as_its_exit_and_its_result_say(scenario: str, status: str, e
 
 
 def test_every_recording_has_its_end_in_the_table_above() -> None:
-    table = test_a_run_ends_as_its_exit_and_its_result_say.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    table = test_a_run_ends_according_to_its_exit_and_its_result.pytestmark[0].args[1]  # type: ignore[attr-defined]
     assert {row[0] for row in table} == set(GEMINI)
 
 
@@ -94,7 +96,7 @@ def test_the_usage_is_that_of_the_result(scenario: str) -> None:
         assert completed.usage is None
 
 
-def test_a_command_with_output_does_not_tell_its_exit_code() -> None:
+def test_a_command_with_output_has_no_exit_code() -> None:
     outputs = [(event.output, event.exit_code) for event in of(BashOutput, events_of("tools"))]
     assert outputs == [("one", None), ("two", None)]
     assert [event.exit_code for event in of(BashOutput, events_of("nasty"))] == [3]
@@ -115,7 +117,7 @@ def test_a_servers_tool_has_its_text_or_its_error() -> None:
     assert fail.error.startswith("MCP tool 'fail' reported tool error")
 
 
-def test_a_tool_that_there_is_not_is_a_call_that_failed() -> None:
+def test_a_call_of_an_unknown_tool_fails() -> None:
     (result,) = of(ToolResult, events_of("badtool"))
     assert result.tool == "NoSuchTool"
     assert result.error is not None

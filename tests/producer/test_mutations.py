@@ -1,4 +1,4 @@
-"""Every adapter on lines that were recorded and then damaged: nothing raises, and what was promised still holds."""
+"""Every adapter on recorded lines that were damaged: nothing raises, and its promises still hold."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ json_values = st.recursive(
 
 
 def paths_in(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """The ways to all values inside of a JSON value, and to itself."""
+    """Return the paths of a JSON value and of all values inside it."""
     keys: list[str | int] = [*as_object(value), *range(len(as_list(value)))]
     return [path, *(found for key in keys for found in paths_in(value[key], (*path, key)))]
 
 
 @st.composite
 def changed_lines(draw: st.DrawFn, agent: str, start: bytes = b"") -> bytes:
-    """A recorded line, of those that begin so, in which one value was replaced by any other, or removed."""
+    """A recorded line with this beginning, in which one value was replaced by any other, or removed."""
     value: Any = json.loads(draw(st.sampled_from([line for line in LINES[agent] if line.startswith(start)])))
     *where, last = draw(st.sampled_from(paths_in(value)[1:]))
     target = value
@@ -71,14 +71,14 @@ def damaged_lines(draw: st.DrawFn, agent: str) -> bytes:
 
 
 def assert_fits_its_model(event: BaseEvent) -> None:
-    """Adapters make events by a short way: checked by the strict one, each has to be the very same."""
+    """Check that an event, which adapters build on a fast path, is the same when built with strict validation."""
     fields = {name: getattr(event, name) for name in event.model_fields_set}
     checked = type(event).model_validate(fields, strict=True)
     assert (checked, checked.model_fields_set) == (event, event.model_fields_set)
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_what_an_adapter_makes_of_a_recording_fits_the_models(name: str) -> None:
+def test_the_events_of_a_recording_fit_the_models(name: str) -> None:
     events = recorded_events(RECORDED[name])
     assert events
     for event in events:
@@ -88,7 +88,7 @@ def test_what_an_adapter_makes_of_a_recording_fits_the_models(name: str) -> None
 @pytest.mark.parametrize("agent", LINES)
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_no_line_whatever_it_holds_breaks_an_adapter(agent: str, data: st.DataObject) -> None:
+def test_no_line_breaks_an_adapter(agent: str, data: st.DataObject) -> None:
     line = changed_lines(agent) | damaged_lines(agent) | st.sampled_from(LINES[agent])
     lines = data.draw(st.lists(line, min_size=1, max_size=12))
     events = events_from(agent, lines, Exit(1))
@@ -105,9 +105,7 @@ def test_no_line_whatever_it_holds_breaks_an_adapter(agent: str, data: st.DataOb
 @pytest.mark.parametrize("adapter", [ClaudeAdapter, GeminiAdapter])
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_the_short_way_of_the_commonest_lines_leads_to_the_same_events(
-    adapter: type[JsonLines], data: st.DataObject
-) -> None:
+def test_the_fast_path_of_frequent_lines_gives_the_same_events(adapter: type[JsonLines], data: st.DataObject) -> None:
     agent, common = adapter.name, adapter.common
     assert common is not None
     lines = data.draw(st.lists(changed_lines(agent, common.start) | st.sampled_from(LINES[agent]), min_size=1))
@@ -119,7 +117,7 @@ def test_the_short_way_of_the_commonest_lines_leads_to_the_same_events(
 @pytest.mark.parametrize("agent", ["gemini", "opencode"])
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_pieces_add_up_to_the_whole_whatever_a_line_holds(agent: str, data: st.DataObject) -> None:
+def test_the_pieces_of_damaged_lines_add_up_to_their_texts(agent: str, data: st.DataObject) -> None:
     line = changed_lines(agent) | damaged_lines(agent) | st.sampled_from(LINES[agent])
     events = events_from(agent, data.draw(st.lists(line, min_size=1, max_size=12)), Exit(0))
     pieces: dict[str | None, str] = {}
@@ -140,7 +138,7 @@ def test_no_command_line_breaks_an_adapter(agent: str, words: list[str]) -> None
 
 @pytest.mark.parametrize("depth", [150, 180, 260, 700, 900, 5000])
 @pytest.mark.parametrize("agent", LINES)
-def test_no_line_however_deep_ends_what_is_written_of_a_run(agent: str, depth: int) -> None:
+def test_a_deeply_nested_line_does_not_end_a_run(agent: str, depth: int) -> None:
     call = {
         "claude": '{"type":"assistant","message":{"content":[{"type":"tool_use","id":"c","name":"t","input":[]}]}}',
         "codex": '{"type":"item.started","item":{"id":"c","type":"mcp_tool_call","tool":"t","arguments":[]}}',

@@ -1,4 +1,4 @@
-"""opencode's adapter on lines that no recording has."""
+"""opencode's adapter on lines that were not recorded."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def opencode_events(*lines: bytes, exit_: Exit | None = None, argv: tuple[str, .
         b"[" * 100_000,
     ],
 )
-def test_a_line_that_no_rule_knows_is_kept_as_it_was_printed(raw: bytes) -> None:
+def test_a_line_without_a_rule_is_kept_as_it_was_printed(raw: bytes) -> None:
     unknown, completed = opencode_events(raw)
     assert isinstance(unknown, Unknown)
     assert (unknown.raw, unknown.toolchain) == (raw.decode("utf-8", "backslashreplace"), "opencode")
@@ -88,7 +88,7 @@ def test_a_line_that_no_rule_knows_is_kept_as_it_was_printed(raw: bytes) -> None
 
 
 @pytest.mark.parametrize("raw", [b"", b"\r", b"  "])
-def test_an_empty_line_says_nothing(raw: bytes) -> None:
+def test_an_empty_line_has_no_events(raw: bytes) -> None:
     assert [event.type for event in opencode_events(raw)] == ["completed"]
 
 
@@ -112,13 +112,13 @@ def test_a_part_whose_text_has_changed_is_emitted_again() -> None:
     assert [event.content for event in of(ResponseComplete, events)] == ["a", "ab"]
 
 
-def test_the_texts_of_a_message_have_their_places() -> None:
+def test_the_texts_of_a_message_are_numbered() -> None:
     events = opencode_events(text("hm", "reasoning"), text("a"), text("b"))
     assert [(event.content, event.message_id, event.block) for event in of(Thinking, events)] == [("hm", "m", 0)]
     assert [(event.content, event.block) for event in of(ResponseComplete, events)] == [("a", 1), ("b", 2)]
 
 
-def test_what_opencode_says_to_the_model_itself_is_no_answer() -> None:
+def test_opencodes_own_words_to_the_model_are_not_an_answer() -> None:
     assert of(ResponseComplete, opencode_events(text("Go on.", synthetic=True))) == []
 
 
@@ -149,7 +149,7 @@ def test_a_call_printed_before_it_is_done_is_open_until_then() -> None:
         ({"status": "error"}, None, "the tool failed without a message", None),
     ],
 )
-def test_a_command_reports_what_is_known_of_it(
+def test_a_command_has_its_output_and_exit_code_as_far_as_known(
     state: dict[str, Any], exit_code: int | None, failure: str | None, output: str | None
 ) -> None:
     events = opencode_events(tool("bash", **state))
@@ -162,7 +162,7 @@ def test_a_command_reports_what_is_known_of_it(
     ("time", "duration_ms"),
     [({"start": 5, "end": 9}, 4), ({"start": 9, "end": 5}, 0), ({"start": 5}, None), ({"start": "5", "end": 9}, None)],
 )
-def test_a_call_took_as_long_as_opencode_says(time: dict[str, Any], duration_ms: int | None) -> None:
+def test_a_call_has_the_duration_that_opencode_reports(time: dict[str, Any], duration_ms: int | None) -> None:
     assert [result.duration_ms for result in of(ToolResult, opencode_events(tool("x", time=time)))] == [duration_ms]
 
 
@@ -235,7 +235,7 @@ def test_an_error_has_the_best_available_message(said: dict[str, Any], message: 
         ([start()], Exit(137, "cancelled"), "cancelled"),
     ],
 )
-def test_a_run_ends_as_its_last_step_and_its_exit_code_say(lines: list[bytes], exit_: Exit, status: str) -> None:
+def test_a_run_ends_according_to_its_last_step_and_its_exit_code(lines: list[bytes], exit_: Exit, status: str) -> None:
     completed = of(Completed, opencode_events(*lines, exit_=exit_))
     assert [(event.status, event.exit_code) for event in completed] == [(status, exit_.exit_code)]
 
@@ -254,7 +254,7 @@ def test_cached_input_and_thoughts_are_counted_in() -> None:
     assert (completed.usage, completed.cost_usd) == (usage + usage, 0.3)
 
 
-def test_who_counts_nothing_took_nothing_that_is_known() -> None:
+def test_without_counts_the_usage_is_unknown() -> None:
     completed = of(Completed, opencode_events(start(), finish()))[0]
     assert (completed.usage, completed.cost_usd) == (None, None)
 
@@ -265,7 +265,7 @@ def test_a_run_completes_once() -> None:
     assert adapter.end(Exit(0), START) == []
 
 
-def test_the_prompt_goes_through_stdin_and_is_no_word_of_the_command() -> None:
+def test_the_prompt_goes_through_stdin_and_not_on_the_command_line() -> None:
     command = OpencodeAdapter.command('say "hi"', ["--agent", "plan"], "a/b")
     assert command.argv == (
         "opencode", "run", "--format", "json", "--thinking", "--auto", "-m", "a/b", "--agent", "plan",

@@ -124,7 +124,7 @@ async def test_a_prompt_arrives_as_it_is(opencode: Opencode, model: ScriptedMode
     assert [event.prompt for event in of(PromptSent, opencode.sink.events)] == [prompt]
 
 
-async def test_a_session_that_goes_on_counts_what_this_run_took(opencode: Opencode) -> None:
+async def test_a_continued_session_counts_only_this_run(opencode: Opencode) -> None:
     await opencode("[[scenario:plain]] Hello.")
     session = of(Started, opencode.sink.events)[0].session_id
     assert session is not None

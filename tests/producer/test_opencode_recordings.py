@@ -1,4 +1,4 @@
-"""opencode's adapter on what it really printed."""
+"""opencode's adapter on recordings of the real agent."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def events_of(scenario: str) -> list[BaseEvent]:
         ("tools", "success", 0, 0),
     ],
 )
-def test_a_run_ends_as_its_exit_and_its_last_step_say(scenario: str, status: str, exit_code: int, errors: int) -> None:
+def test_a_run_ends_according_to_its_exit_and_its_last_step(
+    scenario: str, status: str, exit_code: int, errors: int
+) -> None:
     events = events_of(scenario)
     completed = of(Completed, events)[0]
     assert (completed.status, completed.exit_code) == (status, exit_code)
@@ -60,7 +62,7 @@ def test_a_run_ends_as_its_exit_and_its_last_step_say(scenario: str, status: str
 
 
 def test_every_recording_has_its_end_in_the_table_above() -> None:
-    table = test_a_run_ends_as_its_exit_and_its_last_step_say.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    table = test_a_run_ends_according_to_its_exit_and_its_last_step.pytestmark[0].args[1]  # type: ignore[attr-defined]
     assert {row[0] for row in table} == set(OPENCODE)
 
 
@@ -71,7 +73,7 @@ def test_the_usage_of_all_steps_is_that_of_the_run(scenario: str) -> None:
     assert sum((event.usage for event in of(UsageEvent, events)), Usage()) == (completed.usage or Usage())
 
 
-def test_a_run_took_what_opencode_s_own_store_says() -> None:
+def test_the_usage_of_a_run_equals_that_in_opencodes_own_store() -> None:
     completed = of(Completed, events_of("basic"))[0]  # exported: 54 in, 153 out, 46260 read, 16260 written, $ 0.07731
     assert completed.usage == Usage(
         input_tokens=54 + 46_260 + 16_260, output_tokens=153, cache_read_tokens=46_260, cache_write_tokens=16_260
@@ -80,7 +82,7 @@ def test_a_run_took_what_opencode_s_own_store_says() -> None:
 
 
 @scenarios
-def test_places_tell_the_texts_of_a_run_apart(scenario: str) -> None:
+def test_the_texts_of_a_run_have_different_blocks(scenario: str) -> None:
     events = events_of(scenario)
     places = [(event.message_id, event.block) for event in of(ResponseComplete, events)]
     places += [(event.message_id, event.block) for event in of(Thinking, events)]
@@ -96,7 +98,7 @@ def test_a_text_after_the_end_of_its_step_is_emitted() -> None:
     assert [error.retryable for error in of(ErrorEvent, events)] == [True]
 
 
-def test_requests_that_are_sent_again_are_no_end() -> None:
+def test_requests_that_are_sent_again_do_not_end_a_run() -> None:
     assert [error.retryable for error in of(ErrorEvent, events_of("streamerror"))] == [True] * 5 + [False]
 
 
@@ -104,7 +106,7 @@ def test_an_answer_that_is_cut_short_is_a_warning() -> None:
     assert [(error.kind, error.retryable) for error in of(ErrorEvent, events_of("maxtokens"))] == [("warning", None)]
 
 
-def test_what_opencode_says_to_the_model_itself_is_no_answer() -> None:
+def test_opencodes_own_words_to_the_model_are_not_an_answer() -> None:
     texts = [event.content for event in of(ResponseComplete, events_of("e400"))]
     assert not any(text.startswith("The previous request exceeded") for text in texts)
 
@@ -138,7 +140,7 @@ def test_a_servers_tool_has_its_text_or_its_error() -> None:
     assert results == [("demo_echo", "hi", None), ("demo_fail", None, "no")]
 
 
-def test_a_tool_that_there_is_not_is_a_call_that_failed() -> None:
+def test_a_call_of_an_unknown_tool_fails() -> None:
     (result,) = of(ToolResult, events_of("badtool"))
     assert result.tool == "invalid"
     assert result.error is not None

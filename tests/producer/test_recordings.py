@@ -1,6 +1,6 @@
-"""Every adapter on what its agent really printed.
+"""Every adapter on recordings of its real agent.
 
-``WORKCAST_WRITE_GOLDEN=1 pytest tests/producer/test_recordings.py`` writes the golden files anew: read the difference
+``WORKCAST_WRITE_GOLDEN=1 pytest tests/producer/test_recordings.py`` rewrites the golden files: read the difference
 line by line before it is committed.
 """
 

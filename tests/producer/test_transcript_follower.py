@@ -1,4 +1,4 @@
-"""The follower: what there is, newest first, what is written while it looks, and what is a run's."""
+"""The follower: past sessions, the newest first, current ones as they are written, and those of runs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def following(root: Root, projects: Path, tmp_path: Path) -> Following:
 
 
 def put(path: Path, lines: list[bytes], age: float = 0) -> Path:
-    """Append lines that tell of just now."""
+    """Append lines with the current time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         file.write(b"".join(stamped(line) + b"\n" for line in lines))
@@ -72,7 +72,7 @@ def types(root: Root, workcell: str = CELL) -> list[str]:
 
 
 def named(session: str) -> list[bytes]:
-    """A session's lines, under another session's id and with names of their own: else it would be a fork."""
+    """Return a session's lines with another session's id and other names, so that it is not a fork."""
     lines = [line.replace(SESSION.encode(), session.encode()) for line in lines_of(BASIC)]
     return [UUID.sub(session[:8].encode() + rb"\1", line) for line in lines]
 

@@ -1,4 +1,4 @@
-"""Every reader on transcripts that were recorded and then damaged: nothing raises, and what was promised holds."""
+"""Every reader on recorded transcripts that were damaged: nothing raises, and its promises still hold."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ json_values = st.recursive(
 
 
 def paths_in(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """The ways to all values inside of a JSON value, and to itself."""
+    """Return the paths of a JSON value and of all values inside it."""
     keys: list[str | int] = [*as_object(value), *range(len(as_list(value)))]
     return [path, *(found for key in keys for found in paths_in(value[key], (*path, key)))]
 
 
 def is_whole(raw: bytes) -> bool:
-    """Whether a line is one that was not damaged yet."""
+    """Whether a line was not damaged yet."""
     return bool(parse_object(raw))
 
 
@@ -64,7 +64,7 @@ def damaged_line(draw: st.DrawFn, raw: bytes) -> bytes:
 
 @st.composite
 def transcripts(draw: st.DrawFn, agent: str) -> list[bytes]:
-    """A transcript of which some lines were changed, damaged, left out, repeated or moved."""
+    """A transcript in which some lines were changed, damaged, left out, repeated or moved."""
     lines = list(draw(st.sampled_from(LINES[agent])))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(lines) - 1))
@@ -85,7 +85,7 @@ def transcripts(draw: st.DrawFn, agent: str) -> list[bytes]:
 @pytest.mark.parametrize("agent", LINES)
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_no_transcript_whatever_it_holds_breaks_a_reader(agent: str, data: st.DataObject) -> None:
+def test_no_transcript_breaks_a_reader(agent: str, data: st.DataObject) -> None:
     lines = data.draw(transcripts(agent))
     sub_agent = data.draw(st.none() | st.just("a1"))
     found: list[SourcedEvent] = []
@@ -108,6 +108,6 @@ def test_no_transcript_whatever_it_holds_breaks_a_reader(agent: str, data: st.Da
     assert sub_agent is None or not {"started", "prompt_sent", "completed"} & {event["type"] for event in events}
 
 
-def test_a_line_that_is_too_long_to_be_read_is_unknown_and_says_its_size() -> None:
+def test_a_line_that_is_too_long_is_unknown_and_has_its_size() -> None:
     events = as_logged(reader_of("claude").feed(CutLine(b'{"type":"user"', 20_000_000)))
     assert [(event["type"], event["truncated"]) for event in events] == [("unknown", {"bytes": 20_000_000})]

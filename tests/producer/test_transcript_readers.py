@@ -1,4 +1,4 @@
-"""What the readers make of lines that were not recorded: older versions' kinds, and cases that are rare."""
+"""The readers on lines that were not recorded: kinds of older versions, and rare cases."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def kinds(events: list[dict[str, Any]]) -> list[str]:
         user("<local-command-stdout>done</local-command-stdout>", "e"),
     ],
 )
-def test_what_claude_code_needs_for_itself_says_nothing(line: dict[str, Any]) -> None:
+def test_claude_codes_own_data_has_no_events(line: dict[str, Any]) -> None:
     assert [event for event in transcript_events("claude", [line]) if event["type"] != "started"] == []
 
 
@@ -176,7 +176,7 @@ def test_a_message_that_a_version_writes_twice_is_reported_once() -> None:
 
 
 def test_usage_is_what_was_added_since_the_last_count() -> None:
-    counts = [(10, 1), (10, 1), (25, 4), (6, 2)]  # the last one began anew
+    counts = [(10, 1), (10, 1), (25, 4), (6, 2)]  # the last count was restarted
     lines = [
         event("token_count", n, info={
             "total_token_usage": {"input_tokens": i, "output_tokens": o},
@@ -200,7 +200,7 @@ def test_lines_copied_from_the_forked_thread_are_not_reported() -> None:
     assert (events[0]["session_id"], events[0]["forked_from"]) == ("t2", "t1")
 
 
-def test_an_aborted_turn_is_cancelled_and_a_failed_one_says_why() -> None:
+def test_an_aborted_turn_is_cancelled_and_a_failed_one_has_its_error() -> None:
     assert (
         transcript_events("codex", [meta(), event("task_started"), event("turn_aborted", 1)])[-1]["status"]
         == "cancelled"
@@ -213,7 +213,7 @@ def test_an_aborted_turn_is_cancelled_and_a_failed_one_says_why() -> None:
     ]  # fmt: skip
 
 
-def test_new_kinds_of_codex_are_unknown_and_its_raw_items_say_nothing() -> None:
+def test_new_kinds_of_codex_are_unknown_and_its_raw_items_have_no_events() -> None:
     lines: list[dict[str, Any]] = [
         {"type": "response_item", "timestamp": AT, "payload": {"type": "message"}},
         {"payload": {}, "type": "response_item"},
@@ -225,6 +225,6 @@ def test_new_kinds_of_codex_are_unknown_and_its_raw_items_say_nothing() -> None:
     assert kinds(transcript_events("codex", lines)) == ["unknown"] * 3
 
 
-@pytest.mark.parametrize("said", [None, "", "yesterday", "9999-12-31T23:59:59-23:00", "2026-13-01T00:00:00Z"])
-def test_a_time_that_is_none_is_no_time(said: str | None) -> None:
-    assert parse_time(said) is None
+@pytest.mark.parametrize("time", [None, "", "yesterday", "9999-12-31T23:59:59-23:00", "2026-13-01T00:00:00Z"])
+def test_an_invalid_time_is_not_parsed(time: str | None) -> None:
+    assert parse_time(time) is None

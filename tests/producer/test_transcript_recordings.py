@@ -1,6 +1,6 @@
-"""Every reader on the transcripts that its agent really kept.
+"""Every reader on transcripts of its real agent.
 
-``WORKCAST_WRITE_GOLDEN=1 pytest tests/producer/test_transcript_recordings.py`` writes the golden files anew: read the
+``WORKCAST_WRITE_GOLDEN=1 pytest tests/producer/test_transcript_recordings.py`` rewrites the golden files: read the
 difference line by line before it is committed.
 """
 
@@ -102,7 +102,7 @@ def test_a_session_read_line_by_line_gives_the_same_events_as_one_read_at_once(
 
 
 def time_of(lines: list[bytes]) -> datetime:
-    """The time of the last line that has one."""
+    """Return the time of the last line with a time."""
     times = [found for line in lines if (found := json.loads(line).get("timestamp"))]
     return datetime.fromisoformat(times[-1]) if times else LONG_AFTER
 

@@ -70,12 +70,12 @@ def test_a_wait_can_be_ended_by_another_thread(watcher: TreeWatcher) -> None:
     assert not done.is_alive()
 
 
-def test_a_directory_that_is_not_there_is_no_mistake(watcher: TreeWatcher, tmp_path: Path) -> None:
+def test_a_missing_directory_is_not_an_error(watcher: TreeWatcher, tmp_path: Path) -> None:
     watcher.watch(tmp_path / "none")
     assert watcher.wait(0) == set()
 
 
-def test_descriptors_may_have_any_number(tmp_path: Path) -> None:
+def test_a_watcher_works_with_descriptors_above_1023(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
     with ExitStack() as stack:
