@@ -134,3 +134,14 @@ async def test_a_summary_that_did_not_change_is_not_decoded_again(
         hub._keeper._missed = {"waiting"}
         await wait_until_async(lambda: not hub._keeper._missed and not hub._keeper._dirty)
     assert caplog.text.count("the summary of odd in the broker is malformed") == 1
+
+
+async def test_a_workcell_whose_directory_is_removed_leaves_broker_and_fleet(
+    hub: Hub, root: Root, relay: Relay, redis_client: Any
+) -> None:
+    for name in ("gone", "here"):
+        write_log(root, name, LINES)
+    await wait_until_async(lambda: [head_of(hub, name) for name in ("gone", "here")] == [50, 50])
+    shutil.rmtree(root.workcell("gone"))
+    await wait_until_async(lambda: hub.fleet.ids() == ["here"])
+    assert not redis_client.exists(summary_key("gone"))

@@ -11,7 +11,7 @@ import pytest
 from support.channels import open_at, read_all
 from support.log_edits import prune
 from support.logs import event_line, write_log
-from support.viewers import running_hub, running_relay
+from support.viewers import head_of, running_hub, running_relay
 from support.waiting import wait_until, wait_until_async
 from workcast.broker.log import natural_epoch
 from workcast.broker.relay import Relay
@@ -286,4 +286,24 @@ async def test_no_window_is_requested_for_a_log_that_is_here(
         redis_client.delete(stream_key("wc"))
         assert await read_all(hub, channel) == LINES
         assert await hub.refill.page(channel, 0, 100) == (0, LINES)
+        assert redis_client.exists(WANTED) == 0
+
+
+async def test_a_relay_publishes_the_window_that_a_gateway_elsewhere_requests(
+    root: Root, redis_url: str, redis_client: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    far = Root(tmp_path_factory.mktemp("far"))
+    far.prepare()
+    completed = b'{"type":"completed","status":"success","exit_code":0,"duration_ms":1}'
+    lines = [b'{"type":"started","toolchain":"claude"}', *LINES, completed]
+    write_log(far, "wc", lines)
+    with running_relay(far, redis_url):
+        wait_until(lambda: redis_client.hget(summary_key("wc"), "head") == b"52")
+    redis_client.flushall()
+    with running_relay(far, redis_url):
+        async with running_hub(root, redis_url) as hub:
+            await wait_until_async(lambda: head_of(hub, "wc") == 52)
+            channel = await open_at(hub, "wc", 52)
+            assert redis_client.exists(stream_key("wc")) == 0
+            assert await read_all(hub, channel) == lines
         assert redis_client.exists(WANTED) == 0
