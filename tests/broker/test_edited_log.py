@@ -34,7 +34,7 @@ def pump(relay: LogRelay) -> None:
     for _ in range(100):
         if not relay.pump():
             return
-    raise AssertionError("the relay comes to no end")
+    raise AssertionError("the relay does not finish")
 
 
 def disk_epoch(root: Root) -> int:
@@ -52,7 +52,7 @@ def numbered(count: int, start: int = 0) -> list[bytes]:
     return [event_line(number) for number in range(start, start + count)]
 
 
-def test_a_relay_that_lags_behind_another_notices_that_the_lines_between_are_others(
+def test_a_lagging_relay_notices_changed_lines_that_only_another_relay_has_published(
     root: Root, publisher: Publisher, redis_client: Any
 ) -> None:
     """It has published none of what was changed, and its own last line is what it was."""
@@ -104,7 +104,7 @@ def test_a_relay_that_lags_behind_another_notices_that_the_log_got_another_epoch
     assert problems(root, redis_client) == []
 
 
-def test_a_lagging_relay_does_not_take_back_how_far_another_has_come(root: Root, publisher: Publisher) -> None:
+def test_a_lagging_relay_does_not_lower_the_watermark_of_another(root: Root, publisher: Publisher) -> None:
     write_log(root, WORKCELL, numbered(5))
     lagging, ahead = LogRelay(root, WORKCELL, publisher), LogRelay(root, WORKCELL, publisher)
     pump(lagging)
@@ -228,7 +228,7 @@ def test_a_log_that_is_pruned_keeps_its_epoch_also_for_the_next_relay(
     assert (position.epoch, position.base, position.head) == (epoch, sum(drops), 45)
 
 
-def test_a_pruned_log_that_a_flushed_broker_got_anew_keeps_its_epoch_at_the_next_start(
+def test_a_pruned_log_that_a_flushed_broker_received_again_keeps_its_epoch_at_the_next_start(
     root: Root, publisher: Publisher, redis_client: Any
 ) -> None:
     path = write_log(root, WORKCELL, numbered(40))
@@ -319,7 +319,7 @@ def test_a_relay_that_is_killed_before_it_publishes_a_prune_has_noted_it(
     assert (position.epoch, position.base, position.head) == (disk_epoch(root), 10, 40)
 
 
-def test_a_relay_that_is_killed_while_it_publishes_a_pruned_log_anew_leaves_it_its_epoch(
+def test_a_relay_that_is_killed_while_it_publishes_a_pruned_log_again_leaves_its_epoch(
     root: Root, publisher: Publisher, redis_client: Any
 ) -> None:
     _, epoch = shown_and_pruned(root, publisher, 2000)
@@ -364,7 +364,7 @@ def test_a_gateway_without_a_broker_vouches_for_no_edited_copy(
     assert problems(root, redis_client) == []
 
 
-def test_what_was_noted_never_goes_back_within_an_epoch(root: Root) -> None:
+def test_a_watermark_never_goes_back_within_an_epoch(root: Root) -> None:
     root.log_state(WORKCELL).raise_watermark(Watermark(7, 47, 1, 10, 100))
     root.log_state(WORKCELL).raise_watermark(Watermark(7, 40, 2, 0, 90))
     assert root.log_state(WORKCELL).watermark() == Watermark(7, 47, 1, 10, 100)

@@ -62,10 +62,10 @@ def entries(client: Any, workcell: str) -> dict[bytes, Any]:
 @pytest.mark.parametrize(
     ("behind", "more"),
     [(30, 20), (150, 20), (2000, 20), (150, 0)],
-    ids=["by a little", "within its window", "beyond its window", "and nothing is written any more"],
+    ids=["by a little", "within its window", "beyond its window", "and no more is written"],
 )
 @pytest.mark.usefixtures("relays")
-def test_acknowledged_writes_that_a_replica_never_heard_of_are_there_again_under_the_same_ids(
+def test_acknowledged_writes_that_a_replica_lacks_are_published_again_under_the_same_ids(
     root: Root, servers: ReplicatedServer, client: Any, behind: int, more: int
 ) -> None:
     write_log(root, "wc", LINES[: 2500 - behind])
@@ -88,7 +88,7 @@ def test_acknowledged_writes_that_a_replica_never_heard_of_are_there_again_under
 
 
 @pytest.mark.usefixtures("relays")
-def test_a_workcell_that_the_replica_has_never_heard_of_is_there_again(
+def test_a_workcell_that_the_replica_lacks_is_published_again(
     root: Root, servers: ReplicatedServer, client: Any
 ) -> None:
     servers.replicate()
@@ -101,9 +101,7 @@ def test_a_workcell_that_the_replica_has_never_heard_of_is_there_again(
 
 
 @pytest.mark.usefixtures("relays")
-def test_a_new_epoch_that_the_replica_has_never_heard_of_holds(
-    root: Root, servers: ReplicatedServer, client: Any
-) -> None:
+def test_a_new_epoch_that_the_replica_lacks_stays_in_force(root: Root, servers: ReplicatedServer, client: Any) -> None:
     """The promoted replica shows the old log's events; they go, and do not come back."""
     others = [event_line(number) for number in range(5000, 5040)]
     write_log(root, "wc", LINES[:100])

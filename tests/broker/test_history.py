@@ -11,7 +11,7 @@ from workcast.broker.roots import Roots
 from workcast.events.wire import wire
 
 
-def test_a_workcell_without_a_line_has_epoch_zero_and_one_that_is_not_there_none(root: Root) -> None:
+def test_a_workcell_without_a_line_has_epoch_zero_and_a_missing_one_has_no_extent(root: Root) -> None:
     history = History(Roots(root))
     assert history.extent("wc") is None
     (root.workcells / "wc").mkdir()
@@ -19,7 +19,7 @@ def test_a_workcell_without_a_line_has_epoch_zero_and_one_that_is_not_there_none
 
 
 def test_a_range_is_the_wire_bytes_of_its_lines(root: Root) -> None:
-    lines = [event_line(0), b"rubbish", b'{ "type":"x" }', event_line(3)]
+    lines = [event_line(0), b"not JSON", b'{ "type":"x" }', event_line(3)]
     write_log(root, "wc", lines)
     history, epoch = History(Roots(root)), natural_epoch(lines[0])
     assert history.extent("wc") == Extent(epoch, 0, 4)

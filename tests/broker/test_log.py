@@ -61,7 +61,7 @@ def test_a_torn_tail_is_closed_before_the_next_line(tmp_path: Path) -> None:
     assert path.read_bytes() == b'one\n{"torn\ntwo\n'
 
 
-def test_a_log_that_was_unlinked_is_made_anew(tmp_path: Path) -> None:
+def test_an_unlinked_log_is_created_again(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with Appender(path) as appender:
         appender.append(b"one\n")
@@ -373,7 +373,7 @@ def big_log(path: Path, count: int = 80_000) -> bytes:
     return data
 
 
-def test_a_kept_index_is_taken_up_and_only_what_came_since_is_scanned(tmp_path: Path) -> None:
+def test_with_a_saved_index_only_newer_lines_are_scanned(tmp_path: Path) -> None:
     path, index = tmp_path / "log", tmp_path / "log.index"
     size = len(big_log(path))
     first = LogReader(path, index)
@@ -391,7 +391,7 @@ def test_a_kept_index_is_taken_up_and_only_what_came_since_is_scanned(tmp_path: 
     assert again.natural_epoch == first.natural_epoch
 
 
-def test_a_kept_index_of_another_log_or_a_damaged_one_is_not_believed(tmp_path: Path) -> None:
+def test_a_saved_index_that_is_damaged_or_of_another_log_is_ignored(tmp_path: Path) -> None:
     path, index = tmp_path / "log", tmp_path / "log.index"
     big_log(path)
     reader = LogReader(path, index)
@@ -410,7 +410,7 @@ def test_a_kept_index_of_another_log_or_a_damaged_one_is_not_believed(tmp_path: 
         assert reader.end == 80_000
 
 
-def test_a_header_survives_in_a_kept_index(tmp_path: Path) -> None:
+def test_a_saved_index_keeps_the_header(tmp_path: Path) -> None:
     path, index = tmp_path / "log", tmp_path / "log.index"
     data = big_log(path)
     path.write_bytes(b'{"type":"log","epoch":77,"base":1000}\n' + data)
@@ -446,7 +446,7 @@ def unlinked(path: Path) -> None:
     "change",
     [replaced_by_another_file, truncated, rewritten_in_place, regrown_with_the_same_first_line, unlinked],
 )
-def test_a_log_that_is_no_continuation_is_noticed_and_read_anew(tmp_path: Path, change: object) -> None:
+def test_a_log_that_is_not_a_continuation_is_noticed_and_read_from_its_start(tmp_path: Path, change: object) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"first\nsecond\nthird\n")
     reader = LogReader(path)
@@ -487,11 +487,11 @@ def test_a_header_is_not_counted_and_gives_base_and_epoch(tmp_path: Path) -> Non
         b'"log"',
     ],
 )
-def test_an_ordinary_first_line_is_no_header(line: bytes) -> None:
+def test_an_ordinary_first_line_is_not_a_header(line: bytes) -> None:
     assert parse_header(line) is None
 
 
-def test_the_largest_numbers_of_a_header_are_those_that_scripts_can_count_from() -> None:
+def test_the_largest_numbers_of_a_header_are_exact_in_scripts() -> None:
     header = parse_header(b'{"type":"log","epoch":281474976710655,"base":4503599627370495}')
     assert header == Header(2**48 - 1, 2**52 - 1)
 
@@ -512,7 +512,7 @@ def make_socket(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [make_link, make_loop, make_socket, os.mkfifo, os.mkdir])
-def test_what_is_no_regular_file_is_no_log(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_only_a_regular_file_is_a_log(tmp_path: Path, make: Callable[[Path], None]) -> None:
     path = tmp_path / "log"
     make(path)
     reader = LogReader(path)

@@ -50,7 +50,7 @@ def numbered(count: int, start: int = 0) -> list[bytes]:
 def test_every_line_gets_into_stream_and_feed_under_its_offset(
     root: Root, publisher: Publisher, redis_client: Any
 ) -> None:
-    lines = [*numbered(3), b"no event", b'{ "type" : "odd spacing" }']
+    lines = [*numbered(3), b"not JSON", b'{ "type" : "odd spacing" }']
     write_log(root, WORKCELL, lines)
     pump(LogRelay(root, WORKCELL, publisher))
     assert problems(root, redis_client, lines) == []
@@ -156,7 +156,7 @@ def test_acknowledged_writes_that_a_failover_lost_are_published_again(
     copies = {key: redis_client.dump(key) for key in redis_client.scan_iter()}
     write_log(root, WORKCELL, numbered(100, 100))
     pump(relay)
-    for key, value in copies.items():  # a replica that had not heard of the second half yet
+    for key, value in copies.items():  # a replica that lacks the second half
         redis_client.restore(key, 0, value, replace=True)
     assert not relay.reconcile(publisher.watermarks([WORKCELL])[0])
     pump(relay)
@@ -242,7 +242,7 @@ def test_a_log_whose_bytes_differ_gets_a_new_epoch_and_no_mixture(
 
 
 @pytest.mark.parametrize("ended", ["cleanly", "by a kill"])
-def test_a_changed_log_is_noticed_even_when_broker_and_relay_forgot_what_was_shown(
+def test_a_changed_log_is_noticed_though_broker_and_relay_forgot_what_was_shown(
     root: Root, publisher: Publisher, redis_client: Any, ended: str
 ) -> None:
     write_log(root, WORKCELL, numbered(50))
@@ -334,7 +334,7 @@ def test_what_the_broker_forgot_is_published_by_a_relay_that_has_published_nothi
 ) -> None:
     write_log(root, WORKCELL, numbered(30))
     pump(LogRelay(root, WORKCELL, publisher))
-    relay = LogRelay(root, WORKCELL, publisher)  # started anew: the stream is complete, there is nothing to do
+    relay = LogRelay(root, WORKCELL, publisher)  # started again: the stream is complete
     pump(relay)
     redis_client.flushall()
     assert not relay.reconcile(publisher.watermarks([WORKCELL])[0])
@@ -387,7 +387,7 @@ def test_relays_that_both_notice_a_change_agree_on_one_epoch(
 
 
 # ── summaries and origins ────────────────────────────────────────────────────────────────────────────────────────────
-def test_a_summary_is_taken_up_from_its_checkpoint_and_equals_the_fold_of_all(
+def test_a_summary_from_a_checkpoint_equals_the_fold_of_the_whole_log(
     root: Root, publisher: Publisher, redis_client: Any
 ) -> None:
     write_log(root, WORKCELL, numbered(3000))

@@ -1,4 +1,4 @@
-"""A run without its writer, as relays tell the broker of it: the log has no event for that."""
+"""Relays publish that a run has lost its writer, for which the log has no event."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def summary(client: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def relay(root: Root, publisher: Publisher) -> LogRelay:
-    """The relay of a log whose run goes on, or so it says, with a call that is open."""
+    """The relay of a log that leaves its run open, with an open call."""
     write_log(root, WORKCELL, [event_line(0), CALL])
     relay = LogRelay(root, WORKCELL, publisher)
     pump(relay)
@@ -74,9 +74,7 @@ def test_a_notice_in_the_feed_names_the_workcell_whose_summary_changed(
     assert redis_client.xlen(stream_key(WORKCELL)) == 2
 
 
-def test_it_is_told_once_by_however_many_relays(
-    root: Root, relay: LogRelay, publisher: Publisher, redis_client: Any
-) -> None:
+def test_several_relays_publish_it_once(root: Root, relay: LogRelay, publisher: Publisher, redis_client: Any) -> None:
     other = LogRelay(root, WORKCELL, publisher)
     pump(other)
     leave_lock(root, age=3600)
@@ -86,10 +84,10 @@ def test_it_is_told_once_by_however_many_relays(
     assert redis_client.xlen(feed_key(0)) == 3
 
 
-@pytest.mark.parametrize("case", ["no lock", "a heart that beats", "a lock that is held", "a run that has ended"])
+@pytest.mark.parametrize("case", ["no lock", "a recent heartbeat", "a lock that is held", "a run that has ended"])
 def test_nothing_else_is_taken_for_lost(root: Root, relay: LogRelay, redis_client: Any, case: str) -> None:
     directory = root.workcell(WORKCELL)
-    if case == "a heart that beats":
+    if case == "a recent heartbeat":
         leave_lock(root, age=0)
     elif case == "a run that has ended":
         write_log(root, WORKCELL, [COMPLETED])
@@ -104,7 +102,7 @@ def test_nothing_else_is_taken_for_lost(root: Root, relay: LogRelay, redis_clien
     assert summary(redis_client)["status"] == ("success" if case == "a run that has ended" else "running")
 
 
-def test_what_the_writer_wrote_last_is_read_before_it_is_judged(root: Root, relay: LogRelay, redis_client: Any) -> None:
+def test_the_last_lines_are_read_before_a_run_is_judged(root: Root, relay: LogRelay, redis_client: Any) -> None:
     write_log(root, WORKCELL, [COMPLETED])
     leave_lock(root, age=3600)
     relay.judge()
@@ -117,7 +115,7 @@ def test_a_lost_run_that_is_written_again_goes_on(root: Root, relay: LogRelay, r
     leave_lock(root, age=3600)
     relay.judge()
     with hold_lock(root.workcell(WORKCELL)):
-        relay.judge()  # no new line yet, but somebody is there
+        relay.judge()  # no new line yet, but a writer
         assert (summary(redis_client)["status"], len(summary(redis_client)["open_calls"])) == ("running", 1)
         write_log(root, WORKCELL, [event_line(2)])
         pump(relay)
@@ -129,7 +127,7 @@ def test_a_lost_run_that_is_written_again_goes_on(root: Root, relay: LogRelay, r
     assert summary(redis_client)["status"] == "success"
 
 
-def test_a_broker_that_has_forgotten_is_told_so_with_the_last_line(
+def test_a_flushed_broker_gets_the_lost_status_with_the_last_line(
     root: Root, relay: LogRelay, publisher: Publisher, redis_client: Any
 ) -> None:
     leave_lock(root, age=3600)
@@ -143,7 +141,7 @@ def test_a_broker_that_has_forgotten_is_told_so_with_the_last_line(
     assert summary(redis_client)["status"] == "lost"
 
 
-def test_a_relay_that_is_started_later_tells_a_broker_that_has_all_else(
+def test_a_relay_that_is_started_later_publishes_it_to_a_broker_that_has_all_events(
     root: Root, relay: LogRelay, publisher: Publisher, redis_client: Any
 ) -> None:
     leave_lock(root, age=3600)
@@ -154,7 +152,7 @@ def test_a_relay_that_is_started_later_tells_a_broker_that_has_all_else(
     assert summary(redis_client)["status"] == "lost"
 
 
-def test_a_relay_that_lags_does_not_tell_what_is_no_longer_so(
+def test_a_lagging_relay_does_not_publish_an_outdated_status(
     root: Root, relay: LogRelay, publisher: Publisher, redis_client: Any
 ) -> None:
     """The script compares the head: another relay has published more since this one looked."""

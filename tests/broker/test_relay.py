@@ -1,4 +1,4 @@
-"""The relay as it runs: a thread, a watcher, a real server that goes away and comes back."""
+"""The whole relay: its thread, its watcher, and a real server that goes away and comes back."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_many_logs_are_relayed_by_one_process(root: Root, redis_url: str, redis_
             caught_up(root, redis_client, name, numbered(9))
 
 
-def test_a_directory_that_is_no_workcell_is_left_alone(
+def test_a_directory_that_is_not_a_workcell_is_left_alone(
     root: Root, redis_url: str, redis_client: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     outside = tmp_path_factory.mktemp("outside")
@@ -95,9 +95,7 @@ def test_a_directory_that_is_no_workcell_is_left_alone(
     assert redis_client.zrange("workcast:{0}:workcells", 0, -1) == [b"real"]
 
 
-def test_a_flushed_server_is_filled_again_without_a_word_from_the_writers(
-    root: Root, redis_url: str, redis_client: Any
-) -> None:
+def test_a_flushed_server_is_filled_again_without_new_events(root: Root, redis_url: str, redis_client: Any) -> None:
     write_log(root, "idle", numbered(20))
     with relaying(root, redis_url):
         caught_up(root, redis_client, "idle", numbered(20))
@@ -119,7 +117,7 @@ def test_nothing_is_lost_while_redis_is_away(root: Root, server: Server, caplog:
         server.start()
         caught_up(root, client, "wc", numbered(20))
         client.close()
-    assert caplog.text.count("cannot reach Redis") <= 4  # told once each time, not at each try
+    assert caplog.text.count("cannot reach Redis") <= 4  # logged once each time, not at each attempt
 
 
 def test_a_server_that_hangs_for_a_while_is_waited_for(root: Root, server: Server) -> None:
@@ -135,7 +133,7 @@ def test_a_server_that_hangs_for_a_while_is_waited_for(root: Root, server: Serve
     client.close()
 
 
-def test_a_full_server_is_told_and_goes_on_when_there_is_room(
+def test_a_full_server_is_reported_and_relaying_goes_on_when_there_is_room(
     root: Root, server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     client: Any = connect(server.url)
@@ -302,13 +300,13 @@ def test_a_server_with_another_layout_is_refused(redis_url: str, redis_client: A
         ("redis://:secret@[::1", "expected a Redis URL"),
     ],
 )
-def test_a_broker_that_is_not_to_be_had_is_a_clear_sentence(url: str, message: str) -> None:
+def test_an_unavailable_broker_is_a_clear_sentence(url: str, message: str) -> None:
     with pytest.raises(BrokerError, match=message) as raised:
         Publisher(url).prepare()
     assert "secret" not in str(raised.value)
 
 
-def test_a_wrong_password_is_told_without_showing_it(server: Server) -> None:
+def test_a_wrong_password_is_reported_without_showing_it(server: Server) -> None:
     client: Any = connect(server.url)
     client.config_set("requirepass", "right")
     client.close()
@@ -327,7 +325,7 @@ def test_a_checkpoint_is_kept_when_the_relay_ends(root: Root, redis_url: str, re
     assert state["head"] == 10
 
 
-def test_the_feed_tells_of_each_event_once(root: Root, redis_url: str, redis_client: Any) -> None:
+def test_the_feed_has_each_event_once(root: Root, redis_url: str, redis_client: Any) -> None:
     with relaying(root, redis_url):
         for start in range(0, 30, 3):
             write_log(root, "wc", numbered(3, start))
@@ -336,7 +334,7 @@ def test_the_feed_tells_of_each_event_once(root: Root, redis_url: str, redis_cli
     assert [int(fields[b"o"]) for fields in feed if fields[b"w"] == b"wc"] == list(range(30))
 
 
-def test_a_relay_tells_through_the_feed_that_it_lives(root: Root, redis_url: str, redis_client: Any) -> None:
+def test_a_relay_sends_heartbeats_through_the_feed(root: Root, redis_url: str, redis_client: Any) -> None:
     def heartbeats() -> list[bytes]:
         return [fields[b"d"] for _, fields in redis_client.xrange(feed_key(0)) if fields[b"w"] == b""]
 
@@ -367,7 +365,7 @@ def test_what_becomes_a_link_out_of_the_root_is_not_published(
     assert redis_client.keys("*:stream:*") == [stream_key("good").encode()]
 
 
-def test_logs_that_nobody_can_read_do_not_stop_the_others(
+def test_unreadable_logs_do_not_stop_the_others(
     root: Root, redis_url: str, redis_client: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_log(root, "a", [b'{"type":"log","epoch":1,"base":100000000000000000000000}', *numbered(1)])
@@ -386,9 +384,11 @@ def test_logs_that_nobody_can_read_do_not_stop_the_others(
         write_log(root, "d", numbered(1, start=1))
         write_log(root, "e", numbered(1, start=3))
         caught_up(root, redis_client, "e", numbered(4))
-    assert redis_client.xlen(stream_key("a")) == redis_client.xlen(stream_key("b")) == 2  # what is no header is a line
-    told = [record.getMessage() for record in caplog.records if record.exc_info]
-    assert told == ["unexpected error in the relay of d; it is tried again"]
+    assert (
+        redis_client.xlen(stream_key("a")) == redis_client.xlen(stream_key("b")) == 2
+    )  # what is not a header is a line
+    logged = [record.getMessage() for record in caplog.records if record.exc_info]
+    assert logged == ["unexpected error in the relay of d; it is tried again"]
     root.index("d").unlink()
     with relaying(root, redis_url):
         caught_up(root, redis_client, "d", numbered(2))
@@ -403,7 +403,7 @@ def test_logs_that_nobody_can_read_do_not_stop_the_others(
         ("redis://h?retry=1", "'redis://h?retry=1'"),
     ],
 )
-def test_a_url_with_parameters_that_mean_nothing_is_refused_before_anyone_connects(url: str, message: str) -> None:
+def test_a_url_with_unknown_parameters_is_refused_before_connecting(url: str, message: str) -> None:
     for use in (check_url, connect, connect_async):
         with pytest.raises(BrokerError, match=re.escape(message)):
             use(url)

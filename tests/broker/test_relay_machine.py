@@ -52,7 +52,7 @@ class RelayMachine(RuleBasedStateMachine):
         self.path.parent.mkdir()
         self.client: Any = connect(SERVER.url)
         self.client.flushall()
-        self.observer = Publisher(SERVER.url, BUDGETS)  # for looking: a relay's own connection is the relay's to lose
+        self.observer = Publisher(SERVER.url, BUDGETS)  # a connection that is no relay's, to compare with
         self.publishers = [Publisher(SERVER.url, BUDGETS) for _ in range(2)]
         self.relays = [LogRelay(self.root, "wc", publisher) for publisher in self.publishers]
         self.appender = Appender(self.path)
@@ -91,7 +91,7 @@ class RelayMachine(RuleBasedStateMachine):
                 if not self.pump_once(0):
                     break
             else:
-                raise AssertionError("the relay comes to no end")
+                raise AssertionError("the relay does not finish")
         header, lines = read_log(self.path)
         if lines:
             base = header.base if header else 0
@@ -138,20 +138,20 @@ class RelayMachine(RuleBasedStateMachine):
 
     @rule(acknowledged=st.integers(1, 15), size=st.sampled_from([10, 3000]))
     def two_processes_append_and_one_is_killed(self, acknowledged: int, size: int) -> None:
-        """Each ``acknowledged`` append that a process told of is in the log, whatever became of the process."""
+        """Each append that a process acknowledged is in the log, whatever became of the process."""
         self.number += 1
         names = [f"p{self.number}a", f"p{self.number}b"]
         with (
             WRITERS.append(self.path, names[0], 20, size) as lives,
             WRITERS.append(self.path, names[1], 10_000, size) as dies,
         ):
-            told = dies.hear(acknowledged)
+            count = dies.hear(acknowledged)
             dies.kill()
-            told += dies.hear()
+            count += dies.hear()
             assert lives.hear() == 20
-        for name, count in zip(names, (20, told), strict=True):
+        for name, least in zip(names, (20, count), strict=True):
             found = [line for line in self.lines() if b'"from":"%s"' % name.encode() in line and line.endswith(b"}")]
-            assert len(found) >= count
+            assert len(found) >= least
         self.note()
 
     @precondition(lambda self: not self.down)
@@ -167,7 +167,7 @@ class RelayMachine(RuleBasedStateMachine):
         goes_on.join()
 
     @rule(line=st.binary(max_size=40))
-    def append_rubbish(self, line: bytes) -> None:
+    def append_any_bytes(self, line: bytes) -> None:
         self.appender.append(line.replace(b"\n", b" ") + b"\n")
         self.note()
 
@@ -192,8 +192,8 @@ class RelayMachine(RuleBasedStateMachine):
         if not lines:
             return
         epoch = self.epoch()
-        # Who keeps the epoch says that the lines are those that were published: of an edited log that is a lie, which
-        # no relay can see through that has not looked at it in between.
+        # A header with the same epoch vouches for the lines. For an edited log that is false, and a relay that has not
+        # read it in between cannot notice.
         if not same_epoch or epoch == self.edited_epoch:
             self.number += 1
             epoch = self.number
@@ -201,7 +201,7 @@ class RelayMachine(RuleBasedStateMachine):
         prune(self.path, epoch, max(len(lines) - keep, 0))
         self.note()
 
-    # What a relay promises to see before a batch: another inode, a smaller size, other bytes where the lines that it
+    # What a relay notices before a batch: another inode, a smaller size, other bytes where the lines that it
     # has read begin or end (so also: a line of another length among them), and another last published line. Of what
     # was published before it was started it knows the last line and, by the `.mark`, the inode. An edit in place, of
     # the same length, in the middle of the published lines is nothing that any of these can see: there is no rule for
@@ -223,10 +223,10 @@ class RelayMachine(RuleBasedStateMachine):
     def edit_a_published_line_under_a_running_relay(
         self, which: int, back: int, change: Callable[[Path, int, bytes], None]
     ) -> None:
-        """In place with another length, or in a copy that is renamed into place: seen by who has read the file before.
+        """In place with another length, or in a copy that is renamed into place: a relay that knows the file notices.
 
-        A relay that has not looked between a prune and the edit of the pruned file sees one change, which the header
-        explains.
+        A relay that has not read the log between a prune and the edit of the pruned file sees one change, which the
+        header explains.
         """
         self.pump(which, 20)
         mark = self.relays[which].watermark
@@ -240,13 +240,13 @@ class RelayMachine(RuleBasedStateMachine):
 
     @rule(back=st.integers(0, 40))
     def edit_a_copy(self, back: int) -> None:
-        """Another inode, which the mark tells of, or a relay that runs; without a header, nothing explains it."""
+        """Another inode, which the mark or a running relay reveals; without a header, nothing explains it."""
         published = self.published()
         if published:
             self.edit(edit_a_copy, max(published - 1 - back, 0), longer=False)
 
     def published(self) -> int:
-        """How many of the log's lines have been published in its epoch, as far as its mark tells."""
+        """How many of the log's lines have been published in its epoch, by its mark."""
         mark = self.root.log_state("wc").watermark()
         header, lines = read_log(self.path)
         base = header.base if header else 0
@@ -278,7 +278,7 @@ class RelayMachine(RuleBasedStateMachine):
                 return
 
     def pump_once(self, which: int) -> bool:
-        """One batch; as in the relay's thread, a relay that cannot reach the broker finds its place anew."""
+        """Publish one batch; like the relay's thread, compare again after an error of the broker."""
         try:
             return self.relays[which].pump()
         except BrokerError:
@@ -310,14 +310,14 @@ class RelayMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.down)
     @rule()
     def replicate(self) -> None:
-        """A replica comes up to date, and hears nothing of what comes after."""
+        """Bring a replica up to date, and then cut it off."""
         SERVER.replicate()
         self.replicated = True
 
     @precondition(lambda self: self.replicated)
     @rule()
     def fail_over(self) -> None:
-        """Who is connected loses the connection; the same address leads to what the replica has heard of."""
+        """Break all connections; the same address then leads to what the replica has."""
         SERVER.promote()
         self.client.connection_pool.disconnect()
         self.observer.abort()

@@ -10,7 +10,7 @@ from workcast.broker.root import Root, check_workcell_id
 
 
 @pytest.mark.parametrize("name", ["a", "wc-1", "A.b_c-9", "0", "x" * 128, "a..b"])
-def test_an_id_that_names_one_directory_is_taken(name: str) -> None:
+def test_an_id_that_names_one_directory_is_accepted(name: str) -> None:
     assert check_workcell_id(name) == name
 
 
@@ -22,7 +22,7 @@ def test_an_id_that_could_name_another_place_is_refused(name: str) -> None:
         check_workcell_id(name)
 
 
-def test_a_root_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_missing_root_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(RootError, match="does not exist"):
         Root(tmp_path / "no").prepare()
     (tmp_path / "file").touch()

@@ -85,7 +85,7 @@ def test_a_stream_that_expired_is_no_loss(relayed: Root, publisher: Publisher, r
 
 # ── a log that is alive ──────────────────────────────────────────────────────────────────────────────────────────────
 class Watched(Publisher):
-    """A broker with a life of its own: something happens each time that its stream was looked at."""
+    """A broker in which something happens each time that a stream has been read."""
 
     def __init__(self, url: str, then: Callable[[int], None]) -> None:
         super().__init__(url)
@@ -111,7 +111,7 @@ def test_lines_that_are_relayed_a_moment_later_are_no_problem(
     assert (watched.looks, verdict.compared) == (4, 70)
 
 
-def test_the_first_lines_of_a_log_have_their_moment_too(root: Root, publisher: Publisher, redis_url: str) -> None:
+def test_the_first_lines_of_a_log_have_time_to_be_relayed_too(root: Root, publisher: Publisher, redis_url: str) -> None:
     write_log(root, "wc", LINES)
     relay = LogRelay(root, "wc", publisher)
     watched = Watched(redis_url, then=lambda looks: pump(relay) if looks == 2 else None)

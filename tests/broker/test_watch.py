@@ -22,7 +22,7 @@ if sys.platform == "linux":
 
 
 def changes(watcher: Watcher, wanted: set[str]) -> set[str]:
-    """What the watcher tells until all that is wanted was told."""
+    """Collect what the watcher reports, until everything wanted was reported."""
     seen: set[str] = set()
     deadline = time.monotonic() + DEADLINE
     while not wanted <= seen and time.monotonic() < deadline:
@@ -31,7 +31,7 @@ def changes(watcher: Watcher, wanted: set[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("make", WATCHERS)
-def test_appends_new_workcells_and_renames_are_told(root: Root, make: Callable[[Root], Watcher]) -> None:
+def test_appends_new_workcells_and_renames_are_reported(root: Root, make: Callable[[Root], Watcher]) -> None:
     write_log(root, "old", [event_line(0)])
     watcher = make(root)
     try:
@@ -69,7 +69,7 @@ def test_a_wait_ends_when_it_is_woken(root: Root, make: Callable[[Root], Watcher
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
-def test_what_an_agent_does_in_its_worktree_wakes_nobody(root: Root) -> None:
+def test_changes_in_an_agents_worktree_do_not_wake_the_relay(root: Root) -> None:
     write_log(root, "wc", [event_line(0)])
     (root.workcells / "wc" / "src").mkdir()
     watcher = InotifyWatcher(root)

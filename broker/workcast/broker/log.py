@@ -1,7 +1,7 @@
 """The log of a workcell: an append-only JSONL file, the durable copy and the relay's outbox.
 
-:class:`Appender` is the one way to write to it, :class:`LogReader` the one way to read it by offset. A line counts
-once its newline is there. Readers never write.
+:class:`Appender` writes it, :class:`LogReader` reads it by offset. A line counts once its newline is there. Readers
+never write.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from workcast.events.json_value import as_object
 _CHUNK_BYTES: Final = 1 << 20
 """Read at once while lines are counted; always more than a header may have."""
 _INDEX_BYTES: Final = 1 << 16
-"""One index entry for about this many bytes of log: a read scans at most this much to find its line."""
+"""Bytes of log for each index entry: a read scans at most about this much to find its line."""
 _FINGERPRINT_BYTES: Final = 512
 _LINE_BYTES: Final = 1 << 16
-"""So much of the first and of the last line is compared at each look."""
+"""Bytes of the first and of the last line that each refresh compares."""
 _SAVE_ENTRIES: Final = 64
-"""An index is kept again when it has grown by so many entries: 4 MiB of log, scanned in some milliseconds."""
+"""An index is saved when it has grown by this many entries: 4 MiB of log, which are scanned in milliseconds."""
 _EPOCHS: Final = range(1, 1 << 48)
 """0 stands for a log without a line."""
 _BASES: Final = range(1 << 52)
 """The broker's scripts and browsers count in doubles, exact below 2^53: the other half is for the lines that follow."""
 _NO_FILE: Final = (errno.ENOENT, errno.ELOOP, errno.EMLINK, errno.ENXIO)
-"""There is nothing; a symbolic link, as Linux and macOS or FreeBSD say it; a socket, or a device that is not there."""
+"""Missing; a symbolic link, on Linux and macOS or on FreeBSD; a socket, or a device that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Header:
 
 
 def parse_header(line: bytes) -> Header | None:
-    """The header that ``line`` is, or None if it is an ordinary line: one whose numbers no log can have is, too."""
+    """Parse a log header; None if the line is not one, or its numbers are out of range."""
     if len(line) > 256 or b'"log"' not in line:
         return None
     try:
@@ -93,13 +93,13 @@ class Span:
 
 
 class LogReader:
-    """Reads one log by offset, by means of a sparse index over its bytes; not safe for several threads.
+    """Reads one log by offset, with a sparse index over its bytes; not safe for several threads.
 
-    Only a regular file is a log. A symbolic link counts as missing: whoever may write to a workcell could have any
-    file of this machine shown by it. A FIFO, a device or a directory counts as missing as well.
+    Only a regular file is a log. A symbolic link counts as missing: with one, an agent could have any file of this
+    machine shown. A FIFO, a device or a directory counts as missing as well.
 
     ``generation`` changes whenever the file is no longer a continuation of what was read before: another file, or
-    other bytes where known ones were. With an ``index_path``, the index of an earlier reader is taken up from there.
+    other bytes where known ones were. With an ``index_path``, the index that an earlier reader saved there is used.
     """
 
     def __init__(self, path: Path, index_path: Path | None = None, *, chunk_bytes: int = _CHUNK_BYTES) -> None:
@@ -131,7 +131,7 @@ class LogReader:
 
     @property
     def inode(self) -> int:
-        """Which file this is, among those of its file system; -1 while there is none."""
+        """The inode of the file; -1 while there is none."""
         return self._inode[1]
 
     def refresh(self, limit: int = sys.maxsize) -> bool:
@@ -164,10 +164,10 @@ class LogReader:
         return before != (self.generation, self.end)
 
     def read(self, offset: int, max_lines: int, max_bytes: int) -> Span:
-        """Whole lines from ``offset`` on: at most ``max_lines``, and about ``max_bytes`` but at least one line.
+        """Read whole lines from ``offset`` on: at most ``max_lines``, and about ``max_bytes`` but at least one line.
 
-        Lines appended after the last :meth:`refresh` are not returned. No lines are if the file was replaced since
-        then: the next refresh will tell. ``offset`` must lie in ``base`` … ``end``.
+        Lines appended after the last :meth:`refresh` are not returned; nor is any line if the file was replaced since
+        then, which the next refresh finds out. ``offset`` must lie in ``base`` … ``end``.
         """
         if not self.base <= offset <= self.end:
             raise ValueError(f"expected an offset in {self.base}…{self.end}, got {offset}")
@@ -191,18 +191,18 @@ class LogReader:
                 lines.append(line[:-1])
                 taken += len(line)
                 position += len(line)
-            # Looked at after the read: whoever replaced the file before or during it has left a trace by now.
+            # Checked after the read, so that a replacement before or during it is noticed.
             if not self._continues(file.fileno(), os.fstat(file.fileno())):
                 return Span(offset, [], position)
         return Span(offset, lines, position)
 
     def offset_near(self, position: int) -> int:
-        """The first indexed offset whose line begins at or after byte ``position``; ``end`` if there is none."""
+        """Return the first indexed offset whose line begins at or after a byte position; ``end`` if there is none."""
         at = bisect_left(self._positions, position)
         return self._offsets[at] if at < len(self._offsets) else self.end
 
     def save_index(self) -> None:
-        """Keep the index where the next reader finds it, if it has grown by some MB of log since it was kept.
+        """Save the index for the next reader, if it has grown by some MB of log since it was saved.
 
         Raises:
             OSError: it cannot be written.
@@ -220,7 +220,7 @@ class LogReader:
         self._saved_entries = len(self._offsets)
 
     def _load_index(self) -> None:
-        """Take up a kept index; whether the log is still the same, the next refresh finds out."""
+        """Load a saved index; the next refresh finds out whether the log is still the same."""
         if self._index_path is None:
             return
         try:
@@ -239,13 +239,13 @@ class LogReader:
             self.end, self.end_position = fields["end"], fields["end_position"]
             self._saved_entries = len(offsets)
         except (OSError, ValueError, KeyError, TypeError, IndexError):
-            self._forget()  # none, or damaged: it only saves work
+            self._forget()  # missing or damaged: it only saves work
 
     def sync(self) -> None:
-        """Make all lines up to ``end`` durable: a viewer must never have seen what a crash can take back.
+        """Make all lines up to ``end`` durable: a crash must not take back what viewers have seen.
 
         Raises:
-            OSError: the log is gone, or cannot be synced.
+            OSError: the log was removed, or cannot be synced.
         """
         descriptor = _open(self._path)
         if descriptor is None:
@@ -256,7 +256,7 @@ class LogReader:
             os.close(descriptor)
 
     def _continues(self, descriptor: int, status: os.stat_result) -> bool:
-        """Whether the file still begins and goes on as it did: same inode, not shorter, same first and last bytes."""
+        """Whether the file only grew: same inode, not shorter, same bytes where its known lines begin and end."""
         if (status.st_dev, status.st_ino) != self._inode or status.st_size < self.end_position:
             return False
         tail = self._tail_bytes
@@ -325,7 +325,7 @@ class LogReader:
         return end
 
     def _index(self, block: bytes, position: int) -> None:
-        """Index whole lines that begin at ``position``: an entry for each 64 KiB or so."""
+        """Index whole lines that begin at ``position``: an entry for about each 64 KiB."""
         start = 0
         if self.natural_epoch is None:
             newline = block.index(b"\n")
@@ -353,8 +353,8 @@ def _last_bytes(before: bytes, block: bytes) -> bytes:
 
 
 def _open(path: Path) -> int | None:
-    """A descriptor of the log; None if there is none, or what is there is no regular file."""
-    try:  # without O_NONBLOCK, a FIFO would hold us until somebody writes to it
+    """Open the log; None if it is missing, or not a regular file."""
+    try:  # without O_NONBLOCK, opening a FIFO waits for a writer
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         if error.errno in _NO_FILE:

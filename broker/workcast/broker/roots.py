@@ -1,4 +1,4 @@
-"""Several roots behind one gateway: the workcells of all of them, each in its own root."""
+"""The workcells of several roots, as one gateway serves them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from workcast.broker.root import Root
 
 
 class Roots:
-    """What a gateway asks of a root, answered by the one that a workcell is in.
+    """Several roots, each workcell answered for by its own.
 
-    Two roots may hold the same id if neither has a name: then the first one's is meant, and the relay of the other is
-    refused by the broker, which knows the first one's origin.
+    Two roots may hold the same id if neither has a name: the first one is used, and the broker, which has its origin,
+    refuses the relay of the other.
 
     Raises:
-        RootError: there is none, or two have the same directory or name.
+        RootError: no root is given, or two have the same directory or name.
     """
 
     def __init__(self, *roots: Root) -> None:
@@ -30,11 +30,11 @@ class Roots:
         self.each = roots
 
     def ids(self) -> list[str]:
-        """The ids of all workcells there are, sorted."""
+        """Return the ids of all workcells, sorted."""
         return sorted({workcell for root in self.each for workcell in root.ids()})
 
     def holding(self, workcell: str) -> Root | None:
-        """The root that a workcell is in.
+        """Return the root that a workcell is in; None if no root has it.
 
         Raises:
             WorkcellIdError: the id is malformed.
@@ -42,10 +42,10 @@ class Roots:
         return next((root for root in self.each if root.holds(workcell)), None)
 
     def of(self, workcell: str) -> Root:
-        """The root that a workcell is in, or would be.
+        """Return the root that a workcell is in, or would be in.
 
         Raises:
-            WorkcellIdError: the id is malformed, or of no root here.
+            WorkcellIdError: the id is malformed, or not of one of these roots.
         """
         found = self.holding(workcell) or next((root for root in self.each if root.owns(workcell)), None)
         if found is None:
@@ -54,7 +54,7 @@ class Roots:
 
 
 def parse_root(given: Path) -> Root:
-    """The root that ``DIR`` or ``NAME=DIR`` stands for; a directory whose own name has such a form is meant itself.
+    """Parse ``DIR`` or ``NAME=DIR``; an existing directory whose own name has the latter form is taken as ``DIR``.
 
     Raises:
         RootError: the name is malformed.

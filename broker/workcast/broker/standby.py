@@ -1,4 +1,4 @@
-"""A writer's own relay beside an ``up``: it publishes what that one should have published and has not."""
+"""A writer's own relay beside an ``up``, for when that one does not publish."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from workcast.broker.stream import Publisher
 from workcast.broker.warn_once import WarnOnce
 
 _PATIENCE_SECONDS: Final = 0.25
-"""How much later than the ``up`` it looks. At the same time it would do the same work twice, in the writer's process:
-that makes an emit three to four times as dear."""
+"""How much later than the ``up`` it checks. At the same time it would repeat the work of the ``up`` in the writer's
+process, where an emit would then take three to four times as long."""
 _CLOSE_SECONDS: Final = 1.0
 
 logger = logging.getLogger("workcast.relay")
@@ -25,8 +25,7 @@ logger = logging.getLogger("workcast.relay")
 class Standby:
     """Relays one log of a root, from a thread of its own, when the root's ``up`` does not.
 
-    It asks anew for the ``up`` each time it looks, so it survives a restart of it; while there is none, the log waits
-    for the next one.
+    It looks the ``up`` up each time, so that may be restarted; while none runs, the log waits for the next one.
     """
 
     def __init__(self, root: Root, workcell: str) -> None:
@@ -41,16 +40,16 @@ class Standby:
         self._thread = threading.Thread(target=self._run, name=f"standby {workcell}", daemon=True)
 
     def start(self) -> None:
-        """Stand by from a background thread until :meth:`close`."""
+        """Check from a background thread until :meth:`close`."""
         self._thread.start()
 
     def wake(self) -> None:
-        """There is something new in the log."""
+        """Check the log soon: a line was added."""
         if not self._rung.is_set():
             self._rung.set()
 
     def close(self) -> None:
-        """Stop; what is not published yet is left to the ``up``."""
+        """Stop; lines that are not published yet are left to the ``up``."""
         self._stop.set()
         self._rung.set()
         self._thread.join(_CLOSE_SECONDS)

@@ -1,4 +1,4 @@
-"""Streams and feeds in Redis: their keys, the script that publishes to them, and reads by offset."""
+"""Streams and feeds in Redis: their keys, the scripts that write them, and reads by offset."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PARTITIONS: Final = 1
 
 
 PARTITION: Final = 0
-"""The only one there is now."""
+"""The only one on a single server."""
 
 
 def partition(workcell: str) -> int:
-    """The partition whose feed a workcell's events go into."""
+    """Return the partition that a workcell belongs to."""
     return crc32(workcell.encode()) % PARTITIONS
 
 
@@ -50,12 +50,12 @@ def wanted_key(number: int) -> str:
 
 
 _WANTED_SECONDS: Final = 60
-"""A request that no relay serves is dropped after so long."""
+"""A request that no relay serves expires after so long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budgets:
-    """What the streams may hold; what is older is in the log."""
+    """What the streams may hold; older events are in the log."""
 
     stream_entries: int = 10_000
     stream_bytes: int = 8 << 20
@@ -67,7 +67,7 @@ class Budgets:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Consecutive lines of one log, on their way to its stream."""
+    """Consecutive lines of one log, to be published; none: only its summary."""
 
     workcell: str
     epoch: int
@@ -75,12 +75,12 @@ class Batch:
     base: int
     offset: int
     entries: Sequence[tuple[int, bytes]]
-    """CRC-32 of the line, and its wire bytes."""
+    """CRC-32 and wire bytes of each line."""
     window_start: int
     """The first offset the stream should keep."""
     begins_window: bool
     replaces: int | None = None
-    """The epoch in the broker that this batch's epoch takes the place of."""
+    """The epoch in the broker that this batch's epoch replaces."""
     summary: bytes = b""
     """The summary's JSON after the last line; empty to leave it as it is."""
 
@@ -94,14 +94,14 @@ AnswerKind = Literal["ok", "empty", "gap", "epoch", "origin"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the script said: ``ok`` and ``gap`` with the stream's head, ``epoch`` and ``origin`` with those it holds."""
+    """The script's answer: ``ok`` and ``gap`` with the stream's head, ``epoch`` and ``origin`` with the stored ones."""
 
     kind: AnswerKind
     value: str = ""
 
 
 def _watermark(summary: Sequence[bytes | None], last: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> Watermark:
-    """The later of the summary's head and the stream's last entry."""
+    """Take the later of the summary's head and the stream's last entry."""
     epoch, head, crc = int(summary[0] or 0), int(summary[1] or 0), None
     if last:
         entry_epoch, _, sequence = last[0][0].partition(b"-")
@@ -139,7 +139,7 @@ class Publisher:
             return str(self._client.info("server")["run_id"])
 
     def workcells(self) -> list[str]:
-        """Every workcell that has ever been published.
+        """Return all workcells in the broker.
 
         Raises:
             BrokerError: not reachable.
@@ -230,7 +230,7 @@ class Publisher:
                 self._client.srem(wanted_key(PARTITION), *workcells)
 
     def amend(self, workcell: str, epoch: int, origin: str, head: int, base: int, summary: bytes) -> bool:
-        """Change base and summary at a head that stays; False if the broker has both, or another head or later base.
+        """Change base and summary at the same head; False if the broker has both, or another head or a later base.
 
         Safe to repeat, and to run from two relays at once.
 
@@ -253,7 +253,7 @@ class Publisher:
             self._client.xadd(feed_key(PARTITION), fields, maxlen=self.budgets.feed_entries, approximate=True)
 
     def entries(self, workcell: str) -> list[StreamEntry]:
-        """All that a workcell's stream holds; at most its budget.
+        """Return all entries of a workcell's stream; its budget bounds them.
 
         Raises:
             BrokerError: not reachable.
@@ -263,7 +263,7 @@ class Publisher:
         return [StreamEntry(*_parse_id(name), crc=int(fields[b"c"]), data=fields[b"d"]) for name, fields in found]
 
     def abort(self) -> None:
-        """End a question that waits for its answer in another thread; it fails there."""
+        """Close the connections, so that a call that waits in another thread fails."""
         self._client.connection_pool.disconnect()
 
     def close(self) -> None:
@@ -285,13 +285,13 @@ def _answer(reply: list[bytes]) -> Answer:
 
 
 def _parse_id(name: bytes) -> tuple[int, int]:
-    """Epoch and offset of an entry's ID."""
+    """Return epoch and offset of an entry's ID."""
     epoch, _, sequence = name.partition(b"-")
     return int(epoch), int(sequence) - 1
 
 
 def check_layout(url: str, stored: bytes | None) -> None:
-    """Refuse a server whose keys another layout wrote.
+    """Refuse a server whose keys have another layout.
 
     Raises:
         BrokerError: the layout differs; says how to rebuild.
@@ -311,7 +311,9 @@ def check_layout(url: str, stored: bytes | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """One event as a gateway hears of it; or, without a workcell, a relay's heartbeat, whose name is in ``data``."""
+    """An entry of the feed: an event; without a workcell, a relay's heartbeat, with its name in ``data``; without an
+    epoch, a notice that the workcell's summary changed or is gone.
+    """
 
     workcell: str
     epoch: int
@@ -327,20 +329,22 @@ class Subscriber:
         self._client: Any = connect_async(url)
 
     async def check(self) -> None:
-        """Raises:
-        BrokerError: not reachable, or another layout.
+        """Check that the server answers and has this layout.
+
+        Raises:
+            BrokerError: not reachable, or another layout.
         """
         with broker_errors(self.url):
             check_layout(self.url, await self._client.get(LAYOUT_KEY))
 
     async def feed_end(self) -> str:
-        """The ID of the feed's newest entry: a concrete place to read on from, unlike ``$``."""
+        """Return the ID of the feed's newest entry: unlike ``$``, a fixed position to read on from."""
         with broker_errors(self.url):
             last = await self._client.xrevrange(feed_key(0), count=1)
         return last[0][0].decode() if last else "0-0"
 
     async def read_feed(self, after: str, count: int, block_ms: int) -> tuple[str, list[FeedEntry]]:
-        """Entries after an ID, waiting for the first one; the ID to go on from, and what came."""
+        """Read entries after an ID, waiting for the first; return the ID to read on from, and the entries."""
         with broker_errors(self.url):
             reply = await self._client.xread({feed_key(0): after}, count=count, block=block_ms)
         if not reply:
@@ -352,9 +356,9 @@ class Subscriber:
         ]
 
     async def read_stream(self, workcell: str, epoch: int, offset: int, count: int) -> tuple[int, list[bytes]]:
-        """Wire bytes of consecutive events at or after ``offset``: the first one's offset, and they themselves.
+        """Read consecutive events at or after ``offset``; return the first one's offset, and their wire bytes.
 
-        The first may lie past ``offset`` (the stream keeps only the tail); an empty answer says nothing is there.
+        The first may lie past ``offset``, since the stream keeps only the tail. Empty if the stream has no such event.
         """
         with broker_errors(self.url):
             entries = await self._client.xrange(
@@ -376,13 +380,13 @@ class Subscriber:
         return [_watermark(replies[i], replies[i + 1]) for i in range(0, len(replies), 2)]
 
     async def workcells(self) -> list[str]:
-        """Every workcell that has ever been published, the most recently active one first."""
+        """Return all workcells in the broker, the most recently active one first."""
         with broker_errors(self.url):
             names: list[bytes] = await self._client.zrange(workcells_key(PARTITION), 0, -1, desc=True)
         return [name.decode() for name in names]
 
     async def summaries(self, workcells: Sequence[str]) -> dict[str, bytes]:
-        """The summaries' JSON, of those that have one, in one round trip."""
+        """Return the JSON of the summaries that exist, in one round trip."""
         with broker_errors(self.url):
             async with self._client.pipeline(transaction=False) as pipe:
                 for workcell in workcells:

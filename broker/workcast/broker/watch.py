@@ -1,4 +1,4 @@
-"""Tells which workcells' logs changed, by the file system's own events.
+"""Reports which workcells' logs changed, from the notifications of the file system.
 
 On Linux one inotify descriptor watches the workcells' directory and each workcell in it, and nothing deeper: an agent
 may churn a whole worktree in there. Elsewhere (macOS) ``watchfiles`` stands in, with a wake-up within 5 ms.
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 
 class Watcher(Protocol):
-    """What a relay waits on."""
+    """Waits for changes of logs."""
 
     def wait(self, seconds: float) -> set[str]:
-        """Block until a log may have changed, :meth:`wake` is called, or time is up; the workcells to look at."""
+        """Block until a log may have changed, :meth:`wake` is called, or time is up; return the workcells to check."""
         ...
 
     def wake(self) -> None:
-        """End the wait that goes on, or the next one; may be called from any thread."""
+        """End the current wait, or the next one; may be called from any thread."""
 
     def close(self) -> None:
-        """Give back what the system lent."""
+        """Release descriptors and watches."""
 
 
 class Alarm:
-    """For who knows by itself when a log has changed: a wait ends when :meth:`wake` is called."""
+    """A watcher of one log, for its writer: a wait ends when :meth:`wake` is called."""
 
     def __init__(self, workcell: str) -> None:
         self._workcell = workcell
@@ -53,11 +53,11 @@ class Alarm:
         self._rung.set()
 
     def close(self) -> None:
-        """Nothing was lent."""
+        """Nothing to release."""
 
 
 def watch(root: Root) -> Watcher:
-    """The best watcher this system has for the workcells of ``root``, whose state directory must exist."""
+    """Return the best watcher that this system has for the workcells of ``root``; their directory must exist."""
     return InotifyWatcher(root) if sys.platform == "linux" else PortableWatcher(root)
 
 
@@ -94,7 +94,7 @@ class InotifyWatcher:
             if event.mask & self._flags.Q_OVERFLOW:
                 changed.update(self._root.ids())
             elif event.wd == self._parent:
-                # Watched first, looked at afterwards: what was written in between is seen.
+                # Watched first, read afterwards, so that what was written in between is seen.
                 workcell = self._root.id_of(event.name)
                 if event.mask & (self._flags.CREATE | self._flags.MOVED_TO) and self._add(workcell):
                     changed.add(workcell)
@@ -113,7 +113,7 @@ class InotifyWatcher:
                 self._root.workcell(workcell), flags.MODIFY | flags.CREATE | flags.MOVED_TO | flags.DELETE
             )
         except (OSError, ValueError):
-            return False  # gone again, no workcell, or out of watches: the relay's sweep sees its log all the same
+            return False  # removed, not a workcell, or out of watches: the relay's sweep reads its log all the same
         self._watched[watch] = workcell
         return True
 
@@ -131,7 +131,7 @@ class InotifyWatcher:
 
 
 class PortableWatcher:
-    """watchfiles: a list of directories that is made anew when a workcell comes."""
+    """watchfiles: a list of directories that is built again when a workcell is added."""
 
     def __init__(self, root: Root) -> None:
         self._root = root
