@@ -22,10 +22,11 @@ from support import keeper_elsewhere
 from support.processes import gone
 from support.supervised import is_keeper, keepers_of, reported_pids, zombies_of
 from support.waiting import wait_until_async
-from workcast.broker.names import RUN_LOCK_FILE
+from workcast.broker.names import RUN_LOCK_FILE, RUN_VARIABLE
 from workcast.broker.run_lock import HEARTBEAT_S, RunLockedError, hold_lock, writer_signs
 from workcast.events.models import BashOutput, Completed, ErrorEvent, ToolResult
 from workcast.ledger.lost import STALE_S, writer_is_gone
+from workcast.producer.leftovers import MARK
 from workcast.producer.runner import RunResult, run_agent
 
 from .conftest import Sink, stop_at
@@ -356,6 +357,10 @@ async def test_a_run_that_waits_for_its_workcell_lets_other_tasks_go_on(place: P
     asyncio.get_running_loop().call_later(0.05, os.close, descriptor)
     ended = await run_agent("exec", "true", workcell_dir=place.cell, cwd=place.cwd, writer=place.sink)
     assert ended.status == "success"
+
+
+def test_the_mark_of_a_run_is_the_variable_that_other_programs_read() -> None:
+    assert MARK == RUN_VARIABLE  # spelled out twice, as the keeper loads leftovers.py alone
 
 
 async def test_a_program_that_cannot_be_started_leaves_no_keeper(place: Place) -> None:
