@@ -1,4 +1,4 @@
-"""Shared fixtures: a root, and a real Valkey server."""
+"""Shared fixtures: a root, a real Valkey server, and a scripted model for real agents."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from support.scripted_model import ScriptedModel
 from workcast.broker.connection import connect
 from workcast.broker.embedded import EmbeddedBroker
 from workcast.broker.root import Root
@@ -58,3 +59,10 @@ def redis_client(redis_url: str) -> Generator[Any]:
     client: Any = connect(redis_url)
     yield client
     client.close()
+
+
+@pytest.fixture
+def model() -> Generator[ScriptedModel]:
+    """A model that plays scripts to real agents; one for each test, since it counts its failures."""
+    with ScriptedModel() as model:
+        yield model

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,6 @@ ALLOWED = {
     "claude": ["--permission-mode", "bypassPermissions"],
     "codex": ["--dangerously-bypass-approvals-and-sandbox"],
 }
-
-
-@pytest.fixture
-def model() -> Generator[ScriptedModel]:
-    with ScriptedModel() as model:
-        yield model
 
 
 @dataclass(frozen=True)

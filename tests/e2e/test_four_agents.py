@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -37,13 +36,6 @@ def agent(request: pytest.FixtureRequest) -> str:
     """The name of an installed agent."""
     AGENTS[request.param].install()
     return str(request.param)
-
-
-@pytest.fixture
-def model() -> Iterator[ScriptedModel]:
-    """One for each test, since it counts its failures."""
-    with ScriptedModel() as server:
-        yield server
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,6 @@ from workcast.broker.root import Root
 pytestmark = [pytest.mark.agent, pytest.mark.accept, pytest.mark.timeout(700)]
 
 DOCS = Path(__file__).parents[2] / "docs" / "sessions.md"
-
-
-@pytest.fixture
-def model() -> Iterator[ScriptedModel]:
-    with ScriptedModel() as server:
-        yield server
 
 
 @pytest.fixture

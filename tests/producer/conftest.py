@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from support.agents import AGENTS
+from support.scripted_model import ScriptedModel
 from workcast.events.models import BaseEvent
+from workcast.producer.runner import RunResult, run_agent
 
 
 class Sink:
@@ -41,6 +44,34 @@ def stop_at(sink: Sink, type_: str) -> asyncio.Event:
 
     sink.watch = watch
     return stop
+
+
+class AgentRunner:
+    """Runs a real agent, in directories of its own and without asking for permission, against a scripted model."""
+
+    def __init__(self, name: str, path: Path, model: ScriptedModel, sink: Sink) -> None:
+        self.name = name
+        self.agent = AGENTS[name]
+        self.env = self.agent.env(model.url, path / "home", self.agent.install())
+        self.cwd = path / "work"
+        self.cwd.mkdir()
+        self.cell = path / "cell"
+        self.sink = sink
+
+    async def __call__(self, prompt: str, *options: str, stop: asyncio.Event | None = None) -> RunResult:
+        """Run the agent with a prompt."""
+        return await run_agent(
+            self.name,
+            prompt,
+            workcell_dir=self.cell,
+            cwd=self.cwd,
+            writer=self.sink,
+            options=[*self.agent.options, *options],
+            model=self.agent.model,
+            env=self.env,
+            timeout=60,
+            stop=stop,
+        )
 
 
 @pytest.fixture

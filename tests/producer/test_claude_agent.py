@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.agents import claude_env, install_claude
 from support.processes import working_in
 from support.recorded import of
 from support.scripted_model import ScriptedModel
@@ -25,46 +23,15 @@ from workcast.events.models import (
     UsageEvent,
 )
 from workcast.events.usage import Usage
-from workcast.producer.runner import RunResult, run_agent
 
-from .conftest import Sink
+from .conftest import AgentRunner, Sink
 
 pytestmark = [pytest.mark.agent, pytest.mark.timeout(700)]  # the first run on a machine installs it
 
 
 @pytest.fixture
-def model() -> Iterator[ScriptedModel]:
-    with ScriptedModel() as server:
-        yield server
-
-
-class Claude:
-    """Runs Claude Code in directories of its own."""
-
-    def __init__(self, path: Path, model: ScriptedModel, sink: Sink) -> None:
-        self.env = claude_env(model.url, path / "home", install_claude())
-        self.cwd = path / "work"
-        self.cwd.mkdir()
-        self.cell = path / "cell"
-        self.sink = sink
-
-    async def __call__(self, prompt: str, stop: asyncio.Event | None = None) -> RunResult:
-        return await run_agent(
-            "claude",
-            prompt,
-            workcell_dir=self.cell,
-            cwd=self.cwd,
-            writer=self.sink,
-            options=["--permission-mode", "bypassPermissions"],
-            env=self.env,
-            timeout=60,
-            stop=stop,
-        )
-
-
-@pytest.fixture
-def claude(tmp_path: Path, model: ScriptedModel, sink: Sink) -> Claude:
-    return Claude(tmp_path, model, sink)
+def claude(tmp_path: Path, model: ScriptedModel, sink: Sink) -> AgentRunner:
+    return AgentRunner("claude", tmp_path, model, sink)
 
 
 def stop_when(sink: Sink, type_: str, count: int = 1) -> asyncio.Event:
@@ -78,7 +45,7 @@ def stop_when(sink: Sink, type_: str, count: int = 1) -> asyncio.Event:
     return stop
 
 
-async def test_a_run_is_reported_from_start_to_end(claude: Claude) -> None:
+async def test_a_run_is_reported_from_start_to_end(claude: AgentRunner) -> None:
     ended = await claude("[[scenario:basic]] Give me a tour.")
     events = claude.sink.events
     assert (ended.status, ended.exit_code) == ("success", 0)
@@ -98,7 +65,7 @@ async def test_a_run_is_reported_from_start_to_end(claude: Claude) -> None:
     assert [event.usage for event in of(Completed, events)] == [counted]
 
 
-async def test_three_calls_at_once_are_paired_with_their_results(claude: Claude) -> None:
+async def test_three_calls_at_once_are_paired_with_their_results(claude: AgentRunner) -> None:
     (claude.cwd / "README.md").write_text("# scratch\n")
     assert (await claude("[[scenario:tools]] Give me a tour.")).status == "success"
     results = {result.call_id: result for result in of(ToolResult, claude.sink.events)}
@@ -111,35 +78,35 @@ async def test_three_calls_at_once_are_paired_with_their_results(claude: Claude)
     ]
 
 
-async def test_a_prompt_that_looks_like_an_option_is_a_prompt(claude: Claude, model: ScriptedModel) -> None:
+async def test_a_prompt_that_looks_like_an_option_is_a_prompt(claude: AgentRunner, model: ScriptedModel) -> None:
     assert (await claude("--version [[scenario:plain]]")).status == "success"
     assert "--version [[scenario:plain]]" in str(model.requests[-1]["messages"])
 
 
-async def test_a_prompt_too_long_for_an_argument_arrives(claude: Claude, model: ScriptedModel) -> None:
+async def test_a_prompt_too_long_for_an_argument_arrives(claude: AgentRunner, model: ScriptedModel) -> None:
     assert (await claude("[[scenario:plain]] " + "word " * 40_000)).status == "success"
     assert "word " * 40_000 in str(model.requests[-1]["messages"])
 
 
-async def test_a_refused_key_is_one_error(claude: Claude) -> None:
+async def test_a_refused_key_is_one_error(claude: AgentRunner) -> None:
     assert (await claude("[[scenario:e401]] Give me a tour.")).status == "failed"
     final = [error for error in of(ErrorEvent, claude.sink.events) if not error.retryable]
     assert [(error.error[:15], error.kind) for error in final] == [("Invalid API key", "authentication_failed")]
 
 
-async def test_a_stopped_command_is_gone_with_all_its_processes(claude: Claude) -> None:
-    ended = await claude("[[scenario:hangtool]] Wait.", stop_when(claude.sink, "bash_command"))
+async def test_a_stopped_command_is_gone_with_all_its_processes(claude: AgentRunner) -> None:
+    ended = await claude("[[scenario:hangtool]] Wait.", stop=stop_when(claude.sink, "bash_command"))
     assert ended.status == "cancelled"
     assert [result.error is None for result in of(ToolResult, claude.sink.events)] == [False]
     assert working_in(claude.cwd) == []
 
 
-async def test_an_answer_without_end_is_stopped(claude: Claude) -> None:
-    ended = await claude("[[scenario:hangtext]] Talk.", stop_when(claude.sink, "response_chunk", 5))
+async def test_an_answer_without_end_is_stopped(claude: AgentRunner) -> None:
+    ended = await claude("[[scenario:hangtext]] Talk.", stop=stop_when(claude.sink, "response_chunk", 5))
     assert (ended.status, ended.exit_code) == ("cancelled", 143)
 
 
-async def test_a_test_can_hold_the_model_in_mid_answer(claude: Claude, model: ScriptedModel) -> None:
+async def test_a_test_can_hold_the_model_in_mid_answer(claude: AgentRunner, model: ScriptedModel) -> None:
     model.gate.clear()
     started = stop_when(claude.sink, "started")
     task = asyncio.create_task(claude("[[scenario:slow]] Talk."))

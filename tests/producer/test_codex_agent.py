@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from support.agents import codex_env, install_codex
+from support.agents import codex_env
 from support.processes import working_in
 from support.recorded import of
 from support.scripted_model import ScriptedModel
@@ -26,49 +24,18 @@ from workcast.events.models import (
     Unknown,
     UsageEvent,
 )
-from workcast.producer.runner import RunResult, run_agent
 
-from .conftest import Sink, stop_at
+from .conftest import AgentRunner, Sink, stop_at
 
 pytestmark = [pytest.mark.agent, pytest.mark.timeout(700)]  # the first run on a machine installs it
 
 
 @pytest.fixture
-def model() -> Iterator[ScriptedModel]:
-    with ScriptedModel() as server:
-        yield server
+def codex(tmp_path: Path, model: ScriptedModel, sink: Sink) -> AgentRunner:
+    return AgentRunner("codex", tmp_path, model, sink)
 
 
-class Codex:
-    """Runs Codex in directories of its own."""
-
-    def __init__(self, path: Path, model: ScriptedModel, sink: Sink) -> None:
-        self.env = codex_env(model.url, path / "home", install_codex())
-        self.cwd = path / "work"
-        self.cwd.mkdir()
-        self.cell = path / "cell"
-        self.sink = sink
-
-    async def __call__(self, prompt: str, *options: str, **how: Any) -> RunResult:
-        return await run_agent(
-            "codex",
-            prompt,
-            workcell_dir=self.cell,
-            cwd=self.cwd,
-            writer=self.sink,
-            options=["--dangerously-bypass-approvals-and-sandbox", *options],
-            env=self.env,
-            timeout=60,
-            **how,
-        )
-
-
-@pytest.fixture
-def codex(tmp_path: Path, model: ScriptedModel, sink: Sink) -> Codex:
-    return Codex(tmp_path, model, sink)
-
-
-async def test_a_run_is_reported_from_start_to_end(codex: Codex) -> None:
+async def test_a_run_is_reported_from_start_to_end(codex: AgentRunner) -> None:
     ended = await codex("[[scenario:basic]] Give me a tour.")
     events = codex.sink.events
     assert (ended.status, ended.exit_code) == ("success", 0)
@@ -87,7 +54,7 @@ async def test_a_run_is_reported_from_start_to_end(codex: Codex) -> None:
     assert proof["session_id"] == of(Started, events)[0].session_id
 
 
-async def test_calls_are_paired_with_their_results(codex: Codex) -> None:
+async def test_calls_are_paired_with_their_results(codex: AgentRunner) -> None:
     (codex.cwd / "README.md").write_text("# scratch\n")
     assert (await codex("[[scenario:tools]] Give me a tour.")).status == "success"
     results = {result.call_id: result for result in of(ToolResult, codex.sink.events)}
@@ -97,13 +64,13 @@ async def test_calls_are_paired_with_their_results(codex: Codex) -> None:
 
 
 @pytest.mark.parametrize("prompt", ["--version [[scenario:plain]]", "-", "[[scenario:plain]] " + "word " * 200_000])
-async def test_a_prompt_arrives_whatever_it_looks_like(codex: Codex, model: ScriptedModel, prompt: str) -> None:
+async def test_a_prompt_arrives_whatever_it_looks_like(codex: AgentRunner, model: ScriptedModel, prompt: str) -> None:
     assert (await codex(prompt)).status == "success"
     said = [part["text"] for item in model.requests[-1]["input"] for part in item.get("content") or ()]
     assert prompt.strip() in {text.strip() for text in said}
 
 
-async def test_a_resumed_run_does_not_count_the_usage_of_others(codex: Codex) -> None:
+async def test_a_resumed_run_does_not_count_the_usage_of_others(codex: AgentRunner) -> None:
     await codex("[[scenario:plain]] Hello.")
     thread = of(Started, codex.sink.events)[0].session_id
     assert thread is not None
@@ -119,14 +86,14 @@ async def test_a_resumed_run_does_not_count_the_usage_of_others(codex: Codex) ->
     assert len(set(ids)) == 2
 
 
-async def test_a_refused_key_is_one_error(codex: Codex) -> None:
+async def test_a_refused_key_is_one_error(codex: AgentRunner) -> None:
     assert (await codex("[[scenario:e401]] Give me a tour.")).status == "failed"
     final = [error.error for error in of(ErrorEvent, codex.sink.events) if error.retryable is False]
     assert len(final) == 1
     assert "401 Unauthorized" in final[0]
 
 
-async def test_a_lost_network_does_not_end_a_run(codex: Codex, model: ScriptedModel) -> None:
+async def test_a_lost_network_does_not_end_a_run(codex: AgentRunner, model: ScriptedModel) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         unreachable = f"http://127.0.0.1:{closed.getsockname()[1]}"
     codex_env(unreachable, Path(codex.env["HOME"]))
@@ -137,7 +104,7 @@ async def test_a_lost_network_does_not_end_a_run(codex: Codex, model: ScriptedMo
     assert error.retryable is True
 
 
-async def test_a_stopped_command_is_gone_with_all_its_processes(codex: Codex) -> None:
+async def test_a_stopped_command_is_gone_with_all_its_processes(codex: AgentRunner) -> None:
     ended = await codex("[[scenario:hangtool]] Wait.", stop=stop_at(codex.sink, "bash_command"))
     assert ended.status == "cancelled"
     assert [result.error is None for result in of(ToolResult, codex.sink.events)] == [False]

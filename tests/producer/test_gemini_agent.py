@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from support.agents import gemini_env, install_gemini
 from support.recorded import of
 from support.scripted_model import ScriptedModel
 from support.waiting import wait_until_async
@@ -27,51 +24,19 @@ from workcast.events.models import (
     Unknown,
     UsageEvent,
 )
-from workcast.producer.runner import RunResult, run_agent
 
-from .conftest import Sink
+from .conftest import AgentRunner, Sink
 
 # The first run on a machine installs it.
 pytestmark = [pytest.mark.agent, pytest.mark.accept, pytest.mark.timeout(700)]
 
 
 @pytest.fixture
-def model() -> Iterator[ScriptedModel]:
-    with ScriptedModel() as server:
-        yield server
+def gemini(tmp_path: Path, model: ScriptedModel, sink: Sink) -> AgentRunner:
+    return AgentRunner("gemini", tmp_path, model, sink)
 
 
-class Gemini:
-    """Runs Gemini CLI in directories of its own."""
-
-    def __init__(self, path: Path, model: ScriptedModel, sink: Sink) -> None:
-        self.env = gemini_env(model.url, path / "home", install_gemini())
-        self.cwd = path / "work"
-        self.cwd.mkdir()
-        self.cell = path / "cell"
-        self.sink = sink
-
-    async def __call__(self, prompt: str, *options: str, timeout: float = 60, **how: Any) -> RunResult:  # noqa: ASYNC109
-        return await run_agent(
-            "gemini",
-            prompt,
-            workcell_dir=self.cell,
-            cwd=self.cwd,
-            writer=self.sink,
-            options=options,
-            model="gemini-2.5-pro",
-            env=self.env,
-            timeout=timeout,
-            **how,
-        )
-
-
-@pytest.fixture
-def gemini(tmp_path: Path, model: ScriptedModel, sink: Sink) -> Gemini:
-    return Gemini(tmp_path, model, sink)
-
-
-async def test_a_run_is_reported_from_start_to_end(gemini: Gemini) -> None:
+async def test_a_run_is_reported_from_start_to_end(gemini: AgentRunner) -> None:
     ended = await gemini("[[scenario:basic]] Give me a tour.")
     events = gemini.sink.events
     assert (ended.status, ended.exit_code) == ("success", 0)
@@ -91,7 +56,7 @@ async def test_a_run_is_reported_from_start_to_end(gemini: Gemini) -> None:
     assert [event.usage for event in of(UsageEvent, events)] == [event.usage for event in of(Completed, events)]
 
 
-async def test_calls_are_paired_with_their_results(gemini: Gemini) -> None:
+async def test_calls_are_paired_with_their_results(gemini: AgentRunner) -> None:
     (gemini.cwd / "README.md").write_text("# scratch\n")
     assert (await gemini("[[scenario:tools]] Give me a tour.")).status == "success"
     results = [(result.tool, result.error) for result in of(ToolResult, gemini.sink.events)]
@@ -105,13 +70,13 @@ async def test_calls_are_paired_with_their_results(gemini: Gemini) -> None:
 
 
 @pytest.mark.parametrize("prompt", ["--version [[scenario:plain]]", "-", 'a=b "c" \\ [[scenario:plain]]\n'])
-async def test_a_prompt_arrives_whatever_it_looks_like(gemini: Gemini, model: ScriptedModel, prompt: str) -> None:
+async def test_a_prompt_arrives_whatever_it_looks_like(gemini: AgentRunner, model: ScriptedModel, prompt: str) -> None:
     assert (await gemini(prompt)).status == "success"
     assert prompt in prompts_in(model)
     assert [event.prompt for event in of(PromptSent, gemini.sink.events)] == [prompt]
 
 
-async def test_a_long_prompt_arrives_whole(gemini: Gemini, model: ScriptedModel) -> None:
+async def test_a_long_prompt_arrives_whole(gemini: AgentRunner, model: ScriptedModel) -> None:
     prompt = "[[scenario:plain]] " + "word " * 200_000
     model.gate.clear()
     running = asyncio.ensure_future(gemini(prompt))
@@ -129,11 +94,11 @@ def prompts_in(model: ScriptedModel) -> list[str]:
     return [part.get("text") for item in asked[-1]["contents"] for part in item["parts"]]
 
 
-async def test_the_users_approval_mode_is_obeyed(gemini: Gemini) -> None:
+async def test_the_users_approval_mode_is_obeyed(gemini: AgentRunner) -> None:
     assert (await gemini("[[scenario:plain]] Hello.", "--approval-mode", "plan")).status == "success"
 
 
-async def test_a_continued_session_counts_only_this_run(gemini: Gemini) -> None:
+async def test_a_continued_session_counts_only_this_run(gemini: AgentRunner) -> None:
     await gemini("[[scenario:plain]] Hello.")
     await gemini("Go on.", "--resume", "latest")
     first, second = of(Started, gemini.sink.events)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from support.agents import install_opencode, opencode_env
 from support.recorded import of
 from support.scripted_model import ScriptedModel
 from workcast.events.models import (
@@ -27,51 +24,19 @@ from workcast.events.models import (
     UsageEvent,
 )
 from workcast.events.usage import Usage
-from workcast.producer.runner import RunResult, run_agent
 
-from .conftest import Sink
+from .conftest import AgentRunner, Sink
 
 # The first run on a machine installs it.
 pytestmark = [pytest.mark.agent, pytest.mark.accept, pytest.mark.timeout(700)]
 
 
 @pytest.fixture
-def model() -> Iterator[ScriptedModel]:
-    with ScriptedModel() as server:
-        yield server
+def opencode(tmp_path: Path, model: ScriptedModel, sink: Sink) -> AgentRunner:
+    return AgentRunner("opencode", tmp_path, model, sink)
 
 
-class Opencode:
-    """Runs opencode in directories of its own."""
-
-    def __init__(self, path: Path, model: ScriptedModel, sink: Sink) -> None:
-        self.env = opencode_env(model.url, path / "home", install_opencode())
-        self.cwd = path / "work"
-        self.cwd.mkdir()
-        self.cell = path / "cell"
-        self.sink = sink
-
-    async def __call__(self, prompt: str, *options: str, timeout: float = 60, **how: Any) -> RunResult:  # noqa: ASYNC109
-        return await run_agent(
-            "opencode",
-            prompt,
-            workcell_dir=self.cell,
-            cwd=self.cwd,
-            writer=self.sink,
-            options=options,
-            model="scripted/scripted-model",
-            env=self.env,
-            timeout=timeout,
-            **how,
-        )
-
-
-@pytest.fixture
-def opencode(tmp_path: Path, model: ScriptedModel, sink: Sink) -> Opencode:
-    return Opencode(tmp_path, model, sink)
-
-
-async def test_a_run_is_reported_from_start_to_end(opencode: Opencode) -> None:
+async def test_a_run_is_reported_from_start_to_end(opencode: AgentRunner) -> None:
     ended = await opencode("[[scenario:basic]] Give me a tour.")
     events = opencode.sink.events
     assert (ended.status, ended.exit_code) == ("success", 0)
@@ -96,7 +61,7 @@ async def test_a_run_is_reported_from_start_to_end(opencode: Opencode) -> None:
     assert completed.cost_usd > 0
 
 
-async def test_calls_are_paired_with_their_results(opencode: Opencode) -> None:
+async def test_calls_are_paired_with_their_results(opencode: AgentRunner) -> None:
     (opencode.cwd / "README.md").write_text("# scratch\n")
     assert (await opencode("[[scenario:tools]] Give me a tour.")).status == "success"
     results = {result.call_id: result for result in of(ToolResult, opencode.sink.events)}
@@ -117,14 +82,14 @@ async def test_calls_are_paired_with_their_results(opencode: Opencode) -> None:
         "[[scenario:plain]] " + "word " * 200_000,
     ],
 )
-async def test_a_prompt_arrives_as_it_is(opencode: Opencode, model: ScriptedModel, prompt: str) -> None:
+async def test_a_prompt_arrives_as_it_is(opencode: AgentRunner, model: ScriptedModel, prompt: str) -> None:
     assert (await opencode(prompt)).status == "success"
     asked = [request for request in model.requests if request.get("tools")]
     assert prompt in [part["text"] for item in asked[-1]["messages"] for part in item["content"]]
     assert [event.prompt for event in of(PromptSent, opencode.sink.events)] == [prompt]
 
 
-async def test_a_continued_session_counts_only_this_run(opencode: Opencode) -> None:
+async def test_a_continued_session_counts_only_this_run(opencode: AgentRunner) -> None:
     await opencode("[[scenario:plain]] Hello.")
     session = of(Started, opencode.sink.events)[0].session_id
     assert session is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,6 @@ from support.real_runs import RealRun, is_sleep
 from support.scripted_model import ScriptedModel
 
 pytestmark = [pytest.mark.accept, pytest.mark.agent, pytest.mark.timeout(700)]  # the first run installs the agents
-
-
-@pytest.fixture
-def model() -> Iterator[ScriptedModel]:
-    with ScriptedModel() as server:
-        yield server
 
 
 @pytest.mark.parametrize("agent", AGENTS)
