@@ -28,12 +28,14 @@ class RecentMap(Generic[K, V]):
 
     def get(self, key: K) -> V | None:
         """Return the value of a key, or None."""
-        return self._newer[key] if key in self._newer else self._older.get(key)
+        value = self._newer.get(key)
+        return self._older.get(key) if value is None else value
 
     def __setitem__(self, key: K, value: V) -> None:
-        self._newer[key] = value
-        if len(self._newer) >= self._remembered:
-            self._older, self._newer = self._newer, {}
+        newer = self._newer
+        newer[key] = value
+        if len(newer) >= self._remembered:
+            self._older, self._newer = newer, {}
 
     def pop(self, key: K) -> V | None:
         """Remove a key and return its value, or None."""
@@ -54,6 +56,7 @@ class RecentSet(Generic[K]):
 
     def add(self, member: K) -> None:
         """Remember a member."""
-        self._newer.add(member)
-        if len(self._newer) >= self._remembered:
-            self._older, self._newer = self._newer, set()
+        newer = self._newer
+        newer.add(member)
+        if len(newer) >= self._remembered:
+            self._older, self._newer = newer, set()

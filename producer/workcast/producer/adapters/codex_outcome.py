@@ -53,7 +53,7 @@ class CodexOutcome(Outcome):
         usage = get_object(line, "usage")
         if not usage:
             return []
-        before, self._before = self._before, _usage(usage)
+        before, self._before = self._before, usage_of(usage)
         self._total = self._before
         if before is None:
             return []
@@ -88,7 +88,7 @@ class CodexOutcome(Outcome):
         return {"session_usage" if self._resumed else "usage": self._total}
 
 
-def _usage(usage: JsonObject) -> Usage:
+def usage_of(usage: JsonObject) -> Usage:
     """Map a count; its input includes cached input."""
     asked, read, written, output, reasoning = get_counts(usage, COUNTS)
     return make(

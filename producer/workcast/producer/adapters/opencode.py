@@ -102,13 +102,16 @@ class OpencodeAdapter(JsonLines):
             return None
         if self.calls.was_closed(call_id):
             return []  # printed again, because something else about the part has changed
-        events: list[BaseEvent] = []
-        if call_id not in self.calls:
-            call = OpenCall(call_id, tool, at)
-            events = self.open_call(call_id, call) + call_events(call, state, get_text(part, "messageID"))
-        if get_text(state, "status") in FINISHED and (opened := self.calls.take(call_id)) is not None:
-            events += result_events(opened, state, at)
-        return events
+        finished = get_text(state, "status") in FINISHED
+        if call_id in self.calls:
+            opened = self.calls.take(call_id) if finished else None
+            return [] if opened is None else result_events(opened, state, at)
+        call = OpenCall(call_id, tool, at)
+        events = call_events(call, state, get_text(part, "messageID"))
+        if not finished:
+            return self.open_call(call_id, call) + events
+        self.calls.take(call_id)
+        return events + result_events(call, state, at)
 
     def _call_id(self, part: JsonObject) -> str | None:
         """Return the call's id, or its part's id if another call has the same: some models' APIs restart their ids."""

@@ -23,6 +23,7 @@ from workcast.events.models import (
 )
 from workcast.events.usage import Usage
 from workcast.producer.adapters.base import optional
+from workcast.producer.adapters.codex_outcome import usage_of
 from workcast.producer.fields import JsonObject, as_object, get_count, get_list, get_object, get_text
 from workcast.producer.transcripts.base import Links, TranscriptLine, TranscriptReader
 from workcast.producer.transcripts.codex_tools import LEGACY_TOOLS, TOOLS, tool_events
@@ -138,9 +139,9 @@ class CodexRollout(TranscriptReader):
         counted = get_object(info, "total_token_usage")
         if not counted:
             return []
-        total, before = _usage(counted), self._total
+        total, before = usage_of(counted), self._total
         self._total = total
-        last = _usage(get_object(info, "last_token_usage"))
+        last = usage_of(get_object(info, "last_token_usage"))
         if before is None:
             added = last if self._forked else total  # a fork continues the count of the other thread
         else:
@@ -237,17 +238,6 @@ def _error(line: TranscriptLine, event: JsonObject) -> list[BaseEvent] | None:
     if kind == "warning":
         return [ErrorEvent(timestamp=line.at, error=message, kind="warning")]
     return [ErrorEvent(timestamp=line.at, error=message, retryable=kind == "stream_error")]
-
-
-def _usage(count: JsonObject) -> Usage:
-    """Map a count; its input includes cached input."""
-    return Usage(
-        input_tokens=get_count(count, "input_tokens") or 0,
-        output_tokens=get_count(count, "output_tokens") or 0,
-        cache_read_tokens=get_count(count, "cached_input_tokens") or 0,
-        cache_write_tokens=get_count(count, "cache_write_input_tokens") or 0,
-        reasoning_tokens=get_count(count, "reasoning_output_tokens") or 0,
-    )
 
 
 def _is_less(total: Usage, before: Usage) -> bool:
