@@ -30,6 +30,8 @@ from workcast.ledger.tally import Tally
 
 BATCH_LINES: Final = 512
 BATCH_BYTES: Final = 1 << 20
+_LAST_LINES: Final = 8
+"""Where the end of an ended run is looked for."""
 _SCAN_BYTES: Final = 32 << 20
 """Bytes of a log that are searched for lines before other logs have their turn."""
 
@@ -142,10 +144,18 @@ class LogRelay:
         self._refresh()
         if self._reader.is_behind or not self.attach(stored):
             return False
-        self._window_may_wait = stored.crc is None or self._begins_window
+        self._window_may_wait = (stored.crc is None or self._begins_window) and self._may_have_ended()
         if self._fold.offset < self._fold_end() <= self._fold.offset + BATCH_LINES:
             self._catch_up()
         return True
+
+    def _may_have_ended(self) -> bool:
+        """Whether it is worth folding the log to its end before its window: folding twice costs half the rate."""
+        reader = self._reader
+        if self._lost_at is not None or self._fold.offset >= reader.end:
+            return True
+        start = max(reader.base, reader.end - _LAST_LINES)
+        return any(b'"completed"' in line for line in reader.read(start, _LAST_LINES, BATCH_BYTES).lines)
 
     def summary_alone(self) -> Batch | None:
         """Return a batch without lines if that is all that the broker needs; None if it needs nothing, or a window."""
