@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workcast.broker.log import Appender, Header, LogReader, natural_epoch, parse_header
+from workcast.broker.appender import Appender
+from workcast.broker.log import Header, LogReader, natural_epoch, parse_header
 
 line_bytes = st.binary(max_size=200).map(lambda data: data.replace(b"\n", b" "))
 
@@ -115,7 +116,7 @@ def test_a_forked_child_locks_for_itself(tmp_path: Path) -> None:
     """Two processes that share the open file share its lock: they would append into each other's lines."""
     path = tmp_path / "log"
     code = (
-        "import os, sys; from pathlib import Path; from workcast.broker.log import Appender\n"
+        "import os, sys; from pathlib import Path; from workcast.broker.appender import Appender\n"
         "a = Appender(Path(sys.argv[1])); a.append(b'first\\n')\n"
         "child = os.fork()\n"
         "for n in range(300): a.append((b'c' if child == 0 else b'p') * 5000 + b'\\n')\n"

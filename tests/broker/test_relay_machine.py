@@ -20,9 +20,10 @@ from support.log_edits import edit_a_copy, edit_in_place, prune, read_log
 from support.logs import event_line
 from support.valkey import ReplicatedServer
 from support.writers import Writers
+from workcast.broker.appender import Appender
 from workcast.broker.connection import connect
 from workcast.broker.errors import BrokerError
-from workcast.broker.log import Appender, LogReader
+from workcast.broker.log import LogReader
 from workcast.broker.log_facts import epoch_of
 from workcast.broker.log_relay import LogRelay
 from workcast.broker.root import Root

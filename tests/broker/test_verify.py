@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from support.logs import event_line, write_log
+from workcast.broker.appender import Appender
 from workcast.broker.errors import WorkcellIdError
-from workcast.broker.log import Appender
 from workcast.broker.log_relay import LogRelay
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from support.history_checker import Log
-from workcast.broker.log import Appender, parse_header
+from workcast.broker.appender import Appender
+from workcast.broker.log import parse_header
 from workcast.broker.root import Root
 from workcast.events.wire import wire
 

@@ -16,7 +16,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from workcast.broker.log import Appender
+from workcast.broker.appender import Appender
 
 
 def append_numbered(path: Path, name: str, count: int, size: int, report: int = 1) -> None:

@@ -1,7 +1,7 @@
 """The log of a workcell: an append-only JSONL file, the durable copy and the relay's outbox.
 
-:class:`Appender` writes it, :class:`LogReader` reads it by offset. A line counts once its newline is there. Readers
-never write.
+:class:`~workcast.broker.appender.Appender` writes it, :class:`LogReader` reads it by offset. A line counts once its
+newline is there. Readers never write.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from typing import Any, Final
 
 from pydantic_core import from_json
 
-from workcast.broker.appender import Appender as Appender  # noqa: PLC0414 - found here as well
 from workcast.broker.files import replace_file
 from workcast.events.json_value import as_object
 

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from workcast.broker.log import Appender, parse_header
+from workcast.broker.appender import Appender
+from workcast.broker.log import parse_header
 from workcast.broker.names import SESSION_INDEX_SUFFIX, state_file
 from workcast.broker.root import Root
 from workcast.events.codec import dump
