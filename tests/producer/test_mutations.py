@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.damage import changed, damaged
 from support.recorded import RECORDED, events_from, of, recorded_events
 from workcast.events.codec import build, dump
 from workcast.events.models import (
@@ -26,48 +26,23 @@ from workcast.producer.adapters.base import Command, Exit
 from workcast.producer.adapters.claude import ClaudeAdapter
 from workcast.producer.adapters.gemini import GeminiAdapter
 from workcast.producer.adapters.json_lines import JsonLines
-from workcast.producer.fields import as_list, as_object
 
 LINES = {
     agent: sorted({timed.line for r in RECORDED.values() if r.agent == agent for timed in r.lines})
     for agent in ("claude", "codex", "gemini", "opencode")
 }
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
-)
-
-
-def paths_in(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """Return the paths of a JSON value and of all values inside it."""
-    keys: list[str | int] = [*as_object(value), *range(len(as_list(value)))]
-    return [path, *(found for key in keys for found in paths_in(value[key], (*path, key)))]
-
 
 @st.composite
 def changed_lines(draw: st.DrawFn, agent: str, start: bytes = b"") -> bytes:
     """A recorded line with this beginning, in which one value was replaced by any other, or removed."""
-    value: Any = json.loads(draw(st.sampled_from([line for line in LINES[agent] if line.startswith(start)])))
-    *where, last = draw(st.sampled_from(paths_in(value)[1:]))
-    target = value
-    for key in where:
-        target = target[key]
-    if draw(st.booleans()):
-        target[last] = draw(json_values)
-    else:
-        del target[last]
-    return json.dumps(value, separators=(",", ":")).encode()  # as the agents print them
+    raw = draw(st.sampled_from([line for line in LINES[agent] if line.startswith(start)]))
+    return json.dumps(draw(changed(raw)), separators=(",", ":")).encode()  # as the agents print them
 
 
-@st.composite
-def damaged_lines(draw: st.DrawFn, agent: str) -> bytes:
+def damaged_lines(agent: str) -> st.SearchStrategy[bytes]:
     """A recorded line in which some bytes were replaced."""
-    raw = draw(st.sampled_from(LINES[agent]))
-    start = draw(st.integers(0, len(raw)))
-    end = draw(st.integers(start, min(len(raw), start + 20)))
-    return raw[:start] + draw(st.binary(max_size=8)) + raw[end:]
+    return st.sampled_from(LINES[agent]).flatmap(damaged)
 
 
 def assert_fits_its_model(event: BaseEvent) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.damage import changed, damaged
 from support.transcripts import SESSIONS, as_logged, lines_of, reader_of
 from workcast.events.codec import build
 from workcast.producer.decode import parse_object
-from workcast.producer.fields import as_list, as_object
 from workcast.producer.lines import CutLine
 from workcast.producer.transcripts.base import Links, SourcedEvent
 
@@ -21,45 +20,10 @@ LINES = {
     for agent in ("claude", "codex")
 }
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
-)
-
-
-def paths_in(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """Return the paths of a JSON value and of all values inside it."""
-    keys: list[str | int] = [*as_object(value), *range(len(as_list(value)))]
-    return [path, *(found for key in keys for found in paths_in(value[key], (*path, key)))]
-
 
 def is_whole(raw: bytes) -> bool:
     """Whether a line was not damaged yet."""
     return bool(parse_object(raw))
-
-
-@st.composite
-def changed_line(draw: st.DrawFn, raw: bytes) -> bytes:
-    """A line in which one value was replaced by any other, or removed."""
-    value: Any = parse_object(raw)
-    *where, last = draw(st.sampled_from(paths_in(value)[1:]))
-    target = value
-    for key in where:
-        target = target[key]
-    if draw(st.booleans()):
-        target[last] = draw(json_values)
-    else:
-        del target[last]
-    return json.dumps(value).encode()
-
-
-@st.composite
-def damaged_line(draw: st.DrawFn, raw: bytes) -> bytes:
-    """A line in which some bytes were replaced."""
-    start = draw(st.integers(0, len(raw)))
-    end = draw(st.integers(start, min(len(raw), start + 20)))
-    return raw[:start] + draw(st.binary(max_size=8)).replace(b"\n", b"") + raw[end:]
 
 
 @st.composite
@@ -70,9 +34,9 @@ def transcripts(draw: st.DrawFn, agent: str) -> list[bytes]:
         at = draw(st.integers(0, len(lines) - 1))
         match draw(st.integers(0, 4)):
             case 0 if is_whole(lines[at]):
-                lines[at] = draw(changed_line(lines[at]))
+                lines[at] = json.dumps(draw(changed(lines[at]))).encode()
             case 1:
-                lines[at] = draw(damaged_line(lines[at]))
+                lines[at] = draw(damaged(lines[at])).replace(b"\n", b"")
             case 2 if len(lines) > 2:
                 del lines[at]
             case 3:

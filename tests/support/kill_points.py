@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import sys
 from pathlib import Path
 
+from support.forks import fork, kill_in_a_moment
 from workcast.producer import TelemetryWriter
 
 
@@ -24,22 +24,11 @@ def write(path: Path, writer_id: int, pipe: int) -> None:
 
 def kill_one(path: Path, writer_id: int, after: int) -> int:
     """Fork a writer and kill it some time after ``after`` emits; return how many had returned."""
-    read_end, write_end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(read_end)
-        try:
-            write(path, writer_id, write_end)
-        finally:
-            os._exit(1)
-    os.close(write_end)
+    child, read_end = fork(lambda pipe: write(path, writer_id, pipe))
     count = 0
     while count < after:
         count += len(os.read(read_end, after - count))
-    for _ in range(random.randrange(2000)):  # somewhere within the emits that follow
-        pass
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    kill_in_a_moment(child, 2000)  # somewhere within the emits that follow
     while piece := os.read(read_end, 65536):
         count += len(piece)
     os.close(read_end)

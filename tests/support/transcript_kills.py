@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import sys
 from pathlib import Path
 
+from support.forks import fork, kill_in_a_moment
 from support.transcripts import import_session, transcript_at
 from workcast.broker.root import Root
 from workcast.producer.transcripts.session_log import SessionLog
@@ -30,22 +30,11 @@ def import_slowly(root: Root, paths: list[Path], pipe: int) -> None:
 
 def kill_one(root: Root, paths: list[Path], after: int) -> None:
     """Fork an importer and kill it some time after ``after`` slices."""
-    read_end, write_end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(read_end)
-        try:
-            import_slowly(root, paths, write_end)
-        finally:
-            os._exit(1)
-    os.close(write_end)
+    child, read_end = fork(lambda pipe: import_slowly(root, paths, pipe))
     for _ in range(after):
         if os.read(read_end, 1) != b".":
             break
-    for _ in range(random.randrange(20_000)):  # somewhere within the slice that follows
-        pass
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    kill_in_a_moment(child, 20_000)  # somewhere within the slice that follows
     os.close(read_end)
 
 

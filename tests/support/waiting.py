@@ -14,23 +14,28 @@ _STEP = 0.005
 
 def wait_until(condition: Callable[[], T], seconds: float = DEADLINE, what: str = "") -> T:
     """Wait for and return the first true value of ``condition``; fail after ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what or condition}; last value: {value!r}")
+    check = _bounded(condition, seconds, what)
+    while not (value := check()):
         time.sleep(_STEP)
+    return value
 
 
 async def wait_until_async(condition: Callable[[], T], seconds: float = DEADLINE, what: str = "") -> T:
     """Like :func:`wait_until`, without blocking the event loop."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what or condition}; last value: {value!r}")
+    check = _bounded(condition, seconds, what)
+    while not (value := check()):  # noqa: ASYNC110  (the condition may be any)
         await asyncio.sleep(_STEP)
+    return value
+
+
+def _bounded(condition: Callable[[], T], seconds: float, what: str) -> Callable[[], T]:
+    """Return the condition as one that fails if its value is still false in ``seconds``."""
+    deadline = time.monotonic() + seconds
+
+    def check() -> T:
+        value = condition()
+        if not value and time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what or condition}; last value: {value!r}")
+        return value
+
+    return check
