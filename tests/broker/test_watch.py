@@ -1,17 +1,15 @@
 from __future__ import annotations
 
-import os
-import resource
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from pathlib import Path
+from contextlib import closing
 
 import pytest
 
 from support.logs import event_line, write_log
+from support.processes import many_open_files
 from support.waiting import DEADLINE
 from workcast.broker.root import Root
 from workcast.broker.watch import InotifyWatcher, PortableWatcher, Watcher
@@ -85,13 +83,6 @@ def test_changes_in_an_agents_worktree_do_not_wake_the_relay(root: Root) -> None
 
 @pytest.mark.parametrize("make", WATCHERS)
 def test_a_process_with_many_open_files_can_watch(root: Root, make: Callable[[Root], Watcher]) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
-    with ExitStack() as stack:
-        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        while stack.enter_context(Path(os.devnull).open("rb")).fileno() < 1024:
-            pass
-        watcher = make(root)
-        stack.callback(watcher.close)
+    with many_open_files(), closing(make(root)) as watcher:
         write_log(root, "wc", [event_line(0)])
         assert "wc" in changes(watcher, {"wc"})

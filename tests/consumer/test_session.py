@@ -332,7 +332,8 @@ async def test_a_replaced_log_brings_reset_and_the_new_log_whole(hub: Hub, root:
     assert problems(wc, viewer.history, {EPOCH: Log(LINES), epoch: Log(fresh)}, complete=epoch) == []
 
 
-async def test_a_pong_does_not_wait_for_a_slow_read_of_old_events(hub: Hub, wc: str) -> None:
+async def read_slowly(hub: Hub, wc: str) -> asyncio.Event:
+    """Empty a workcell's channel, and hold each read of its stream until the returned event is set."""
     answering = asyncio.Event()
     source: Any = hub.refill._source
     read_stream = source.read_stream
@@ -345,6 +346,11 @@ async def test_a_pong_does_not_wait_for_a_slow_read_of_old_events(hub: Hub, wc: 
     channel = await hub.channels.open(wc)
     assert channel is not None
     channel._clear()
+    return answering
+
+
+async def test_a_pong_does_not_wait_for_a_slow_read_of_old_events(hub: Hub, wc: str) -> None:
+    answering = await read_slowly(hub, wc)
     async with Viewer(hub) as viewer:
         viewer.subscribe(wc)
         await viewer.until_op("subscribed")
@@ -360,18 +366,7 @@ async def test_a_pong_does_not_wait_for_a_slow_read_of_old_events(hub: Hub, wc: 
 
 
 async def test_a_subscription_that_is_replaced_during_a_slow_read_gets_none_of_its_events(hub: Hub, wc: str) -> None:
-    answering = asyncio.Event()
-    source: Any = hub.refill._source
-    read_stream = source.read_stream
-
-    async def slow(*arguments: Any) -> Any:
-        await answering.wait()
-        return await read_stream(*arguments)
-
-    source.read_stream = slow
-    channel = await hub.channels.open(wc)
-    assert channel is not None
-    channel._clear()
+    answering = await read_slowly(hub, wc)
     async with Viewer(hub) as viewer:
         viewer.subscribe(wc)
         await wait_until_async(lambda: bool(hub.refill._reads))

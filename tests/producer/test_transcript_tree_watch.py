@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import resource
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from support.processes import many_open_files
 from support.waiting import wait_until
 from workcast.producer.transcripts.tree_watch import InotifyTree, PortableTree, TreeWatcher, tree_watcher
 
@@ -76,14 +75,7 @@ def test_a_missing_directory_is_not_an_error(watcher: TreeWatcher, tmp_path: Pat
 
 
 def test_a_watcher_works_with_descriptors_above_1023(tmp_path: Path) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
-    with ExitStack() as stack:
-        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        while stack.enter_context(Path(os.devnull).open("rb")).fileno() < 1024:
-            pass
-        watcher = tree_watcher()
-        stack.callback(watcher.close)
+    with many_open_files(), closing(tree_watcher()) as watcher:
         watcher.watch(tmp_path)
         (tmp_path / "a.jsonl").write_text("one\n")
         heard(watcher, tmp_path / "a.jsonl")
