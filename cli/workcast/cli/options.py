@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
@@ -56,6 +56,12 @@ def _parse_start(text: str) -> str:
     raise typer.BadParameter(f"expected start, tail or an offset, got {text!r}")
 
 
+def _redis_url(text: str) -> Any:
+    """Declare ``--redis-url`` with a help text of a command's own."""
+    check = _checked(_check_redis_url)
+    return typer.Option("--redis-url", envvar=names.REDIS_URL_VARIABLE, metavar="URL", callback=check, help=text)
+
+
 VerboseOption = Annotated[
     bool, typer.Option("--verbose", "-v", envvar=names.VERBOSE_VARIABLE, help="Log more than warnings.")
 ]
@@ -90,27 +96,9 @@ UrlOption = Annotated[
         help="Use this gateway instead of the root's.",
     ),
 ]  # fmt: skip
-RedisOption = Annotated[
-    str | None,
-    typer.Option(
-        "--redis-url", envvar=names.REDIS_URL_VARIABLE, metavar="URL", callback=_checked(_check_redis_url),
-        help="A Redis server.",
-    ),
-]  # fmt: skip
-BrokerOption = Annotated[
-    str | None,
-    typer.Option(
-        "--redis-url", envvar=names.REDIS_URL_VARIABLE, metavar="URL", callback=_checked(_check_redis_url),
-        help="A Redis server; default: an embedded Valkey.",
-    ),
-]  # fmt: skip
-RelayOption = Annotated[
-    str,
-    typer.Option(
-        "--redis-url", envvar=names.REDIS_URL_VARIABLE, metavar="URL", callback=_checked(_check_redis_url),
-        help="The Redis server to relay to.",
-    ),
-]  # fmt: skip
+RedisOption = Annotated[str | None, _redis_url("A Redis server.")]
+BrokerOption = Annotated[str | None, _redis_url("A Redis server; default: an embedded Valkey.")]
+RelayOption = Annotated[str, _redis_url("The Redis server to relay to.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 WorkcellOption = Annotated[
