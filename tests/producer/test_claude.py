@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from support.recorded import START, claude_events, events_from, of
+from support.recorded import START, claude_events, events_from, line, of
 from workcast.events.models import (
     BashOutput,
     Completed,
@@ -20,16 +19,11 @@ from workcast.events.models import (
     Thinking,
     ToolCall,
     ToolResult,
-    Unknown,
     UsageEvent,
 )
 from workcast.events.usage import Usage
 from workcast.producer.adapters.base import MAX_ARGUMENT_BYTES, NO_RESULT, Command, Exit
 from workcast.producer.adapters.claude import ClaudeAdapter
-
-
-def line(**fields: Any) -> bytes:
-    return json.dumps(fields).encode()
 
 
 def call(tool: str, arguments: object, call_id: str = "call-1") -> bytes:
@@ -50,51 +44,10 @@ def result(**fields: object) -> bytes:
     return line(**{"type": "result", "subtype": "success", "is_error": False, **fields})
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"not json",
-        b"[]",
-        b'"text"',
-        b"null",
-        b'{"type":"system","subtype":"init"',
-        b'{"a":NaN}',
-        b"\xff\xfe",
-        b"{}",
-        b'{"type":null}',
-        b'{"type":["system"]}',
-        b'{"type":"brand_new"}',
-        b'{"type":"system"}',
-        b'{"type":"system","subtype":"brand_new"}',
-        b'{"type":"stream_event"}',
-        b'{"type":"stream_event","event":{"type":"brand_new"}}',
-        b'{"type":"stream_event","event":{"type":"content_block_delta","delta":{"type":"brand_new"}}}',
-        b'{"type":"stream_event","event":{"type":"content_block_delta","delta":{"type":"text_delta","text":7}}}',
-        b'{"type":"assistant"}',
-        b'{"type":"assistant","message":{"content":"text"}}',
-        b'{"type":"assistant","message":{"content":[{"type":"brand_new"}]}}',
-        b'{"type":"assistant","message":{"content":[7]}}',
-        b'{"type":"user","message":{"content":[{"type":"image"}]}}',
-        b'{"type":"user","message":{"content":[{"type":"tool_result","tool_use_id":"unknown call"}]}}',
-        b"[" * 100_000,
-    ],
-)
-def test_a_line_without_a_rule_is_kept_as_it_was_printed(raw: bytes) -> None:
-    unknown, completed = claude_events([raw])
-    assert isinstance(unknown, Unknown)
-    assert (unknown.raw, unknown.toolchain) == (raw.decode("utf-8", "backslashreplace"), "claude")
-    assert isinstance(completed, Completed)
-
-
 def test_known_blocks_beside_an_unknown_one_become_events_and_the_line_is_kept_once() -> None:
     blocks = [{"type": "new"}, {"type": "text", "text": "known"}, {"type": "newer"}]
     events = claude_events([line(type="assistant", message={"id": "m", "content": blocks})])
     assert [event.type for event in events] == ["response_complete", "unknown", "completed"]
-
-
-@pytest.mark.parametrize("raw", [b"", b"\r", b"  "])
-def test_an_empty_line_has_no_events(raw: bytes) -> None:
-    assert [event.type for event in claude_events([raw])] == ["completed"]
 
 
 def test_half_a_surrogate_pair_becomes_a_replacement_character() -> None:

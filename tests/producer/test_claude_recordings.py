@@ -135,45 +135,6 @@ def test_a_message_reports_its_usage_once(scenario: str) -> None:
     assert len(ids) == len(set(ids))
 
 
-@pytest.mark.parametrize(
-    ("scenario", "status", "exit_code", "errors"),
-    [
-        ("background", "success", 0, 0),
-        ("badtool", "success", 0, 0),
-        ("basic", "success", 0, 0),
-        ("basic-hooks", "success", 0, 0),
-        ("basic-nopartial", "success", 0, 0),
-        ("drop", "failed", 1, 1),
-        ("e529", "failed", 1, 1),
-        ("flaky", "success", 0, 0),
-        ("hangtext-sigterm", "cancelled", 143, 0),
-        ("hangtool-sigint", "cancelled", 0, 0),
-        ("hangtool-sigkill", "failed", 137, 0),
-        ("maxturns", "failed", 1, 1),
-        ("nasty", "success", 0, 0),
-        ("plain-resume", "success", 0, 0),
-        ("plain-sessionid", "success", 0, 0),
-        ("refusal", "success", 0, 0),
-        ("streamerror", "success", 0, 0),
-        ("subagent", "success", 0, 0),
-        ("subagent-foreground", "success", 0, 0),
-        ("tools", "success", 0, 0),
-    ],
-)
-def test_a_run_ends_according_to_its_exit_and_its_last_result(
-    scenario: str, status: str, exit_code: int, errors: int
-) -> None:
-    events = events_of(scenario)
-    completed = of(Completed, events)[0]
-    assert (completed.status, completed.exit_code) == (status, exit_code)
-    assert sum(error.retryable is False for error in of(ErrorEvent, events)) == errors
-
-
-def test_every_recording_has_its_end_in_the_table_above() -> None:
-    table = test_a_run_ends_according_to_its_exit_and_its_last_result.pytestmark[0].args[1]  # type: ignore[attr-defined]
-    assert {row[0] for row in table} == set(CLAUDE)
-
-
 def test_a_resumed_run_counts_only_its_own_usage() -> None:
     completed = of(Completed, events_of("plain-resume"))[0]
     assert completed.usage == Usage(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from support.recorded import START, events_from, of
+from support.recorded import START, events_from, line, of
 from workcast.events.models import (
     BaseEvent,
     BashOutput,
@@ -18,16 +17,11 @@ from workcast.events.models import (
     Started,
     ToolCall,
     ToolResult,
-    Unknown,
     UsageEvent,
 )
 from workcast.events.usage import Usage
 from workcast.producer.adapters.base import MAX_ARGUMENT_BYTES, NO_RESULT, Command, Exit
 from workcast.producer.adapters.codex import CodexAdapter
-
-
-def line(**fields: Any) -> bytes:
-    return json.dumps(fields).encode()
 
 
 def item(phase: str, kind: str, item_id: str = "item_0", **fields: Any) -> bytes:
@@ -44,43 +38,6 @@ FAILED = line(type="turn.failed", error={"message": "no"})
 
 def codex_events(*lines: bytes, exit_: Exit | None = None, argv: tuple[str, ...] = ()) -> list[BaseEvent]:
     return events_from("codex", lines, exit_, Command(argv) if argv else None)
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"not json",
-        b"[]",
-        b"\xff\xfe",
-        b"{}",
-        b'{"type":null}',
-        b'{"type":"brand.new"}',
-        b'{"type":"item.started"}',
-        b'{"type":"item.completed","item":7}',
-        b'{"type":"item.completed","item":{"id":"item_0"}}',
-        b'{"type":"error"}',
-        item("started", "brand_new"),
-        item("completed", "brand_new", text="x"),
-        item("completed", "agent_message"),
-        item("completed", "agent_message", text=7),
-        item("started", "agent_message", text="half"),
-        item("updated", "command_execution", aggregated_output="half"),
-        item("started", "todo_list"),
-        line(type="item.started", item={"type": "command_execution", "command": "ls"}),
-        line(type="item.completed", item={"type": "command_execution", "command": "ls"}),
-        b"[" * 100_000,
-    ],
-)
-def test_a_line_without_a_rule_is_kept_as_it_was_printed(raw: bytes) -> None:
-    unknown, completed = codex_events(raw)
-    assert isinstance(unknown, Unknown)
-    assert (unknown.raw, unknown.toolchain) == (raw.decode("utf-8", "backslashreplace"), "codex")
-    assert isinstance(completed, Completed)
-
-
-@pytest.mark.parametrize("raw", [b"", b"\r", b"  ", TURN])
-def test_some_lines_have_no_events(raw: bytes) -> None:
-    assert [event.type for event in codex_events(raw)] == ["completed"]
 
 
 def test_only_the_first_thread_is_a_start() -> None:

@@ -26,35 +26,6 @@ def events_of(scenario: str) -> list[BaseEvent]:
     return recorded_events(CODEX[scenario])
 
 
-@pytest.mark.parametrize(
-    ("scenario", "status", "exit_code", "errors"),
-    [
-        ("badtool", "success", 0, 0),
-        ("basic", "success", 0, 0),
-        ("e429", "failed", 1, 1),
-        ("hangtool-group-sigterm", "cancelled", 143, 0),
-        ("hangtool-sigint", "cancelled", 1, 0),
-        ("mcp-gpt6", "success", 0, 0),
-        ("model-unknown", "success", 0, 0),
-        ("nasty", "success", 0, 0),
-        ("resume", "success", 0, 0),
-        ("tools", "success", 0, 0),
-    ],
-)
-def test_a_run_ends_according_to_its_exit_and_its_last_turn(
-    scenario: str, status: str, exit_code: int, errors: int
-) -> None:
-    events = events_of(scenario)
-    completed = of(Completed, events)[0]
-    assert (completed.status, completed.exit_code) == (status, exit_code)
-    assert sum(error.retryable is False for error in of(ErrorEvent, events)) == errors
-
-
-def test_every_recording_has_its_end_in_the_table_above() -> None:
-    table = test_a_run_ends_according_to_its_exit_and_its_last_turn.pytestmark[0].args[1]  # type: ignore[attr-defined]
-    assert {row[0] for row in table} == set(CODEX)
-
-
 @scenarios
 def test_the_items_of_a_run_have_different_ids(scenario: str) -> None:
     events = events_of(scenario)

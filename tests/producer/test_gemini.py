@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
-from support.recorded import START, events_from, of
+from support.recorded import START, events_from, line, of
 from workcast.events.models import (
     BaseEvent,
     BashOutput,
@@ -25,10 +24,6 @@ from workcast.events.models import (
 )
 from workcast.producer.adapters.base import MAX_ARGUMENT_BYTES, NO_RESULT, Exit
 from workcast.producer.adapters.gemini import GeminiAdapter
-
-
-def line(**fields: Any) -> bytes:
-    return json.dumps(fields).encode()
 
 
 def spoken(content: str, role: str = "assistant") -> bytes:
@@ -53,40 +48,6 @@ STATS = {"input_tokens": 100, "output_tokens": 20, "cached": 60, "input": 40, "t
 
 def gemini_events(*lines: bytes, exit_: Exit | None = None) -> list[BaseEvent]:
     return events_from("gemini", lines, exit_)
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"not json",
-        b"[]",
-        b"\xff\xfe",
-        b"{}",
-        b'{"type":null}',
-        b'{"type":"brand.new"}',
-        b'{"type":"message"}',
-        b'{"type":"message","role":"assistant"}',
-        b'{"type":"message","role":"assistant","content":7}',
-        b'{"type":"message","role":"system","content":"x"}',
-        b'{"type":"tool_use"}',
-        b'{"type":"tool_use","tool_id":"a"}',
-        b'{"type":"tool_use","tool_name":"x","parameters":{}}',
-        b'{"type":"error"}',
-        tool_result("never called"),
-        b'{"type":"tool_result"}',
-        b"[" * 100_000,
-    ],
-)
-def test_a_line_without_a_rule_is_kept_as_it_was_printed(raw: bytes) -> None:
-    unknown, completed = gemini_events(raw)
-    assert isinstance(unknown, Unknown)
-    assert (unknown.raw, unknown.toolchain) == (raw.decode("utf-8", "backslashreplace"), "gemini")
-    assert isinstance(completed, Completed)
-
-
-@pytest.mark.parametrize("raw", [b"", b"\r", b"  "])
-def test_an_empty_line_has_no_events(raw: bytes) -> None:
-    assert [event.type for event in gemini_events(raw)] == ["completed"]
 
 
 def test_only_the_first_init_is_a_start() -> None:

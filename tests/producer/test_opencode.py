@@ -20,7 +20,6 @@ from workcast.events.models import (
     Thinking,
     ToolCall,
     ToolResult,
-    Unknown,
     UsageEvent,
 )
 from workcast.events.usage import Usage
@@ -57,39 +56,6 @@ ERROR = error(name="APIError", data={"message": "no"})
 
 def opencode_events(*lines: bytes, exit_: Exit | None = None, argv: tuple[str, ...] = ()) -> list[BaseEvent]:
     return events_from("opencode", lines, exit_, Command(argv) if argv else None)
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"not json",
-        b"[]",
-        b"\xff\xfe",
-        b"{}",
-        b'{"type":null}',
-        b'{"type":"brand.new"}',
-        b'{"type":"text"}',
-        b'{"type":"text","part":7}',
-        line("text", text=7),
-        line("reasoning"),
-        b'{"type":"tool_use"}',
-        line("tool_use", callID="c"),
-        line("tool_use", tool="bash"),
-        b'{"type":"error"}',
-        error(),
-        b"[" * 100_000,
-    ],
-)
-def test_a_line_without_a_rule_is_kept_as_it_was_printed(raw: bytes) -> None:
-    unknown, completed = opencode_events(raw)
-    assert isinstance(unknown, Unknown)
-    assert (unknown.raw, unknown.toolchain) == (raw.decode("utf-8", "backslashreplace"), "opencode")
-    assert isinstance(completed, Completed)
-
-
-@pytest.mark.parametrize("raw", [b"", b"\r", b"  "])
-def test_an_empty_line_has_no_events(raw: bytes) -> None:
-    assert [event.type for event in opencode_events(raw)] == ["completed"]
 
 
 @pytest.mark.parametrize("first", [start(), ERROR, text("Hello."), finish()])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from workcast.events.models import BaseEvent
 from workcast.producer.adapters import adapter_for
@@ -19,11 +20,19 @@ RECORDED: Final = {
     for path in (*recordings(), *recordings(Path(__file__).parent.parent / "recordings"))
 }
 """By name: the recordings in the package, and those only for tests."""
-CLAUDE: Final = {name.removeprefix("claude-2.1.330-"): r for name, r in RECORDED.items() if r.agent == "claude"}
-CODEX: Final = {name.removeprefix("codex-0.169.0-"): r for name, r in RECORDED.items() if r.agent == "codex"}
-"""By scenario."""
+BY_AGENT: Final[Mapping[str, Mapping[str, Recording]]] = {
+    agent: {name.split("-", 2)[2]: recording for name, recording in RECORDED.items() if recording.agent == agent}
+    for agent in ("claude", "codex", "gemini", "opencode")
+}
+"""By agent and scenario."""
+CLAUDE, CODEX, GEMINI, OPENCODE = BY_AGENT.values()
 
 E = TypeVar("E", bound=BaseEvent)
+
+
+def line(**fields: Any) -> bytes:
+    """Return a line as an agent prints it: one JSON object."""
+    return json.dumps(fields).encode()
 
 
 def events_from(
