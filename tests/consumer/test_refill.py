@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 from zlib import crc32
 
@@ -17,6 +19,7 @@ from workcast.broker.log import natural_epoch
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
 from workcast.broker.stream import Budgets, feed_key, stream_key, summary_key
+from workcast.consumer.channel import Channel
 from workcast.consumer.frame import Frame
 from workcast.consumer.hub import Hub
 from workcast.consumer.refill import Missing
@@ -120,13 +123,20 @@ async def test_a_log_that_cannot_be_read_has_missing_events(
         assert (channel.epoch, channel.head) == (0, 0)
 
 
-async def test_concurrent_readers_at_one_place_share_one_read_and_one_frame(
-    root: Root, redis_url: str, relay: Relay
-) -> None:
+@asynccontextmanager
+async def hub_without_ring(root: Root, redis_url: str) -> AsyncGenerator[tuple[Hub, Channel]]:
+    """A hub of a log with 50 lines, and the log's channel, which has to read them again."""
     write_log(root, "wc", LINES)
     async with running_hub(root, redis_url) as hub:
         channel = await open_at(hub, "wc", 50)
         channel._clear()
+        yield hub, channel
+
+
+async def test_concurrent_readers_at_one_place_share_one_read_and_one_frame(
+    root: Root, redis_url: str, relay: Relay
+) -> None:
+    async with hub_without_ring(root, redis_url) as (hub, channel):
         counting: Any = Counting(hub.refill._source)
         hub.refill._source = counting
         frames = await asyncio.gather(*(hub.refill.fetch(channel, 0) for _ in range(20)))
@@ -137,10 +147,7 @@ async def test_concurrent_readers_at_one_place_share_one_read_and_one_frame(
 async def test_a_reader_that_leaves_does_not_cancel_the_read_of_the_others(
     root: Root, redis_url: str, relay: Relay
 ) -> None:
-    write_log(root, "wc", LINES)
-    async with running_hub(root, redis_url) as hub:
-        channel = await open_at(hub, "wc", 50)
-        channel._clear()
+    async with hub_without_ring(root, redis_url) as (hub, channel):
         first, second = (asyncio.create_task(hub.refill.fetch(channel, 0)) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
