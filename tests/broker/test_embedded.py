@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -106,12 +106,119 @@ def test_the_server_is_gone_after_its_parent_was_killed(tmp_path: Path) -> None:
         assert not Path(url.removeprefix("unix://")).parent.exists()
 
 
-def test_an_orphan_is_ended_by_the_next_start_even_where_the_kernel_does_not(root: Root) -> None:
-    with subprocess.Popen(["sleep", "600"]) as orphan:
-        started = psutil.Process(orphan.pid).create_time()
-        root.write_state("broker.json", f'{{"pid":{orphan.pid},"started":{started},"directory":"/nonexistent"}}')
+@contextmanager
+def orphan(directory: Path, root: Root) -> Generator[subprocess.Popen[bytes]]:
+    """A server as an ``up`` leaves it behind where the kernel does not end it, named by the root's state file."""
+    directory.mkdir(mode=0o700)
+    (directory / "root").write_bytes(os.fsencode(root.directory))
+    socket = directory / "valkey.sock"
+    command = [str(server_program()), "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(directory)]
+    with (directory / "valkey.log").open("wb") as log, subprocess.Popen(command, stdout=log) as server:
+        try:
+            wait_until(socket.exists)
+            started = psutil.Process(server.pid).create_time()
+            state = {"pid": server.pid, "started": started, "directory": str(directory)}
+            root.write_state("broker.json", json.dumps(state))
+            yield server
+        finally:
+            server.kill()
+
+
+def test_an_orphan_is_ended_by_the_next_start_even_where_the_kernel_does_not(root: Root, tmp_path: Path) -> None:
+    directory = tmp_path / "workcast-orphan"
+    with orphan(directory, root) as server, EmbeddedBroker(root):
+        wait_until(lambda: not alive(server.pid))
+        assert not directory.exists()
+
+
+def test_the_server_of_another_root_is_neither_ended_nor_is_its_directory_removed(root: Root, tmp_path: Path) -> None:
+    directory = tmp_path / "workcast-orphan"
+    other = Root(tmp_path / "other")
+    other.state.mkdir(parents=True)
+    with orphan(directory, other) as server:
+        shutil.copy(other.state / "broker.json", root.state / "broker.json")
         with EmbeddedBroker(root):
-            wait_until(lambda: not alive(orphan.pid))
+            assert alive(server.pid)
+            assert (directory / "valkey.sock").exists()
+
+
+def test_a_process_that_is_not_the_server_is_left_alone(root: Root, tmp_path: Path) -> None:
+    directory = tmp_path / "workcast-orphan"
+    directory.mkdir(mode=0o700)
+    (directory / "root").write_bytes(os.fsencode(root.directory))
+    with subprocess.Popen(["sleep", "600"], cwd=directory) as innocent:
+        started = psutil.Process(innocent.pid).create_time()
+        state = {"pid": innocent.pid, "started": started, "directory": str(directory)}
+        root.write_state("broker.json", json.dumps(state))
+        with EmbeddedBroker(root):
+            assert alive(innocent.pid)
+        innocent.kill()
+
+
+def clone(parent: Path) -> Path:
+    directory = parent / "workcast-main"
+    directory.mkdir(mode=0o700)
+    (directory / "precious").write_text("work")
+    return directory
+
+
+def empty(parent: Path) -> Path:
+    directory = parent / "workcast-empty"
+    directory.mkdir(mode=0o700)
+    return directory
+
+
+def link(parent: Path) -> Path:
+    (parent / "workcast-link").symlink_to(clone(parent))
+    return parent / "workcast-link"
+
+
+def of_the_root(parent: Path) -> Path:
+    directory = clone(parent)
+    (directory / "root").write_bytes(os.fsencode(parent / "root"))
+    return directory
+
+
+def open_to_all(parent: Path) -> Path:
+    directory = empty(parent)
+    (directory / "root").write_bytes(os.fsencode(parent / "root"))
+    directory.chmod(0o755)
+    return directory
+
+
+def fifo_as_root(parent: Path) -> Path:
+    directory = empty(parent)
+    os.mkfifo(directory / "root")
+    return directory
+
+
+@pytest.mark.parametrize("make", [clone, empty, link, of_the_root, open_to_all, fifo_as_root])
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_state_file_cannot_have_another_directory_removed(
+    tmp_path: Path, make: Callable[[Path], Path], *, relative: bool
+) -> None:
+    root = Root(tmp_path / "root")
+    root.state.mkdir(parents=True)
+    directory = make(tmp_path)
+    before = sorted(directory.iterdir())
+    named = os.path.relpath(directory) if relative else str(directory)
+    root.write_state("broker.json", json.dumps({"pid": os.getpid(), "started": 1.0, "directory": named}))
+    with EmbeddedBroker(root):
+        assert sorted(directory.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "", "[]", "{}", "null", '{"directory":1}', '{"directory":""}', '{"directory":"\\u0000workcast-"}',
+        '{"pid":-1,"started":1,"directory":"/"}', '{"pid":1e400,"started":1,"directory":"/tmp"}',
+        '{"pid":99999999999999999999,"started":NaN,"directory":"workcast-"}',
+    ],
+)  # fmt: skip
+def test_a_state_file_of_another_form_is_ignored(root: Root, state: str) -> None:
+    root.write_state("broker.json", state)
+    with EmbeddedBroker(root) as broker:
+        assert broker.pid
 
 
 def test_a_process_that_only_has_an_orphans_pid_is_left_alone(root: Root) -> None:

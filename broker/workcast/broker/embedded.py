@@ -25,6 +25,7 @@ from redis.exceptions import RedisError
 from workcast.broker.connection import connect
 from workcast.broker.errors import BrokerError
 from workcast.broker.names import BROKER_STATE_FILE
+from workcast.broker.orphan import DIRECTORY_PREFIX, LOG_FILE, ROOT_FILE, SOCKET_FILE, end_orphan
 from workcast.broker.root import Root
 from workcast.broker.tether import tethered
 
@@ -90,7 +91,7 @@ class EmbeddedBroker:
     def __enter__(self) -> Self:
         self._end_orphan()
         # A unix socket's path has at most about 100 bytes, which a root's own path may exceed.
-        self._directory = Path(tempfile.mkdtemp(prefix="workcast-"))
+        self._directory = Path(tempfile.mkdtemp(prefix=DIRECTORY_PREFIX))
         self._made.callback(shutil.rmtree, self._directory, ignore_errors=True)
         self.url = f"unix://{quote(str(self._socket))}"
         started: Future[None] = Future()
@@ -110,11 +111,11 @@ class EmbeddedBroker:
 
     @property
     def _socket(self) -> Path:
-        return self._directory / "valkey.sock"
+        return self._directory / SOCKET_FILE
 
     @property
     def _log(self) -> Path:
-        return self._directory / "valkey.log"
+        return self._directory / LOG_FILE
 
     # ── in the supervising thread ────────────────────────────────────────────────────────────────────────────────────
     def _supervise(self, started: Future[None]) -> None:
@@ -167,6 +168,7 @@ class EmbeddedBroker:
             BrokerError: it ended instead, or did not answer in time.
             OSError: a file cannot be written.
         """
+        (self._directory / ROOT_FILE).write_bytes(os.fsencode(self._root.directory))
         with self._log.open("wb") as log, self._changing:
             if self._closing.is_set():
                 raise BrokerError("the embedded Valkey server is being closed")
@@ -209,18 +211,9 @@ class EmbeddedBroker:
     def _end_orphan(self) -> None:
         """End the server of an ``up`` that was killed; the caller holds the root's lock, so no ``up`` uses it."""
         state = self._root.read_state(BROKER_STATE_FILE)
-        if state is None:
-            return
-        pid, started, directory = state.get("pid"), state.get("started"), state.get("directory")
-        if isinstance(pid, int) and isinstance(started, int | float):
-            with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
-                process = psutil.Process(pid)
-                if abs(process.create_time() - started) < 0.1:  # not another process that got its id
-                    process.kill()
-                    process.wait(5)
-        if isinstance(directory, str) and Path(directory).name.startswith("workcast-"):
-            shutil.rmtree(directory, ignore_errors=True)
-        (self._root.state / BROKER_STATE_FILE).unlink(missing_ok=True)
+        if state is not None:
+            end_orphan(state, self._root.directory)
+            (self._root.state / BROKER_STATE_FILE).unlink(missing_ok=True)
 
     def _close(self) -> None:
         with self._changing:
