@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from support.logs import write_log
-from support.processes import Up, refusal, workcast
+from support.processes import refusal, served, workcast
 from workcast.broker.root import Root
 
 LINES = [
@@ -34,11 +34,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", params=["files", "gateway"])
 def place(request: pytest.FixtureRequest, filled: Path) -> Generator[Path]:
     """The root, without and with an ``up`` that serves it."""
-    if request.param == "files":
-        yield filled
-        return
-    with Up(filled) as up:
-        up.show("wc", len(LINES))
+    with served(filled, request.param, {"wc": len(LINES)}):
         yield filled
 
 

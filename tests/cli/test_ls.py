@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from support.logs import event_line, write_log
-from support.processes import Up, refusal, workcast
+from support.processes import Up, refusal, served, workcast
 from workcast.broker.root import Root
 
 EVIL = "a\\u001b]0;owned\\u0007\\u009b31m\\u202e"
@@ -34,13 +34,7 @@ def listed(root: Path, *options: str) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="module", params=["files", "gateway"])
 def place(request: pytest.FixtureRequest, filled: Path) -> Generator[Path]:
     """The root, without and with an ``up`` that serves it."""
-    if request.param == "files":
-        yield filled
-        return
-    with Up(filled) as up:
-        up.show("wc-runs", 3)
-        up.show("wc-evil", 1)
-        up.show("wc-new", 0)
+    with served(filled, request.param, {"wc-runs": 3, "wc-evil": 1, "wc-new": 0}):
         yield filled
 
 

@@ -73,6 +73,14 @@ class AgentRunner:
             stop=stop,
         )
 
+    async def tour(self) -> list[BaseEvent]:
+        """Run the scenario ``basic``, check that it is reported without errors, and return the events."""
+        ended = await self("[[scenario:basic]] Give me a tour.")
+        assert (ended.status, ended.exit_code) == ("success", 0)
+        assert {"unknown", "error"}.isdisjoint(self.sink.types)
+        assert self.sink.types[:2] == ["prompt_sent", "started"]
+        return self.sink.events
+
 
 @pytest.fixture
 def sink() -> Sink:

@@ -21,7 +21,6 @@ from workcast.events.models import (
     Started,
     ToolCall,
     ToolResult,
-    Unknown,
     UsageEvent,
 )
 
@@ -36,12 +35,7 @@ def codex(tmp_path: Path, model: ScriptedModel, sink: Sink) -> AgentRunner:
 
 
 async def test_a_run_is_reported_from_start_to_end(codex: AgentRunner) -> None:
-    ended = await codex("[[scenario:basic]] Give me a tour.")
-    events = codex.sink.events
-    assert (ended.status, ended.exit_code) == ("success", 0)
-    assert of(Unknown, events) == []
-    assert of(ErrorEvent, events) == []
-    assert codex.sink.types[:2] == ["prompt_sent", "started"]
+    events = await codex.tour()
     results = [(result.tool, result.exit_code) for result in of(ToolResult, events)]
     assert results == [("command_execution", 0), ("file_change", None), ("command_execution", 1)]
     assert of(BashOutput, events)[0].output.startswith("hello\n")

@@ -13,7 +13,6 @@ from support.waiting import wait_until_async
 from workcast.events.models import (
     BashOutput,
     Completed,
-    ErrorEvent,
     FileRead,
     FileWrite,
     PromptSent,
@@ -21,7 +20,6 @@ from workcast.events.models import (
     ResponseComplete,
     Started,
     ToolResult,
-    Unknown,
     UsageEvent,
 )
 
@@ -37,12 +35,7 @@ def gemini(tmp_path: Path, model: ScriptedModel, sink: Sink) -> AgentRunner:
 
 
 async def test_a_run_is_reported_from_start_to_end(gemini: AgentRunner) -> None:
-    ended = await gemini("[[scenario:basic]] Give me a tour.")
-    events = gemini.sink.events
-    assert (ended.status, ended.exit_code) == ("success", 0)
-    assert of(Unknown, events) == []
-    assert of(ErrorEvent, events) == []
-    assert gemini.sink.types[:2] == ["prompt_sent", "started"]
+    events = await gemini.tour()
     assert [prompt.prompt for prompt in of(PromptSent, events)] == ["[[scenario:basic]] Give me a tour."]
     assert of(Started, events)[0].model == "gemini-2.5-pro"
     results = [(result.tool, result.error is None) for result in of(ToolResult, events)]

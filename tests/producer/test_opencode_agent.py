@@ -11,7 +11,6 @@ from support.scripted_model import ScriptedModel
 from workcast.events.models import (
     BashOutput,
     Completed,
-    ErrorEvent,
     FileRead,
     FileWrite,
     PromptSent,
@@ -20,7 +19,6 @@ from workcast.events.models import (
     Thinking,
     ToolCall,
     ToolResult,
-    Unknown,
     UsageEvent,
 )
 from workcast.events.usage import Usage
@@ -37,12 +35,7 @@ def opencode(tmp_path: Path, model: ScriptedModel, sink: Sink) -> AgentRunner:
 
 
 async def test_a_run_is_reported_from_start_to_end(opencode: AgentRunner) -> None:
-    ended = await opencode("[[scenario:basic]] Give me a tour.")
-    events = opencode.sink.events
-    assert (ended.status, ended.exit_code) == ("success", 0)
-    assert of(Unknown, events) == []
-    assert of(ErrorEvent, events) == []
-    assert opencode.sink.types[:2] == ["prompt_sent", "started"]
+    events = await opencode.tour()
     assert of(Started, events)[0].model == "scripted/scripted-model"
     assert [thought.content for thought in of(Thinking, events)] == [
         "The user wants a tour. First look at the directory, then write a file.",

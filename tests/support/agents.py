@@ -62,16 +62,24 @@ def install_opencode(cache: Path | None = None) -> Path:
     return install(name, f"{package}@{OPENCODE_VERSION}", Path(package, "bin", "opencode"), cache)
 
 
+def _base_env(home: Path, program: Path | None, *more: Path) -> dict[str, str]:
+    """Return what every agent needs: a home directory, and a PATH with its program, if any, and ``more`` folders."""
+    folders = () if program is None else (program.parent, *more)
+    return {
+        "HOME": str(home),
+        "PATH": os.pathsep.join([*map(str, folders), os.defpath]),
+        "LANG": "C.UTF-8",
+        "TERM": "dumb",
+    }
+
+
 def claude_env(base_url: str, home: Path, program: Path | None = None) -> dict[str, str]:
     """An environment in which Claude Code talks only to ``base_url`` and keeps its files under ``home``.
 
     ``program`` is on its PATH as ``claude``; without a program, PATH has no agent.
     """
     return {
-        "HOME": str(home),
-        "PATH": os.defpath if program is None else f"{program.parent}:{os.defpath}",
-        "LANG": "C.UTF-8",
-        "TERM": "dumb",
+        **_base_env(home, program),
         "ANTHROPIC_BASE_URL": base_url,
         "ANTHROPIC_API_KEY": "dummy",
         "CLAUDE_CONFIG_DIR": str(home / ".claude"),
@@ -93,10 +101,7 @@ def codex_env(base_url: str, home: Path, program: Path | None = None) -> dict[st
     settings.mkdir(parents=True, exist_ok=True)
     (settings / "config.toml").write_text(CODEX_CONFIG.format(url=base_url))
     return {
-        "HOME": str(home),
-        "PATH": os.defpath if program is None else f"{program.parent}:{os.defpath}",
-        "LANG": "C.UTF-8",
-        "TERM": "dumb",
+        **_base_env(home, program),
         "CODEX_HOME": str(settings),
         "SCRIPTED_KEY": "dummy",
     }
@@ -113,10 +118,7 @@ def gemini_env(base_url: str, home: Path, program: Path | None = None) -> dict[s
     kept |= {"privacy": {"usageStatisticsEnabled": False}, "telemetry": {"enabled": False}}
     (settings / "settings.json").write_text(json.dumps(kept))
     return {
-        "HOME": str(home),
-        "PATH": os.defpath if program is None else f"{program.parent}:{NODE}:{os.defpath}",
-        "LANG": "C.UTF-8",
-        "TERM": "dumb",
+        **_base_env(home, program, NODE),
         "GEMINI_API_KEY": "dummy",
         "GOOGLE_GEMINI_BASE_URL": base_url,
     }
@@ -131,10 +133,7 @@ def opencode_env(base_url: str, home: Path, program: Path | None = None) -> dict
     settings.mkdir(parents=True, exist_ok=True)
     (settings / "opencode.json").write_text(json.dumps(_opencode_config(base_url)))
     return {
-        "HOME": str(home),
-        "PATH": os.defpath if program is None else f"{program.parent}:{os.defpath}",
-        "LANG": "C.UTF-8",
-        "TERM": "dumb",
+        **_base_env(home, program),
         "OPENCODE_DISABLE_AUTOUPDATE": "1",
         "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
         "OPENCODE_DISABLE_MODELS_FETCH": "1",

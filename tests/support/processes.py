@@ -211,3 +211,15 @@ def many_open_files() -> Generator[None]:
         while stack.enter_context(Path(os.devnull).open("rb")).fileno() < 1024:
             pass
         yield
+
+
+@contextlib.contextmanager
+def served(root: Path, by: str, lengths: Mapping[str, int]) -> Generator[Path]:
+    """The root, served by ``files`` alone or by a ``gateway`` that shows workcells with these numbers of events."""
+    if by == "files":
+        yield root
+        return
+    with Up(root) as up:
+        for workcell, length in lengths.items():
+            up.show(workcell, length)
+        yield root
