@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -203,3 +203,11 @@ def test_the_lock_is_free_as_soon_as_its_holder_was_killed(tmp_path: Path) -> No
     with held_elsewhere(path) as holder:
         os.kill(holder.pid, signal.SIGKILL)
         wait_until(lambda: not is_locked(path))
+
+
+@pytest.mark.parametrize("write", [replace_file, create_file_once])
+def test_an_error_names_the_file_not_its_temporary(tmp_path: Path, write: Callable[[Path, bytes], object]) -> None:
+    path = tmp_path / "missing" / "file"
+    with pytest.raises(FileNotFoundError) as caught:
+        write(path, b"data")
+    assert str(caught.value) == f"[Errno 2] No such file or directory: '{path}'"

@@ -119,8 +119,9 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = 
     """
     temporary = _temporary_path(path)
     try:
-        _write_new(temporary, data, mode, durable=durable)
-        temporary.replace(path)
+        with _naming(path):
+            _write_new(temporary, data, mode, durable=durable)
+            temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -136,8 +137,9 @@ def create_file_once(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
     """
     temporary = _temporary_path(path)
     try:
-        _write_new(temporary, data, mode, durable=False)
-        os.link(temporary, path)
+        with _naming(path):
+            _write_new(temporary, data, mode, durable=False)
+            os.link(temporary, path)
     except FileExistsError:
         return False
     else:
@@ -153,6 +155,15 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _naming(path: Path) -> Generator[None]:
+    """Name ``path`` in errors, not its temporary file: the same problem has the same message each time."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _temporary_path(path: Path) -> Path:
