@@ -326,6 +326,24 @@ def test_a_restart_that_fails_is_tried_again_and_warned_of_once(root: Root, capl
     ]
 
 
+class Faulty(EmbeddedBroker):
+    """A broker whose first restart fails in a way that nothing foresees."""
+
+    starts = 0
+
+    def _start(self) -> None:
+        self.starts += 1
+        if self.starts == 2:
+            raise ValueError("a fault")
+        super()._start()
+
+
+def test_a_restart_that_fails_unexpectedly_is_tried_again(root: Root) -> None:
+    with Faulty(root, pause=0.01) as broker:
+        os.kill(broker.pid, signal.SIGKILL)
+        wait_until(lambda: broker.starts >= 3 and answers(broker))
+
+
 def test_a_broker_can_be_closed_while_it_is_being_restarted(root: Root) -> None:
     with EmbeddedBroker(root, pause=600) as broker:
         first = broker.pid

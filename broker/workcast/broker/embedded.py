@@ -142,7 +142,7 @@ class EmbeddedBroker:
             try:
                 self._make_directory()
                 self._start()
-            except (BrokerError, OSError, RedisError, psutil.Error) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may succeed
                 if not warned and not self._closing.is_set():
                     text = "the embedded Valkey of %s died and cannot be started again yet, which is tried on: %s"
                     logger.warning(text, self._root.directory, error)
