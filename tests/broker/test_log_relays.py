@@ -16,8 +16,9 @@ from support.broker_checker import completeness_problems
 from support.logs import event_line, write_log
 from workcast.broker.log import LogReader
 from workcast.broker.log_facts import epoch_of
+from workcast.broker.log_relay import LogRelay
 from workcast.broker.log_relays import LogRelays
-from workcast.broker.names import RUN_LOCK_FILE
+from workcast.broker.names import CHECKPOINT_SUFFIX, RUN_LOCK_FILE, state_file
 from workcast.broker.root import Root
 from workcast.broker.stream import Budgets, Publisher, feed_key, stream_key, summary_key, wanted_key, workcells_key
 from workcast.broker.verify import verify
@@ -213,6 +214,74 @@ def test_heartbeats_can_go_out_between_any_two_logs(root: Root, publisher: Publi
     assert len(pauses) >= 40
 
 
+def test_a_requested_window_is_published_though_the_log_is_attached_again_before(
+    root: Root, redis_client: Any, new_relays: Callable[[], LogRelays]
+) -> None:
+    write_log(root, "wc", ENDED)
+    relays = start(new_relays())
+    redis_client.sadd(wanted_key(0), "wc")
+    relays.publish_windows()
+    start(relays)  # as after an error of the broker
+    assert problems(root, redis_client, "wc", ENDED) == []
+    redis_client.delete(stream_key("wc"))
+    start(relays)
+    assert redis_client.exists(stream_key("wc")) == 0  # the request was served once
+
+
+@pytest.mark.parametrize("only", [None, "evil"])
+def test_an_ended_log_behind_a_link_out_of_the_root_gets_no_summary(
+    root: Root, publisher: Publisher, redis_client: Any, tmp_path_factory: pytest.TempPathFactory, only: str | None
+) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "telemetry.jsonl").write_bytes(b"".join(line + b"\n" for line in ENDED))
+    (root.workcells / "evil").symlink_to(outside)
+    relays = LogRelays(root, publisher, WarnOnce(logging.getLogger("workcast.relay")), only, no_pause)
+    start(relays)
+    assert left(redis_client) == set()
+
+
+# ── what is wrong with one log ───────────────────────────────────────────────────────────────────────────────────────
+class Unjudgeable(LogRelay):
+    """The relay of a log that cannot be judged."""
+
+    def judge(self) -> None:
+        if self.workcell == "wc":
+            raise ValueError("a fault")
+
+
+def test_a_log_that_cannot_be_judged_stops_no_sweep_and_is_warned_of_once(
+    root: Root,
+    redis_client: Any,
+    new_relays: Callable[[], LogRelays],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("workcast.broker.log_relays.LogRelay", Unjudgeable)
+    for workcell in ("a", "wc", "z"):
+        write_log(root, workcell, ENDED[:-1])
+    relays = start(new_relays())
+    for _ in range(3):
+        relays.sweep()
+        publish(relays)
+    assert root.log_state("z").checkpoint() is not None
+    assert problems(root, redis_client, "wc", ENDED[:-1]) == []
+    assert [record.getMessage() for record in caplog.records] == [
+        "unexpected error in the relay of wc; it is tried again"
+    ]
+
+
+def test_a_checkpoint_that_cannot_be_kept_is_warned_of_once(
+    root: Root, new_relays: Callable[[], LogRelays], caplog: pytest.LogCaptureFixture
+) -> None:
+    write_log(root, "wc", ENDED[:-1])
+    relays = start(new_relays())
+    (root.state / state_file("wc", CHECKPOINT_SUFFIX)).mkdir()
+    for _ in range(3):
+        relays.sweep()
+        publish(relays)
+    assert len([record for record in caplog.records if "cannot keep a checkpoint of wc" in record.getMessage()]) == 1
+
+
 # ── workcells that are gone ──────────────────────────────────────────────────────────────────────────────────────────
 def left(client: Any) -> set[bytes]:
     """What the broker holds of workcells, beside the list of them."""
@@ -239,6 +308,31 @@ def test_a_workcell_that_is_gone_leaves_the_broker_with_the_second_sweep(
     relays.sweep()
     publish(relays)
     assert problems(root, redis_client, "wc", ENDED[:3]) == []
+
+
+class Recreating(Publisher):
+    """A publisher during whose answers a workcell is created."""
+
+    created: Path | None = None
+
+    def workcells(self) -> list[str]:
+        if self.created is not None:
+            self.created.mkdir(exist_ok=True)
+        return super().workcells()
+
+
+def test_a_workcell_that_is_created_again_during_the_second_sweep_stays(
+    root: Root, redis_url: str, redis_client: Any
+) -> None:
+    write_log(root, "wc", ENDED[:-1])
+    publisher = Recreating(redis_url)
+    relays = start(LogRelays(root, publisher, WarnOnce(logging.getLogger("workcast.relay")), None, no_pause))
+    shutil.rmtree(root.workcell("wc"))
+    relays.sweep()
+    publisher.created = root.workcell("wc")
+    relays.sweep()
+    publisher.close()
+    assert left(redis_client) == {b"wc"}
 
 
 def test_a_workcell_of_another_root_stays_in_the_broker(

@@ -72,6 +72,8 @@ class LogRelay:
         self._next = 0
         """The offset of the next line to publish."""
         self._begins_window = False
+        self._is_requested = False
+        """Whether a gateway has requested the window, which is not published yet."""
         self._window_may_wait = False
         """Whether the summary alone is enough for the broker, should the last run have ended."""
         self._replaces: int | None = None
@@ -144,7 +146,8 @@ class LogRelay:
         self._refresh()
         if self._reader.is_behind or not self.attach(stored):
             return False
-        self._window_may_wait = (stored.crc is None or self._begins_window) and self._may_have_ended()
+        is_missing = stored.crc is None or self._begins_window
+        self._window_may_wait = is_missing and not self._is_requested and self._may_have_ended()
         if self._fold.offset < self._fold_end() <= self._fold.offset + BATCH_LINES:
             self._catch_up()
         return True
@@ -165,15 +168,20 @@ class LogRelay:
         if self._next >= self._reader.end or not self._has_ended():
             return None
         end, noted = self._reader.end, self._state.watermark()
+        shown = self._shown(end)
+        if shown.crc is None or self._root.leads_out(self.workcell):
+            self.detach()  # the file was replaced since the refresh, or may have been read through a link
+            return None
         if noted is None or noted.epoch != self._epoch or noted.head < end:
             self._reader.sync()
-            self._state.raise_watermark(self._shown(end))
+            self._state.raise_watermark(shown)
         self._begins_window = True
         return self._batch(end, [], end)
 
     def rewind(self) -> None:
-        """Publish the window again: a gateway has requested it."""
-        if self._attached and self._reader.end > self._reader.base:
+        """Publish the window again, because a gateway has requested it: now, or once the log is attached again."""
+        self._is_requested = True
+        if self._attached:
             self._window_may_wait = False
             self._rewind()
 
@@ -281,6 +289,8 @@ class LogRelay:
             # It was pruned: from here on this is the file. Once the broker has the new base, nothing else says so.
             self._state.raise_watermark(replace(noted, inode=reader.inode, base=reader.base))
         self._attached, self._saw_replacement = True, False
+        if self._is_requested:
+            self._rewind()
         return True
 
     def _refresh(self, limit: int = _SCAN_BYTES) -> None:
@@ -405,6 +415,7 @@ class LogRelay:
                     crc = batch.entries[-1][0] if batch.entries else None
                     self._own = self._shown(batch.end) if crc is None else self._own_at(batch.end, crc)
                 self._next, self._begins_window, self._replaces = batch.end, False, None
+                self._is_requested &= not batch.entries
                 self._published_base = batch.base
             case "empty":
                 self._rewind()

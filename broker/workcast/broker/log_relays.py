@@ -103,6 +103,8 @@ class LogRelays:
                     return
                 self._pause()
                 with self._guarding(workcell):
+                    if self._root.leads_out(workcell):
+                        continue  # publishing it is refused, with a warning
                     relay = self._relay(workcell)
                     if not relay.attach_briefly(watermark):
                         continue
@@ -136,13 +138,16 @@ class LogRelays:
         self.mark_changed(present)
         for gone in self._relays.keys() - set(present):
             del self._relays[gone]
+            for problem in (gone, _judging(gone), _checkpoint(gone)):
+                self._warnings.passed(problem)
         self._reconcile()
         if self._only is None:
             self._forget_gone(set(present))
-        for workcell, relay in self._relays.items():
+        for workcell, relay in tuple(self._relays.items()):
             self._pause()
-            with self._guarding(workcell):
+            with self._guarding(workcell, _judging(workcell)):
                 relay.judge()
+                self._warnings.passed(_judging(workcell))
         self.checkpoint()
 
     def _reconcile(self) -> None:
@@ -165,6 +170,8 @@ class LogRelays:
         gone = {workcell for workcell in self._publisher.workcells() if self._is_ours(workcell)} - present
         for workcell in gone & self._missing:
             self._pause()
+            if self._root.holds(workcell):
+                continue  # created again during this sweep
             if not self._publisher.forget(workcell, self._root.origin()):
                 self._foreign.add(workcell)
         self._missing = gone - self._foreign
@@ -179,8 +186,9 @@ class LogRelays:
         for workcell, relay in self._relays.items():
             try:
                 relay.checkpoint()
+                self._warnings.passed(_checkpoint(workcell))
             except OSError as error:
-                self._warnings.warn(workcell, f"cannot keep a checkpoint of {workcell}: {error}")
+                self._warnings.warn(_checkpoint(workcell), f"cannot keep a checkpoint of {workcell}: {error}")
 
     def vouch(self, until: Callable[[], bool]) -> None:
         """Note how far the changed logs may be shown, while there is no broker to publish them to."""
@@ -210,14 +218,28 @@ class LogRelays:
         return relay
 
     @contextmanager
-    def _guarding(self, workcell: str) -> Generator[None]:
-        """Keep what is wrong with one log from stopping the others."""
+    def _guarding(self, workcell: str, problem: str = "") -> Generator[None]:
+        """Keep what is wrong with one log from stopping the others.
+
+        Args:
+            workcell: whose log.
+            problem: what to warn about, if not about publishing the log, which passes when it is published again.
+        """
+        problem = problem or workcell
         try:
             yield
         except (OriginConflictError, OSError) as error:
-            self._warnings.warn(workcell, str(error))
+            self._warnings.warn(problem, str(error))
         except BrokerError:
             raise
         except Exception as error:  # noqa: BLE001 - logged with its traceback
-            self._warnings.warn(workcell, f"unexpected error in the relay of {workcell}; it is tried again", error)
+            self._warnings.warn(problem, f"unexpected error in the relay of {workcell}; it is tried again", error)
             self._relays.pop(workcell, None)  # its state may be half changed: the next one starts from the files
+
+
+def _judging(workcell: str) -> str:
+    return f"{workcell}: judging"
+
+
+def _checkpoint(workcell: str) -> str:
+    return f"{workcell}: checkpoint"
