@@ -10,12 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from support.gateway import Gateway, get
+from support.gateway import Gateway, get, relayed_gateway
 from support.logs import event_line, write_log
-from support.viewers import running_relay
 from support.waiting import wait_until
 from workcast.broker.accounts import Accounts
-from workcast.broker.embedded import EmbeddedBroker
 from workcast.broker.history import History
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
@@ -48,12 +46,7 @@ LINES = [*START, *(one for number in range(30) for one in message(number))]
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[Gateway, Root]]:
     root = Root(tmp_path_factory.mktemp("account"))
-    root.prepare()
-    with (
-        EmbeddedBroker(root) as broker,
-        running_relay(root, broker.url),
-        Gateway(root, broker.url).running() as gateway,
-    ):
+    with relayed_gateway(root) as gateway:
         write_log(root, "wc", LINES)
         published(gateway, "wc", len(LINES))
         yield gateway, root

@@ -14,11 +14,10 @@ from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
-from support.gateway import Gateway, get
+from support.gateway import Gateway, get, relayed_gateway
 from support.logs import event_line, write_log
 from support.viewers import running_relay
 from support.waiting import wait_until
-from workcast.broker.embedded import EmbeddedBroker
 from workcast.broker.log import natural_epoch
 from workcast.broker.root import Root
 from workcast.broker.stream import feed_key, summary_key
@@ -43,12 +42,7 @@ def offline(root: Root, tmp_path: Path) -> Generator[Gateway]:
 def fixed(tmp_path_factory: pytest.TempPathFactory) -> Generator[Gateway]:
     """A gateway that many tests share, with one workcell, ``wc``, of ``LINES``."""
     root = Root(tmp_path_factory.mktemp("fixed"))
-    root.prepare()
-    with (
-        EmbeddedBroker(root) as broker,
-        running_relay(root, broker.url),
-        Gateway(root, broker.url).running() as gateway,
-    ):
+    with relayed_gateway(root) as gateway:
         publish(gateway, root, "wc", LINES)
         yield gateway
 

@@ -12,7 +12,9 @@ from typing import Any
 import httpx
 import uvicorn
 
+from support.viewers import running_relay
 from support.waiting import DEADLINE, wait_until
+from workcast.broker.embedded import EmbeddedBroker
 from workcast.broker.history import History
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
@@ -67,3 +69,15 @@ class Gateway(uvicorn.Server):
 
 def get(gateway: Gateway, path: str, **options: Any) -> httpx.Response:
     return httpx.get(gateway.url + path, timeout=DEADLINE, **options)
+
+
+@contextlib.contextmanager
+def relayed_gateway(root: Root) -> Generator[Gateway]:
+    """A gateway of a root, with a broker and a relay of its own."""
+    root.prepare()
+    with (
+        EmbeddedBroker(root) as broker,
+        running_relay(root, broker.url),
+        Gateway(root, broker.url).running() as gateway,
+    ):
+        yield gateway
