@@ -13,7 +13,7 @@ import pytest
 from support.channels import open_at, read_all
 from support.log_edits import prune
 from support.logs import event_line, write_log
-from support.viewers import head_of, running_hub, running_relay
+from support.viewers import Viewer, events_of, head_of, running_hub, running_relay
 from support.waiting import wait_until, wait_until_async
 from workcast.broker.log import natural_epoch
 from workcast.broker.relay import Relay
@@ -282,6 +282,24 @@ async def test_a_window_that_no_relay_publishes_is_unavailable_and_not_waited_fo
         assert await hub.refill.fetch(channel, 0) == Missing(0, 50, "unavailable")
         assert await hub.refill.page(channel, 0, 10) == (0, [])
         assert redis_client.smembers(WANTED) == set()
+
+
+async def test_other_workcells_of_a_viewer_do_not_wait_for_a_requested_window(
+    root: Root, redis_url: str, redis_client: Any, ended: Root, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workcast.consumer.refill._WINDOW_SECONDS", 600)
+    write_log(root, "here", LINES)
+    async with running_hub(root, redis_url) as hub, Viewer(hub) as viewer:
+        await open_at(hub, "here", 50)
+        viewer.subscribe("wc")
+        await wait_until_async(lambda: redis_client.smembers(WANTED) == {b"wc"})
+        viewer.subscribe("here")
+        await viewer.until(lambda message: message["op"] == "live" and message["workcell"] == "here")
+        assert events_of(viewer.got, "wc") == []
+        publish_window(redis_client)
+        await viewer.until(lambda message: message["op"] == "live" and message["workcell"] == "wc")
+        assert len(events_of(viewer.got, "wc")) == 50
+        assert "gap" not in viewer.ops()
 
 
 async def test_no_window_is_requested_for_a_log_that_is_here(

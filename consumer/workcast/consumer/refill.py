@@ -36,6 +36,13 @@ class Missing:
     reason: Literal["pruned", "unavailable"]
 
 
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Events that may be available once a window that was requested is published, or ``window`` is over."""
+
+    window: asyncio.Task[None]
+
+
 class Refill:
     """Reads old events once for all viewers that need them."""
 
@@ -47,8 +54,8 @@ class Refill:
         self._channels = channels
         self._metrics = metrics
         self._frame_bytes = frame_bytes
-        self._reads: dict[tuple[str, int, int], asyncio.Task[Frame | Missing | None]] = {}
-        self._windows: dict[Channel, asyncio.Task[bool]] = {}
+        self._reads: dict[tuple[str, int, int], asyncio.Task[Frame | Missing | Pending | None]] = {}
+        self._windows: dict[Channel, asyncio.Task[None]] = {}
 
     def in_memory(self, channel: Channel, offset: int) -> Frame | None:
         """Return the frame that begins at ``offset`` if the ring has it."""
@@ -58,6 +65,12 @@ class Refill:
         return frame
 
     async def fetch(self, channel: Channel, offset: int) -> Frame | Missing | None:
+        """Like :meth:`try_fetch`, but wait for a window that has to be requested."""
+        while isinstance(found := await self.try_fetch(channel, offset), Pending):
+            await asyncio.shield(found.window)
+        return found
+
+    async def try_fetch(self, channel: Channel, offset: int) -> Frame | Missing | Pending | None:
         """Return the frame that begins at ``offset``, which is below the head; None if the epoch changed meanwhile.
 
         Concurrent callers at the same place share one read.
@@ -72,7 +85,7 @@ class Refill:
             task.add_done_callback(partial(self._end_read, key))
         return await asyncio.shield(task)
 
-    def _end_read(self, key: tuple[str, int, int], task: asyncio.Task[Frame | Missing | None]) -> None:
+    def _end_read(self, key: tuple[str, int, int], task: asyncio.Task[Frame | Missing | Pending | None]) -> None:
         if self._reads.get(key) is task:
             del self._reads[key]
 
@@ -95,7 +108,8 @@ class Refill:
         if lines:
             return offset, lines
         first, found = await self._source.read_stream(channel.workcell, epoch, offset, limit)
-        if not found and await self._wait_for_window(channel):
+        if not found and (window := self._request_window(channel)) is not None:
+            await asyncio.shield(window)
             first, found = await self._source.read_stream(channel.workcell, epoch, offset, limit)
         return first, found[: max(0, head - first)]
 
@@ -106,7 +120,7 @@ class Refill:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _read(self, channel: Channel, offset: int) -> Frame | Missing | None:
+    async def _read(self, channel: Channel, offset: int) -> Frame | Missing | Pending | None:
         epoch, head = channel.epoch, channel.head
         if offset < channel.base:
             return Missing(offset, channel.base, "pruned")
@@ -130,8 +144,8 @@ class Refill:
             base = await self._log_base(channel, epoch)
             if offset < base:
                 return Missing(offset, min(base, head), "pruned")  # after the broker was last given its base
-            if not found and await self._wait_for_window(channel):
-                return await self._read(channel, offset)
+            if not found and (window := self._request_window(channel)) is not None:
+                return Pending(window)
             return Missing(offset, until, "unavailable")
         run = next(iter(split(lines, self._frame_bytes)))
         channel.note_size(run)
@@ -148,31 +162,29 @@ class Refill:
             channel.note_stream(offset, first if found else channel.head)
         return first, found
 
-    async def _wait_for_window(self, channel: Channel) -> bool:
-        """Ask the relays for the window of a workcell without a stream; False if none publishes it in time.
+    def _request_window(self, channel: Channel) -> asyncio.Task[None] | None:
+        """Ask the relays for the window of a workcell without a stream; None if they were asked a moment ago.
 
         Concurrent callers share one request.
         """
         now = asyncio.get_running_loop().time()
         task = self._windows.get(channel)
-        if task is None:
-            if now < channel.window_due:
-                return False
+        if task is None and now >= channel.window_due:
             channel.window_due = now + _WINDOW_PAUSE_SECONDS
-            task = self._windows[channel] = asyncio.create_task(self._request_window(channel, channel.epoch))
+            task = self._windows[channel] = asyncio.create_task(self._await_window(channel, channel.epoch))
             task.add_done_callback(lambda _: self._windows.pop(channel, None))
-        return await asyncio.shield(task)
+        return task
 
-    async def _request_window(self, channel: Channel, epoch: int) -> bool:
+    async def _await_window(self, channel: Channel, epoch: int) -> None:
+        """Request a window, and wait until the stream has come up to the head, or no longer."""
         with contextlib.suppress(BrokerError, TimeoutError):
             async with asyncio.timeout(_WINDOW_SECONDS):
                 await self._source.request_window(channel.workcell)
                 while channel.epoch == epoch:
                     (watermark,) = await self._source.watermarks([channel.workcell])
                     if watermark.epoch == epoch and watermark.crc is not None:
-                        return True  # the stream has come up to the head
+                        return
                     await asyncio.sleep(_WINDOW_POLL_SECONDS)
-        return False
 
     async def _read_log(self, channel: Channel, epoch: int, offset: int, limit: int) -> list[bytes]:
         """Read lines of the log; none if it is of another epoch, is not here, or cannot be read."""

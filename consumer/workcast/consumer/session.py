@@ -36,7 +36,7 @@ from workcast.consumer.protocol import (
     Unsubscribe,
     UnsubscribeFleet,
 )
-from workcast.consumer.refill import Missing
+from workcast.consumer.refill import Missing, Pending
 from workcast.consumer.request import parse_request
 from workcast.consumer.throttle import Throttle
 from workcast.consumer.transport import Transport
@@ -64,6 +64,8 @@ class Subscription:
     head_sent: int = -1
     throttle: Throttle = field(default_factory=lambda: Throttle(_THROTTLE_SECONDS))
     """Of its ``head`` messages."""
+    window: asyncio.Task[None] | None = None
+    """What its next events wait for, if they were not available."""
 
 
 class Session:
@@ -265,9 +267,12 @@ class Session:
         return False
 
     async def _send_events(self, workcell: str, subscription: Subscription) -> bool:
-        found: Frame | Missing | None = self._hub.refill.in_memory(subscription.channel, subscription.cursor)
+        found: Frame | Missing | Pending | None
+        found = self._hub.refill.in_memory(subscription.channel, subscription.cursor)
         if found is None:
-            found = await self._reply_until(self._hub.refill.fetch(subscription.channel, subscription.cursor))
+            if subscription.window is not None and not subscription.window.done():
+                return False
+            found = await self._reply_until(self._hub.refill.try_fetch(subscription.channel, subscription.cursor))
         stale = subscription.epoch != subscription.channel.epoch or not subscription.follow
         if stale or self._subscriptions.get(workcell) is not subscription:
             return True  # reset, paused, replaced or gone meanwhile
@@ -285,6 +290,10 @@ class Session:
                     reason=found.reason,
                 )  # fmt: skip
                 await self._transport.send(gap.model_dump_json())
+            case Pending():  # meanwhile the other workcells have their turn
+                subscription.window = found.window
+                found.window.add_done_callback(lambda _: self._wake.set())
+                return False
             case None:
                 pass
         return True
