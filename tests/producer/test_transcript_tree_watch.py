@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 
@@ -79,3 +81,13 @@ def test_a_watcher_works_with_descriptors_above_1023(tmp_path: Path) -> None:
         watcher.watch(tmp_path)
         (tmp_path / "a.jsonl").write_text("one\n")
         heard(watcher, tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_closed_watcher_may_still_be_woken(kind: Callable[[], TreeWatcher]) -> None:
+    """By a thread that has not noticed yet; its byte must not get into a file that has the descriptor by now."""
+    watcher = kind()
+    watcher.close()
+    with TemporaryFile() as first, TemporaryFile() as second, TemporaryFile() as third:
+        watcher.wake()
+        assert [file.seek(0, os.SEEK_END) for file in (first, second, third)] == [0, 0, 0]

@@ -7,14 +7,12 @@ may churn a whole worktree in there. Elsewhere (macOS) ``watchfiles`` stands in,
 
 from __future__ import annotations
 
-import contextlib
-import os
-import select
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from workcast.broker.inotify import Inotify
 from workcast.broker.names import LOG_FILE
 from workcast.broker.root import Root
 
@@ -65,32 +63,17 @@ class InotifyWatcher:
     """inotify: costs nothing while nothing happens."""
 
     def __init__(self, root: Root) -> None:
-        from inotify_simple import INotify, flags
-
         self._root = root
-        self._flags: Any = flags
-        self._inotify: Any = INotify(nonblocking=True)
-        self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._lock = threading.Lock()
-        self._poll = select.poll()  # select() refuses descriptors from 1024 on
-        for descriptor in (self._inotify.fileno(), self._woken):
-            self._poll.register(descriptor, select.POLLIN)
+        self._inotify = Inotify()
+        self._flags = flags = self._inotify.flags
         self._watched: dict[int, str] = {}
-        self._parent: int = self._inotify.add_watch(
-            root.workcells, flags.CREATE | flags.MOVED_TO | flags.ONLYDIR | flags.DELETE
-        )
+        self._parent = self._inotify.add(root.workcells, flags.CREATE | flags.MOVED_TO | flags.ONLYDIR | flags.DELETE)
         for workcell in root.ids():
             self._add(workcell)
 
     def wait(self, seconds: float) -> set[str]:
-        ready = {descriptor for descriptor, _ in self._poll.poll(max(seconds, 0) * 1000)}
-        if self._woken in ready:
-            os.read(self._woken, 4096)
-        return self._changes() if self._inotify.fileno() in ready else set()
-
-    def _changes(self) -> set[str]:
         changed: set[str] = set()
-        for event in self._inotify.read(timeout=0):
+        for event in self._inotify.wait(seconds):
             if event.mask & self._flags.Q_OVERFLOW:
                 changed.update(self._root.ids())
             elif event.wd == self._parent:
@@ -109,7 +92,7 @@ class InotifyWatcher:
         try:
             if not self._root.holds(workcell):
                 return False
-            watch: int = self._inotify.add_watch(
+            watch = self._inotify.add(
                 self._root.workcell(workcell), flags.MODIFY | flags.CREATE | flags.MOVED_TO | flags.DELETE
             )
         except (OSError, ValueError):
@@ -118,16 +101,10 @@ class InotifyWatcher:
         return True
 
     def wake(self) -> None:
-        with self._lock, contextlib.suppress(BlockingIOError):  # the pipe is full of wake-ups already
-            if self._waker >= 0:
-                os.write(self._waker, b"\0")
+        self._inotify.wake()
 
     def close(self) -> None:
-        with self._lock:
-            self._inotify.close()
-            os.close(self._woken)
-            os.close(self._waker)
-            self._waker = -1
+        self._inotify.close()
 
 
 class PortableWatcher:

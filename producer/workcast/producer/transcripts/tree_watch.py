@@ -5,14 +5,13 @@ This is a hint: the caller has to check everything from time to time all the sam
 
 from __future__ import annotations
 
-import contextlib
 import os
-import select
 import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from workcast.broker.inotify import Inotify
 from workcast.producer.transcripts.discovery import NO_TRANSCRIPTS
 
 if TYPE_CHECKING:
@@ -47,15 +46,9 @@ class InotifyTree:
     """Watches with inotify, one watch for each directory."""
 
     def __init__(self) -> None:
-        from inotify_simple import INotify, flags
-
-        self._flags: Any = flags
-        self._mask: Any = flags.MODIFY | flags.CREATE | flags.MOVED_TO | flags.ONLYDIR
-        self._inotify: Any = INotify(nonblocking=True)
-        self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._poll = select.poll()  # select() refuses descriptors from 1024 on
-        for descriptor in (self._inotify.fileno(), self._woken):
-            self._poll.register(descriptor, select.POLLIN)
+        self._inotify = Inotify()
+        self._flags = flags = self._inotify.flags
+        self._mask = flags.MODIFY | flags.CREATE | flags.MOVED_TO | flags.ONLYDIR
         self._watched: dict[int, Path] = {}
 
     def watch(self, directory: Path) -> None:
@@ -67,7 +60,7 @@ class InotifyTree:
         found: set[Path] = set()
         try:
             # Watched first, listed afterwards: what is written in between is found.
-            number: int = self._inotify.add_watch(directory, self._mask)
+            number = self._inotify.add(directory, self._mask)
             with os.scandir(directory) as entries:
                 listed = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
         except OSError:
@@ -81,14 +74,8 @@ class InotifyTree:
         return found
 
     def wait(self, seconds: float) -> set[Path]:
-        ready = {descriptor for descriptor, _ in self._poll.poll(max(seconds, 0) * 1000)}
-        if self._woken in ready:
-            os.read(self._woken, 4096)
-        return self._changes() if self._inotify.fileno() in ready else set()
-
-    def _changes(self) -> set[Path]:
         changed: set[Path] = set()
-        for event in self._inotify.read(timeout=0):
+        for event in self._inotify.wait(seconds):
             if event.mask & self._flags.IGNORED:
                 self._watched.pop(event.wd, None)
                 continue
@@ -103,13 +90,10 @@ class InotifyTree:
         return changed
 
     def wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # the pipe is full of wake-ups already
-            os.write(self._waker, b"\0")
+        self._inotify.wake()
 
     def close(self) -> None:
         self._inotify.close()
-        os.close(self._woken)
-        os.close(self._waker)
 
 
 class PortableTree:
