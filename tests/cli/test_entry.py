@@ -74,6 +74,23 @@ def test_a_stdout_without_a_reader_is_a_failure_without_a_word(
     assert (done.returncode, done.stderr) == (1, b"")
 
 
+@pytest.mark.parametrize("closing", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [("run exec true", 0), ("run exec false", 1), ("ls --root nowhere", 1), ("ls", 0), ("dance", 2), ("--help", 0)],
+)
+def test_a_closed_standard_stream_does_not_change_the_exit_code(
+    tmp_path: Path, closing: str, words: str, code: int
+) -> None:
+    (tmp_path / ".workcells").mkdir()
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"$0" {words} {closing}', PROGRAM],
+        check=False, capture_output=True, stdin=subprocess.DEVNULL, cwd=tmp_path, env=environment(), timeout=60,
+    )  # fmt: skip
+    assert done.returncode == code
+    assert b"Traceback" not in done.stderr
+
+
 @needs_full
 def test_a_stdout_that_cannot_be_written_is_a_failure_that_says_why(tmp_path: Path) -> None:
     write_log(Root(tmp_path), "wc", [event_line(1)])

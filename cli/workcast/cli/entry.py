@@ -17,6 +17,7 @@ from workcast.cli.messages import say
 
 def main() -> NoReturn:
     """Run the command line, and exit."""
+    _open_closed_streams()
     words = sys.argv[1:]
     if words[:1] == ["hook"] and not {"-h", "--help"}.intersection(words):
         gc.disable()  # both save a fifth of a hook's time: collecting garbage, and taking the interpreter apart
@@ -26,6 +27,18 @@ def main() -> NoReturn:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     sys.exit(_flush_output(code))
+
+
+def _open_closed_streams() -> None:
+    """Connect standard streams that the caller has closed to nowhere, before a log gets one of their descriptors."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # most likely the number itself, as the lowest that is free
+            os.dup2(nowhere, number)
+            os.set_inheritable(number, True)  # noqa: FBT003 - the library takes it by position
+            if nowhere != number:
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
 def _run_hook(words: list[str]) -> int:
