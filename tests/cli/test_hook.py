@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -277,6 +278,19 @@ def test_a_follower_keeps_the_index_of_hooks_up_to_date(root: Root) -> None:
         hook_now(root, {**named("PreToolUse", tool_use_id=call_id), **session})
         hook_now(root, {**named("PostToolUse", tool_use_id=call_id), **session})
     assert root.log(workcell).stat().st_size == before
+
+
+def test_the_index_is_as_private_as_the_log(root: Root) -> None:
+    for name in ("UserPromptSubmit", "PreToolUse"):  # created, then appended to
+        hook_now(root, named(name))
+        assert stat.S_IMODE(next(root.state.glob("*.session")).stat().st_mode) == 0o600
+
+
+def test_a_line_that_is_nested_too_deeply_is_not_indexed(root: Root) -> None:
+    hook_now(root, named("UserPromptSubmit"))
+    grow(root, 200_000, b'{"type":"tool_call","args":' + b"[" * 100_000 + b"\n")
+    hook_now(root, named("PreToolUse"))
+    assert lines_of(root.log(CELL))[-2].startswith(b'{"type":"tool_call","timestamp"')
 
 
 def test_a_log_that_was_removed_starts_again(root: Root) -> None:

@@ -34,6 +34,8 @@ _PROMPTS: Final = 5
 _BEGINNING: Final = 200
 _LAST_BYTES: Final = 32
 _BLOCK_BYTES: Final = 1 << 20
+_MODE: Final = 0o600
+"""As private as the log, whose prompts it contains in part."""
 _INDEXED: Final = tuple(
     b'{"type":%s"%s"' % (space, kind)
     for kind in (b"started", b"prompt_sent", b"tool_call", b"tool_result", b"completed")
@@ -171,9 +173,9 @@ class SessionIndex:
             self._compact()
             whole = True
         if whole:
-            replace_file(self._path, self._text[1:])
+            replace_file(self._path, self._text[1:], mode=_MODE)
         else:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _MODE)
             try:
                 os.write(descriptor, b"\n" + added)  # which ends a line that another writer left torn
             finally:
@@ -195,7 +197,7 @@ def _entry(kind: str, call_id: str) -> bytes:
 def _entries_of(line: bytes) -> list[str]:
     try:
         event = as_object(json.loads(line))
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     return [] if event is None else _entries(event)
 
