@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from workcast.events.codec import build, dump, json_schema
 from workcast.events.errors import EventError
 from workcast.events.models import MODELS, Completed, ResponseChunk, ToolCall
 from workcast.events.usage import Usage
+from workcast.events.wire import MAX_BYTES, wire
 
 WHEN = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -92,3 +94,62 @@ def deep() -> object:
 def test_a_value_that_cannot_be_written_is_an_error(make_value: Callable[[], object], text: str) -> None:
     with pytest.raises(EventError, match="expected an event that can be written as JSON, got 'custom'"):
         dump(build({"type": "custom", "x": make_value(), "y": text}))
+
+
+def nest(value: Any, depth: int) -> Any:
+    for level in range(depth):
+        value = [value] if level % 2 else {"k": value}
+    return value
+
+
+def power_of_ten(digits: int, sign: int, less: int) -> int:
+    return sign * (int(10**digits) - less)
+
+
+_numbers = st.builds(
+    power_of_ten, st.sampled_from([0, 19, 4299, 4300, 4301, 6000]), st.sampled_from([1, -1]), st.integers(0, 1)
+)
+_leaves: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.floats() | st.text(max_size=20) | st.binary(max_size=20) | _numbers
+)
+_values: st.SearchStrategy[Any] = st.recursive(
+    _leaves,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=5) | _numbers, inner, max_size=3)
+        | st.builds(nest, inner, st.integers(170, 270))
+    ),
+    max_leaves=5,
+)
+
+
+@given(st.sampled_from(["custom", "tool_call", "tool_result"]), _values, _values)
+def test_an_event_that_can_be_written_is_on_the_wire_as_itself(kind: str, first: object, second: object) -> None:
+    try:
+        line = dump(build({"type": kind, "timestamp": WHEN, "args": {"a": first}, "other": second}))
+    except EventError:
+        return
+    assert len(line) > MAX_BYTES or wire(line) == line
+    assert json.loads(wire(line))["type"] == kind
+
+
+@pytest.mark.parametrize("depth", [1, 150, 178, 199, 200, 201, 230, 255, 256, 900])
+def test_a_value_of_any_depth_is_written_so_that_the_wire_carries_it(depth: int) -> None:
+    line = dump(build({"type": "custom", "x": nest(7, depth)}))
+    assert wire(line) == line
+    value: Any = json.loads(line)["x"]
+    while not isinstance(value, int):
+        if isinstance(value, str):
+            value = json.loads(value)
+        value = value[0 if "[" in str(value)[:1] else "k"]
+        depth -= 1
+    assert (value, depth) == (7, 0)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("digits", [4300, 4301, 6000, 40_000])
+def test_a_number_with_too_many_digits_for_the_wire_is_written_as_text(digits: int, sign: int) -> None:
+    line = dump(build({"type": "custom", "x": [sign * 10 ** (digits - 1)], "y": "…" * 5000}))
+    assert wire(line) == line
+    text = ("-" if sign < 0 else "") + "1" + "0" * (digits - 1)
+    assert line.decode().count(f'["{text}"]' if digits > 4300 else f"[{text}]") == 1

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Any, Final, cast
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from workcast.events.errors import EventError
 from workcast.events.json_value import as_object
@@ -16,6 +17,13 @@ from workcast.events.models import MODELS, BaseEvent, KnownEvent, OtherEvent
 
 _MAX_DEPTH: Final = 180
 """Nesting limit of a field's value: the serializer supports about 250 levels, parsers of the wire about 200."""
+_MAX_WIRE_DEPTH: Final = 198
+"""A line with no more brackets than this is not nested too deep for the wire."""
+_TOO_LONG: Final = 10**4300
+"""The first whole number with more digits than the wire's parser takes."""
+_STRIDE: Final = 1000
+_LONG_RUN: Final = re.compile(rb"[0-9]{4}")
+"""Found in every 1,000th byte of a line that has 4,301 digits in a row."""
 
 
 def build(fields: Mapping[str, Any]) -> BaseEvent:
@@ -39,16 +47,30 @@ def dump(event: BaseEvent) -> bytes:
 
     Agents may put anything into an event, so values are converted rather than refused: what JSON cannot represent
     becomes ``str(value)``, NaN and infinity become null, lone surrogates and bytes that are not UTF-8 become U+FFFD,
-    and values nested more than 180 levels deep become a string of their JSON.
+    values nested more than 180 levels deep become a string of their JSON, and whole numbers of more than 4,300 digits a
+    string of their digits. So :func:`~workcast.events.wire.wire` passes each line as an event, never as malformed.
 
     Raises:
         EventError: a value contains itself, is nested a thousand levels deep, or its ``__str__`` fails.
     """
     event.__pydantic_fields_set__.update(event.always_written)
     try:
-        return event.__pydantic_serializer__.to_json(event, exclude_unset=True, fallback=str)
+        line = event.__pydantic_serializer__.to_json(event, exclude_unset=True, fallback=str)
     except PydanticSerializationError:
         return _dump_clean(event)
+    return line if _fits_wire(line) else _dump_clean(event)
+
+
+def _fits_wire(line: bytes) -> bool:
+    """Whether the wire's parser takes a line; parses only one with many brackets, or perhaps with a long number."""
+    is_flat = line.count(b"[") + line.count(b"{") <= _MAX_WIRE_DEPTH
+    if is_flat and (len(line) <= 4 * _STRIDE or _LONG_RUN.search(line[::_STRIDE]) is None):
+        return True
+    try:
+        from_json(line, allow_inf_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _dump_clean(event: BaseEvent) -> bytes:
@@ -95,6 +117,8 @@ def _clean(value: Any) -> Any:
         return {_clean(key): _clean(item) for key, item in fields.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_clean(item) for item in cast("Iterable[Any]", value)]
+    if isinstance(value, int) and not -_TOO_LONG < value < _TOO_LONG:
+        return to_json(value).decode()  # str() refuses so many digits
     return value
 
 
