@@ -264,7 +264,7 @@ class Dies(Publisher):
 
 
 def shown_and_pruned(root: Root, publisher: Publisher, count: int) -> tuple[Path, int]:
-    """A log of which all was published before its first ten lines were pruned, and its epoch."""
+    """A log whose first ten lines were pruned after all were published, and its epoch."""
     path = write_log(root, WORKCELL, numbered(count))
     pump(LogRelay(root, WORKCELL, publisher))
     epoch = disk_epoch(root)

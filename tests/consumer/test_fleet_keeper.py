@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from support.logs import event_line, write_log
 from support.viewers import Viewer, events_of, head_of, running_hub, running_relay
-from support.waiting import wait_until_async
+from support.waiting import DEADLINE, wait_until_async
 from workcast.broker.log import natural_epoch
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
-from workcast.broker.stream import feed_key, summary_key
+from workcast.broker.stream import feed_key, summary_key, workcells_key
 from workcast.consumer.hub import Hub
 from workcast.ledger.summary import Summary
 
@@ -74,6 +76,26 @@ async def test_the_fleet_is_the_union_of_directories_and_broker(root: Root, redi
         redis_client.delete("workcast:{0}:workcells", summary_key("far"))
         await viewer.until(lambda m: m["op"] == "fleet" and m["removed"] == ["far"])
         assert hub.fleet.ids() == ["here"]
+
+
+async def test_other_tasks_have_their_turn_while_many_workcells_enter_the_fleet(hub: Hub, redis_client: Any) -> None:
+    turns, seen = 0, list[int]()
+    update = hub.fleet.update
+
+    def record(summaries: dict[str, Summary], removed: Iterable[str] = ()) -> None:
+        seen.extend([turns] * len(summaries))
+        update(summaries, removed)
+
+    hub.fleet.update = record  # type: ignore[method-assign,assignment]
+    names = [f"wc-{number}" for number in range(1000)]
+    for name in names:
+        redis_client.hset(summary_key(name), "json", Summary(id=name, epoch=EPOCH, head=1).model_dump_json())
+    redis_client.zadd(workcells_key(0), dict.fromkeys(names, 1))
+    async with asyncio.timeout(DEADLINE):
+        while len(hub.fleet.ids()) < len(names):
+            turns += 1
+            await asyncio.sleep(0)
+    assert max(Counter(seen).values()) <= 500
 
 
 def notify(redis_client: Any, workcell: str) -> None:

@@ -54,7 +54,7 @@ def agreement(reader: LogReader, watermark: Watermark) -> Agreement:
 
 
 def contradicts(reader: LogReader, watermark: Watermark) -> bool:
-    """Whether a log is not the one of which a watermark of its epoch was taken."""
+    """Whether a log disagrees with a watermark of its epoch, so that it is another log."""
     return agreement(reader, watermark) in ("past end", "differs")
 
 

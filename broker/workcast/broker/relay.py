@@ -35,7 +35,7 @@ class Relay:
         root: whose logs.
         url: of the Redis server.
         budgets: what the streams may hold; None: the defaults.
-        only: relay this workcell alone, and look at it when :meth:`wake` is called.
+        only: relay this workcell alone, and check it when :meth:`wake` is called.
         sweep_seconds: between two sweeps.
 
     Raises:

@@ -18,7 +18,7 @@ PAGE: Final = 500
 _MAX_MESSAGES: Final = 64
 """Messages that are kept for other viewers at the same version."""
 _COMPACT: Final = 100
-"""Removed workcells that are kept without a look at which of them some viewer still has to hear of."""
+"""Removed workcells that are kept before those that no viewer shows any more are forgotten."""
 _FIELDS: Final = tuple(Summary.model_fields)
 
 

@@ -20,6 +20,8 @@ from workcast.ledger.summary import Summary
 _TURN_SECONDS: Final = 0.25
 _LIST_SECONDS: Final = 1.0
 """How long a list of all workcells waits for those that the fleet lacks."""
+_PIECE: Final = 256
+"""Summaries that are taken in one go: decoding those of a large fleet would hold up the viewers for half a second."""
 
 logger = logging.getLogger("workcast.hub")
 
@@ -105,14 +107,17 @@ class FleetKeeper:
         gone = await asyncio.to_thread(self._without_directory, [name for name in noticed if name not in found])
         self._present -= gone
         # A workcell without a summary must have been in the last listing: what is gone by now must not come back.
-        there = {name for name in workcells if name in found or name in self._present}
-        summaries = {name: self._summary(name, found.get(name)) for name in there}
-        self._update(summaries, gone)
+        there = [name for name in workcells if name in found or name in self._present]
+        self._update({}, gone)
+        for start in range(0, len(there), _PIECE):
+            piece = there[start : start + _PIECE]
+            self._update({name: self._summary(name, found.get(name)) for name in piece})
+            await asyncio.sleep(0)
 
     def _without_directory(self, workcells: list[str]) -> set[str]:
         return {workcell for workcell in workcells if not self._archive.has(workcell)}
 
-    def _update(self, summaries: dict[str, Summary], gone: set[str]) -> None:
+    def _update(self, summaries: dict[str, Summary], gone: Iterable[str] = ()) -> None:
         self._fleet.update(summaries, gone)
         for workcell in gone:
             self._raw.pop(workcell, None)
