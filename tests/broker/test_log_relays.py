@@ -137,6 +137,22 @@ def test_an_ended_log_that_grows_gets_its_window(
     assert problems(root, redis_client, "wc", [*ENDED, *ENDED[:5]]) == []
 
 
+def test_a_relay_that_followed_another_ones_summary_begins_a_whole_window(
+    root: Root, publisher: Publisher, redis_client: Any, new_relays: Callable[[], LogRelays]
+) -> None:
+    write_log(root, "wc", ENDED)
+    standby = LogRelay(root, "wc", publisher)
+    assert standby.pump()  # attached; it folds the lines before the window first
+    start(new_relays())
+    assert standby.follow(publisher.watermarks(["wc"])[0])
+    write_log(root, "wc", ENDED[:1])
+    assert not standby.follow(publisher.watermarks(["wc"])[0])
+    while standby.pump():
+        pass
+    assert problems(root, redis_client, "wc", [*ENDED, ENDED[0]]) == []
+    assert redis_client.xlen(stream_key("wc")) == 10
+
+
 def test_a_requested_window_is_published_by_the_relay_that_carries_the_log(
     root: Root, redis_client: Any, new_relays: Callable[[], LogRelays]
 ) -> None:

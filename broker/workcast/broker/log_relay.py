@@ -110,7 +110,9 @@ class LogRelay:
         self._refresh()
         if not self._attached or stored.epoch != self._epoch:
             return False
-        self._next = max(self._next, stored.head)
+        if stored.head > self._next:
+            # Should its stream be missing, a whole window must begin, not one at this place.
+            self._next, self._begins_window = stored.head, False
         return self._next >= self._reader.end and not self._reader.is_behind
 
     def pump(self) -> bool:
