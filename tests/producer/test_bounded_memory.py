@@ -13,14 +13,14 @@ import pytest
 
 from support.recorded import of
 from support.transcripts import reader_of
-from workcast.events.models import BaseEvent, ToolCall, ToolResult, Unknown
+from workcast.events.models import BaseEvent, Completed, PromptSent, ToolCall, ToolResult, Unknown
 from workcast.producer.adapters import adapter_for
-from workcast.producer.adapters.base import Exit, close_calls
+from workcast.producer.adapters.base import Exit, close_calls, optional
 from workcast.producer.adapters.gemini_tools import Calls
 from workcast.producer.calls import OpenCall
 from workcast.producer.open_calls import MAX_OPEN_CALLS, OpenCalls
 from workcast.producer.recent import REMEMBERED
-from workcast.producer.transcripts.base import Links
+from workcast.producer.transcripts.base import Links, SourcedEvent
 from workcast.producer.transcripts.disk_set import IN_MEMORY
 from workcast.producer.transcripts.logged_events import LoggedEvents
 
@@ -165,6 +165,19 @@ def test_a_longer_log_takes_no_more_memory(tmp_path: Path) -> None:
         assert logged.has_source("u0:0")
         assert logged.has_source(f"u{count - 1}:0")
     assert sizes[1] <= sizes[0]
+
+
+def test_thousands_of_turns_that_hooks_recorded_are_known_when_their_lines_come(tmp_path: Path) -> None:
+    log = tmp_path / "telemetry.jsonl"
+    log.write_bytes(b"".join(json.dumps(event).encode() + b"\n" for event in hook_events(IN_MEMORY)))
+    logged = LoggedEvents()
+    logged.scan(log, 0, log.stat().st_size)
+    for number in range(IN_MEMORY):
+        prompt = PromptSent(timestamp=AT, prompt=f"p{number}", **optional(prompt_id=f"i{number}"))
+        end = Completed(timestamp=AT, status="success", exit_code=None, **optional(prompt_id=f"i{number}"))
+        for event in (prompt, end):
+            assert logged.take(SourcedEvent(f"line{number}:0", event, None))
+            assert not logged.take(SourcedEvent(f"line{number}:0", event, None))
 
 
 # ── calls beyond the limit ───────────────────────────────────────────────────────────────────────────────────────────

@@ -15,7 +15,8 @@ from workcast.producer.hooks.payload import SOURCE as HOOK
 from workcast.producer.transcripts.base import SourcedEvent
 from workcast.producer.transcripts.disk_set import DiskSet
 
-MAX_COUNTED: Final = 1000
+MAX_COUNTED: Final = 10_000
+"""Prompts, or ends of turns, whose lines have not come; some 3 MB."""
 _SCAN_BYTES: Final = 4 << 20
 _OF_CALL: Final = frozenset({"tool_call", "bash_command"})
 _OF_RESULT: Final = frozenset({"tool_result", "bash_output", "file_read", "file_write"})
