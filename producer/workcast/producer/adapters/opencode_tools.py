@@ -75,7 +75,7 @@ def _duration_ms(time: JsonObject) -> int | None:
 def _bash_output(
     call: OpenCall, state: JsonObject, metadata: JsonObject, exit_code: int | None, at: datetime
 ) -> list[BaseEvent]:
-    """Return the output, of which the metadata hold more than the result, which is for the model."""
+    """Return the output: from the metadata if possible, as they hold more of it than the result for the model."""
     output = get_text(metadata, "output")
     if output is None:
         output = get_text(state, "output")

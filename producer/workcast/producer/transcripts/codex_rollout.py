@@ -101,13 +101,13 @@ class CodexRollout(TranscriptReader):
         return None if events is None else [*self._start(line.at, self.session), *events]
 
     def _is_copied(self, event: JsonObject) -> bool:
-        """Whether a line was copied from the thread of which this one is a fork."""
+        """Whether a line was copied from the thread that this one was forked from."""
         thread = get_text(event, "thread_id")
         return thread is not None and self._thread is not None and thread != self._thread
 
     def _session_meta(self, line: TranscriptLine, meta: JsonObject) -> list[BaseEvent]:
         if self._thread is not None and self.sub_agent is None:
-            return []  # of a resumed thread, or of the thread of which this one is a fork
+            return []  # of a resumed thread, or of the one that this thread was forked from
         self._thread = self._thread or get_text(meta, "id")
         forked = get_text(meta, "forked_from_id")
         self._forked = forked is not None

@@ -51,7 +51,7 @@ class Tail:
         )
 
     def matches(self, state: TailState) -> bool:
-        """Whether the file is the one of a checkpoint, or a copy of it, and is no shorter."""
+        """Whether the file begins with what was read of it (or of its original) when the checkpoint was made."""
         try:
             return self._matches(state.position, bytes.fromhex(state.head), bytes.fromhex(state.last))
         except ValueError:
