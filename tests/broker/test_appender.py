@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import subprocess
 import sys
@@ -117,3 +118,84 @@ def test_a_log_that_is_replaced_while_its_lock_is_waited_for_is_not_written(tmp_
     thread.join()
     appender.close()
     assert (old.read_bytes(), path.read_bytes()) == (b"old\n", b"new\n")
+
+
+INTERRUPTED = """
+import signal, sys, threading, time
+from pathlib import Path
+from workcast.broker.appender import Appender
+
+class InterruptError(Exception):
+    pass
+
+returned, counts = [], {"main": 0, "handler": 0, "raised": 0}
+
+def emit(kind):
+    counts[kind] += 1
+    line = b"%s %d" % (kind.encode(), counts[kind])
+    appender.append(line + b"\\n")
+    returned.append(line)
+
+def interrupt(number, frame):
+    signal.setitimer(signal.ITIMER_REAL, 0.0003)
+    emit("handler")
+    if counts["handler"] % 3 == 0:
+        counts["raised"] += 1
+        raise InterruptError
+
+signal.signal(signal.SIGALRM, interrupt)
+appender = Appender(Path(sys.argv[1]), lock_timeout=5)
+while counts["raised"] < 200:
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.0003)
+        while True:
+            emit("main")
+    except InterruptError:
+        pass
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
+other = threading.Thread(target=appender.append, args=(b"other thread\\n",))
+other.start()
+other.join()
+beside = Appender(Path(sys.argv[1]), lock_timeout=5)
+beside.append(b"other file\\n")
+sys.stdout.buffer.write(b"\\n".join(returned))
+"""
+
+
+def test_a_signal_handler_may_append_or_raise_at_any_point_of_an_append(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, str(path)], capture_output=True, timeout=60, check=True)
+    returned, lines = done.stdout.splitlines(), path.read_bytes().splitlines()
+    assert len(set(lines)) == len(lines)
+    assert set(returned) <= set(lines)
+    assert lines[-2:] == [b"other thread", b"other file"]
+    for kind in (b"main", b"handler"):
+        numbers = [int(line.split()[1]) for line in lines if line.startswith(kind + b" ")]
+        assert set(numbers) <= set(range(1, len(numbers) + 201))
+        if kind == b"main":
+            assert numbers == sorted(numbers)
+
+
+def test_a_handler_that_appends_during_an_append_is_written_before_that_returns(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    appender = Appender(path, lock_timeout=20)
+    seen: list[bytes] = []
+
+    def interrupt(*_: object) -> None:
+        appender.append(b"handler\n")
+        appender.close()
+        seen.append(path.read_bytes())
+        lock.close()
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    lock = path.open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        main = threading.main_thread().ident
+        assert main is not None
+        threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGUSR1)).start()
+        appender.append(b"main\n")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert seen == [b""]
+    assert path.read_bytes() == b"main\nhandler\n"

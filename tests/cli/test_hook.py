@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,10 @@ import pytest
 from support.processes import environment, workcast
 from support.transcripts import FOLDER, SESSIONS, import_session, lines_of, logged, transcript_at
 from workcast.broker.environment import Environment
+from workcast.broker.names import LOG_FILE, SESSION_INDEX_SUFFIX, SESSION_LOCK_SUFFIX, state_file
 from workcast.broker.root import Root
 from workcast.events.codec import build
-from workcast.producer.hooks.recorder import CATCH_UP_BYTES, record
+from workcast.producer.hooks.recorder import CATCH_UP_BYTES, HookError, record
 from workcast.producer.session_index import MAX_BYTES, SessionIndex
 
 PAYLOADS = [
@@ -358,3 +361,73 @@ def test_a_hook_loads_neither_pydantic_nor_redis() -> None:
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout.split()
     assert "workcast.producer.hooks.recorder" in modules
     assert not {"pydantic", "redis", "msgspec", "asyncio", "typer", "hashlib"} & set(modules)
+
+
+LIES: tuple[Any, ...] = (
+    None,
+    0,
+    -1,
+    1.5,
+    2**53 - 1,
+    10**30,
+    True,
+    "",
+    "\0",
+    "x" * 100_000,
+    "/x" * 50_000,
+    "\ud800",
+    [],
+    ["x"],
+    {},
+    {"a": 1},
+)
+
+
+@pytest.mark.parametrize(
+    "kind", ["SessionStart", "UserPromptSubmit", "PreToolUse", "PostToolUse", "PostToolUseFailure", "Stop"]
+)
+def test_whatever_a_payloads_values_are_it_is_recorded_or_refused_at_once(root: Root, kind: str) -> None:
+    known = {
+        "session_id": "s", "hook_event_name": kind, "cwd": str(root.directory), "transcript_path": "/x/y.jsonl",
+        "agent_id": "a", "tool_use_id": "c", "tool_name": "Bash", "tool_input": {"command": "x"}, "prompt": "p",
+        "tool_response": {"stdout": "x"}, "error": "e", "duration_ms": 1, "prompt_id": "q", "model": "m",
+    }  # fmt: skip
+    names = sorted(known)
+    for number, (name, lie) in enumerate((name, lie) for name in names for lie in LIES):
+        payload = {**known, "session_id": f"s{number}", name: lie}
+        with suppress(HookError, OSError):
+            record(json.dumps(payload).encode(), None, Environment())
+    for cell in root.ids():
+        for event in logged(root, cell):
+            build(event)
+
+
+@pytest.mark.parametrize("cwd", ["/x" * 50_000, "\0", ["x"], 1, {}])
+def test_a_working_directory_that_cannot_be_one_is_refused(cwd: object) -> None:
+    """The directories above one of 100 kB took 15 s."""
+    with pytest.raises(HookError, match="expected a path as cwd"):
+        record(json.dumps(named("PreToolUse", cwd=cwd)).encode(), None, Environment())
+
+
+@pytest.mark.parametrize("place", ["metadata", "log", "index", "lock"])
+def test_a_fifo_in_place_of_a_file_stops_no_hook(root: Root, tmp_path: Path, place: str) -> None:
+    payload = named("PreToolUse", agent_id="a", transcript_path=str(tmp_path / "t.jsonl"))
+    hook(payload, root=root)
+    path = {
+        "metadata": tmp_path / "t" / "subagents" / "agent-a.meta.json",
+        "log": root.workcell(CELL) / LOG_FILE,
+        "index": root.state / state_file(CELL, SESSION_INDEX_SUFFIX),
+        "lock": root.state / state_file(CELL, SESSION_LOCK_SUFFIX),
+    }[place]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    later = json.dumps({**payload, "tool_use_id": "later"}).encode()
+    done = workcast("hook", stdin=later, env={"WORKCAST_ROOT": str(root.directory)})
+    if place == "metadata":
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert logged(root, CELL)[-1]["call_id"] == "later"
+    else:
+        assert done.returncode == 1
+        assert done.stderr.startswith(b"workcast hook: cannot write the log:")
+        assert b"Traceback" not in done.stderr

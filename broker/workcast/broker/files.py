@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -76,8 +78,9 @@ def lock_file(path: Path, *, shared: bool = False, wait: float = 0.0, mode: int 
         LockedError: the lock was not free within ``wait`` seconds.
         OSError: the file cannot be opened or locked.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, mode)
     try:
+        check_regular(descriptor, path)
         lock_descriptor(descriptor, shared=shared, wait=wait)
         yield descriptor
     finally:
@@ -90,7 +93,7 @@ def is_locked(path: Path, *, shared_too: bool = False) -> bool:
     False if the file is missing or cannot be read. Without ``shared_too``, checks do not get in each other's way.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return False
     try:
@@ -103,6 +106,26 @@ def is_locked(path: Path, *, shared_too: bool = False) -> bool:
         return False
     finally:
         os.close(descriptor)
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Read a whole file that another program may have put there: never waits for a FIFO or a device.
+
+    Raises:
+        OSError: the file cannot be read, is not a regular one, or has more than ``limit`` bytes.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    with os.fdopen(descriptor, "rb") as file:
+        check_regular(descriptor, path)
+        if len(data := file.read(limit + 1)) > limit:
+            raise OSError(errno.EFBIG, f"expected at most {limit} bytes", str(path))
+    return data
+
+
+def check_regular(descriptor: int, path: Path) -> None:
+    """Raise OSError unless an open file is a regular one."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, "expected a regular file", str(path))
 
 
 def replace_file(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = False) -> None:

@@ -19,7 +19,7 @@ class Inotify:
         self.flags: Any = flags
         self._inotify: Any = INotify(nonblocking=True)
         self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may wake it during a wake
         self._poll = select.poll()  # select() refuses descriptors from 1024 on
         for descriptor in (self._inotify.fileno(), self._woken):
             self._poll.register(descriptor, select.POLLIN)

@@ -6,6 +6,7 @@ import logging
 import threading
 from typing import Final
 
+from workcast.broker.bell import Bell
 from workcast.broker.errors import BrokerError
 from workcast.broker.log_relay import LogRelay
 from workcast.broker.price_file import usable_prices
@@ -33,7 +34,7 @@ class Standby:
         self._workcell = workcell
         self._publisher: Publisher | None = None
         self._relay: LogRelay | None = None
-        self._rung = threading.Event()
+        self._bell = Bell()
         self._stop = threading.Event()
         self._warnings = WarnOnce(logger, logging.INFO)  # the ``up`` itself says more
         self._unexpected = WarnOnce(logger)
@@ -45,13 +46,12 @@ class Standby:
 
     def wake(self) -> None:
         """Check the log soon: a line was added."""
-        if not self._rung.is_set():
-            self._rung.set()
+        self._bell.ring()
 
     def close(self) -> None:
         """Stop; lines that are not published yet are left to the ``up``."""
         self._stop.set()
-        self._rung.set()
+        self._bell.ring()
         self._thread.join(_CLOSE_SECONDS)
         if self._thread.is_alive() and self._publisher is not None:  # it waits for a server that does not answer
             self._publisher.abort()
@@ -61,10 +61,10 @@ class Standby:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._rung.wait()
+            self._bell.wait()
             if self._stop.wait(_PATIENCE_SECONDS):
                 return
-            self._rung.clear()
+            self._bell.clear()
             try:
                 self._stand_in()
                 self._warnings.passed(self._workcell)

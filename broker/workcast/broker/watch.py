@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from workcast.broker.bell import Bell
 from workcast.broker.inotify import Inotify
 from workcast.broker.names import LOG_FILE
 from workcast.broker.root import Root
@@ -39,16 +40,13 @@ class Alarm:
 
     def __init__(self, workcell: str) -> None:
         self._workcell = workcell
-        self._rung = threading.Event()
+        self._bell = Bell()
 
     def wait(self, seconds: float) -> set[str]:
-        if not self._rung.wait(seconds):
-            return set()
-        self._rung.clear()
-        return {self._workcell}
+        return {self._workcell} if self._bell.wait(seconds) else set()
 
     def wake(self) -> None:
-        self._rung.set()
+        self._bell.ring()
 
     def close(self) -> None:
         """Nothing to release."""

@@ -25,6 +25,9 @@ def run(words: Sequence[str]) -> int:
     except OSError as error:
         say(f"workcast hook: cannot write the log: {error}")
         return 1
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        say(f"workcast hook: the payload could not be recorded: {error}")
+        return 1
     return 0
 
 

@@ -20,11 +20,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from workcast.broker.files import replace_file
+from workcast.broker.files import check_regular, read_regular, replace_file
 from workcast.events.json_value import as_object
 
 MAX_BYTES: Final = 1 << 20
 """Some 5,000 calls. Beyond it, the older half is dropped, but for calls that have no result yet."""
+_LARGEST_BYTES: Final = 1 << 26
+"""Of any index that is read: what one event may add before the index is shortened."""
 MAX_OPEN_CALLS: Final = 1000
 """Calls without a result that are kept from the older half: the newest."""
 JUST_NOW_S: Final = 10.0
@@ -56,7 +58,7 @@ class SessionIndex:
         self._path = path
         self._log = log
         try:
-            self._text = b"\n" + path.read_bytes()
+            self._text = b"\n" + read_regular(path, _LARGEST_BYTES)
         except FileNotFoundError:
             self._text = b"\n"
         self._new: list[str] = []
@@ -107,12 +109,13 @@ class SessionIndex:
             OSError: log or index cannot be read or written.
         """
         try:
-            log = self._log.open("rb")
+            log = os.fdopen(os.open(self._log, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
         except FileNotFoundError:
             self._text = b"\n"
             self._save(whole=True)
             return
         with log:
+            check_regular(log.fileno(), self._log)
             status = os.fstat(log.fileno())
             start, kept = self._start(log.fileno(), status)
             if not kept:
@@ -175,7 +178,9 @@ class SessionIndex:
         if whole:
             replace_file(self._path, self._text[1:], mode=_MODE)
         else:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _MODE)
+            descriptor = os.open(
+                self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, _MODE
+            )
             try:
                 os.write(descriptor, b"\n" + added)  # which ends a line that another writer left torn
             finally:

@@ -87,7 +87,8 @@ class TelemetryWriter:
         self._context = {key: str(value) for key, value in (context or {}).items() if value is not None}
         self._relay: Relay | Standby | None = None
         self._relays = relay
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()  # a signal handler may emit while the relay is being started
+        self._is_starting = False
         self._mirror = (
             Mirror(Path(mirror_path), mirror_event_types, mirror_prefix, mirror_max_chars, timeout)
             if mirror_path
@@ -136,19 +137,23 @@ class TelemetryWriter:
     def _start_relay(self) -> None:
         """Relay this log from a thread of this writer, now that the log exists, if there is a server to relay it to."""
         with self._starting:
-            if self._relay is not None or not self._relays:
+            if self._relay is not None or not self._relays or self._is_starting:
                 return
+            self._is_starting = True
             try:
-                relay = self._make_relay()
-            except (WorkcastError, OSError) as error:
-                logger.warning("%s is written but not relayed: %s", self.path, error)
-                relay = None
-            if relay is None:
-                self._relays = False
-                return
-            relay.start()
-            relay.wake()
-            self._relay = relay
+                try:
+                    relay = self._make_relay()
+                except (WorkcastError, OSError) as error:
+                    logger.warning("%s is written but not relayed: %s", self.path, error)
+                    relay = None
+                if relay is None:
+                    self._relays = False
+                    return
+                relay.start()
+                relay.wake()
+                self._relay = relay
+            finally:
+                self._is_starting = False
 
     def _make_relay(self) -> Relay | Standby | None:
         if self._redis_url:

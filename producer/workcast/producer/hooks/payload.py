@@ -12,6 +12,8 @@ from workcast.producer.fields import JsonObject, as_object, get_count, get_objec
 
 SOURCE: Final = "hook"
 """The ``source`` of events from hooks."""
+MAX_DURATION_MS: Final = 366 * 24 * 3600 * 1000
+"""A longer one is an error; one of a thousand years would have begun before all dates."""
 _FAILURE: Final = "PostToolUseFailure"
 
 if TYPE_CHECKING:  # a protocol takes half a millisecond to define
@@ -51,7 +53,7 @@ def events_of(
         is_new: the log is empty.
         followed: another process reads the session's transcript, and reports from it when a turn is over.
     """
-    kind, call_id = payload.get("hook_event_name"), get_text(payload, "tool_use_id")
+    kind, call_id = get_text(payload, "hook_event_name"), get_text(payload, "tool_use_id")
     events: list[Fields] = []
     if kind == "UserPromptSubmit" and (prompt := get_text(payload, "prompt")) is not None:
         if not log.has_prompt(prompt, payload.get("prompt_id"), at):
@@ -103,7 +105,7 @@ def _event(type: str, at: datetime, **fields: Any) -> Fields:  # noqa: A002 - th
 
 
 def _tool(payload: JsonObject) -> str:
-    return str(payload.get("tool_name") or "?")
+    return get_text(payload, "tool_name") or "?"
 
 
 def _prompt_id(payload: JsonObject) -> Mapping[str, str]:
@@ -113,4 +115,4 @@ def _prompt_id(payload: JsonObject) -> Mapping[str, str]:
 
 def _duration_ms(payload: JsonObject) -> int | None:
     duration = get_count(payload, "duration_ms")
-    return duration if duration is not None and duration < 2**53 else None
+    return duration if duration is not None and duration < MAX_DURATION_MS else None

@@ -11,7 +11,7 @@ from typing import Any, Final
 from workcast.broker import names
 from workcast.broker.appender import Appender
 from workcast.broker.environment import Environment
-from workcast.broker.files import LockedError, is_locked, lock_file
+from workcast.broker.files import LockedError, is_locked, lock_file, read_regular
 from workcast.events.errors import WorkcastError
 from workcast.events.json_value import as_object
 from workcast.producer.hooks.payload import events_of
@@ -20,6 +20,10 @@ from workcast.producer.session_index import SessionIndex
 LOCK_WAIT_S: Final = 2.0
 CATCH_UP_BYTES: Final = 1 << 20
 """The most that is read of the log: what writers that do not keep the index have added to it."""
+MAX_METADATA_BYTES: Final = 1 << 16
+"""Of a sub-agent; Claude Code writes some 100."""
+MAX_PATH_CHARS: Final = 4096
+"""No system takes a longer path."""
 _IN_IDS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
@@ -105,7 +109,11 @@ def _find_root(named: str | None, payload: Mapping[str, Any]) -> Path | None:
             raise HookError(f"expected a directory as root, got {root}; create it or name another")
         return root
     cwd = payload.get("cwd")
-    here = Path(cwd) if isinstance(cwd, str) and cwd else Path.cwd()
+    if not isinstance(cwd, str | None):
+        raise HookError(f"expected a path as cwd in the payload, got {str(cwd)[:40]!r}")
+    if cwd and (len(cwd) > MAX_PATH_CHARS or "\0" in cwd):
+        raise HookError(f"expected a path as cwd in the payload, got {len(cwd)} characters that cannot be one")
+    here = Path(cwd) if cwd else Path.cwd()
     return next((up for up in (here, *here.parents) if (up / names.WORKCELLS_DIRECTORY).is_dir()), None)
 
 
@@ -116,8 +124,8 @@ def _parent_call(payload: Mapping[str, Any]) -> str | None:
         return None
     try:
         meta = Path(transcript).with_suffix("") / "subagents" / f"agent-{agent}.meta.json"
-        call = (as_object(json.loads(meta.read_bytes())) or {}).get("toolUseId")
-    except (OSError, ValueError):
+        call = (as_object(json.loads(read_regular(meta, MAX_METADATA_BYTES))) or {}).get("toolUseId")
+    except (OSError, ValueError, RecursionError):
         return None
     return call if isinstance(call, str) else None
 
