@@ -14,7 +14,8 @@ from websockets.asyncio.client import connect
 
 from support.waiting import wait_until_async
 from workcast.consumer.frame import build_frame
-from workcast.consumer.server import HttpProtocol, Server, listen, server_config
+from workcast.consumer.http_protocol import HttpProtocol
+from workcast.consumer.server import Server, listen, server_config
 from workcast.consumer.settings import GatewaySettings
 from workcast.consumer.stream_protocol import FRAME_KEY, StreamProtocol
 

@@ -8,51 +8,27 @@ import logging
 import os
 import resource
 import socket
-from asyncio.transports import Transport
 from collections.abc import Generator
 from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from workcast.consumer.errors import ServeError
+from workcast.consumer.http_protocol import HttpProtocol
+from workcast.consumer.server_config import ServerConfig
 from workcast.consumer.settings import GatewaySettings
 from workcast.consumer.stream_protocol import StreamProtocol
 
 _OPEN_FILES: Final = 65_536
 _BACKLOG: Final = 2048
-_SHUTDOWN_SECONDS: Final = 3
 _CLOSING_SECONDS: Final = 2.0
-"""How long a viewer may take to read its last messages; less than ``_SHUTDOWN_SECONDS``."""
+"""How long a viewer may take to read its last messages; less than uvicorn waits for all."""
 
 
-class HttpProtocol(H11Protocol):
-    """One connection of a client, until it becomes a WebSocket."""
-
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        """Switch off Nagle's algorithm: with it, the second packet of an answer waits for a delayed ACK, some 40 ms.
-
-        asyncio does so only for sockets that were made with an explicit protocol number, which ours are not.
-        """
-        super().connection_made(transport)
-        peer: socket.socket | None = transport.get_extra_info("socket")
-        if peer is not None and peer.family in (socket.AF_INET, socket.AF_INET6):
-            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def server_config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
+def server_config(app: ASGIApp, settings: GatewaySettings) -> ServerConfig:
     """Return how uvicorn serves a gateway."""
-    return uvicorn.Config(
-        app,
-        log_config=None,  # as all of workcast logs: to stderr, warnings and worse
-        http=HttpProtocol,
-        ws=StreamProtocol,
-        ws_max_size=settings.max_message_bytes,
-        ws_per_message_deflate=False,  # StreamProtocol negotiates it by itself
-        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-        server_header=False,
-    )
+    return ServerConfig(app, settings, HttpProtocol, StreamProtocol)
 
 
 class Server(uvicorn.Server):
@@ -68,6 +44,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(_BACKLOG)  # asyncio has set it to the number of connections that it accepts at once
         self.ready.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

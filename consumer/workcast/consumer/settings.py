@@ -27,6 +27,12 @@ class GatewaySettings(BaseModel):
     """Of one viewer, besides the fleet."""
     max_viewers: int = Field(default=10_000, ge=1)
     """Connected to one gateway; one more is closed with 4429."""
+    max_connections: int = Field(default=16_384, ge=4)
+    """Of all clients; never more than half of the files that the process may open."""
+    max_connections_per_address: int = Field(default=4096, ge=3)
+    """Of the clients at one address; never more than three quarters of all."""
+    request_timeout: float = Field(default=10.0, gt=0)
+    """Seconds for a client to send a whole request, from the connection or the last answer on."""
     max_frame_bytes: int = Field(default=256 * 1024, ge=1024)
     """Of one ``events`` message, unless it holds a single event."""
     ring_bytes: int = Field(default=4 << 20, ge=0)

@@ -21,6 +21,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from workcast.consumer.prepared import PreparedFrame
+from workcast.consumer.server_config import ServerConfig
 
 FRAME_KEY: Final = "workcast.frame"
 """An extension of ASGI: in a ``websocket.send`` message, a :class:`PreparedFrame` to write as it is."""
@@ -34,6 +35,8 @@ _WRITE_HIGH: Final = 256 * 1024
 
 class StreamProtocol(WebSocketsSansIOProtocol):
     """One viewer's connection."""
+
+    config: ServerConfig
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -59,6 +62,10 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         peer: socket.socket | None = transport.get_extra_info("socket")
         if peer is not None:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.config.connections.leave(self.transport)
+        super().connection_lost(exc)
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)

@@ -1,0 +1,137 @@
+"""A gateway's connections: how long a client may take to send a request, and how many there may be."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import select
+import socket
+from collections.abc import Generator
+
+import httpx
+import pytest
+from websockets.sync.client import connect
+
+from support.gateway import Gateway, get
+from support.raw_socket import HANDSHAKE
+from support.waiting import DEADLINE, wait_until
+from workcast.broker.root import Root
+from workcast.consumer.connections import Bounds, bounds
+from workcast.consumer.settings import GatewaySettings
+
+POST = b"POST /api/session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
+GET = b"GET /api/session HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@contextlib.contextmanager
+def opened(gateway: Gateway, sent: bytes = b"") -> Generator[socket.socket]:
+    """A client's socket after it has sent something."""
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=DEADLINE) as client:
+        client.sendall(sent)
+        yield client
+
+
+def is_closed(client: socket.socket) -> bool:
+    """Whether the server has closed this connection; what it has sent before is read."""
+    try:
+        while select.select([client], [], [], 0)[0]:
+            if not client.recv(1 << 16):
+                return True
+    except ConnectionError:
+        return True
+    return False
+
+
+@pytest.fixture
+def hasty(root: Root, redis_url: str) -> Generator[Gateway]:
+    """A gateway that waits half a second for a request."""
+    with Gateway(root, redis_url, GatewaySettings(request_timeout=0.5)).running() as gateway:
+        yield gateway
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", GET[:20], GET[:-2], HANDSHAKE[:-2], POST, POST + b"x" * 99, GET + b"G", b"\r\n"],
+    ids=["silent", "half_line", "half_head", "half_handshake", "no_body", "half_body", "half_second", "empty_line"],
+)
+def test_a_connection_without_a_whole_request_is_closed(hasty: Gateway, sent: bytes) -> None:
+    with opened(hasty, sent) as client:
+        wait_until(lambda: is_closed(client))
+
+
+@pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\nX: ", POST], ids=["head", "body"])
+def test_a_request_that_comes_byte_by_byte_is_cut_off(hasty: Gateway, sent: bytes) -> None:
+    with opened(hasty, sent) as client:
+
+        def send_another() -> bool:
+            with contextlib.suppress(ConnectionError):
+                client.sendall(b"x")
+            return is_closed(client)
+
+        wait_until(send_another)
+
+
+def test_the_time_for_a_request_begins_again_after_each_answer(hasty: Gateway) -> None:
+    with opened(hasty) as client:
+        stream = client.makefile("rb")
+        for _ in range(300):
+            client.sendall(GET)
+            assert stream.readline().startswith(b"HTTP/1.1 200")
+            length = 0
+            while (line := stream.readline()) != b"\r\n":
+                if line.lower().startswith(b"content-length"):
+                    length = int(line.split(b":")[1])
+            stream.read(length)
+
+
+def test_a_viewer_may_be_silent(hasty: Gateway) -> None:
+    with connect(hasty.stream, proxy=None) as viewer, opened(hasty) as silent:
+        assert json.loads(viewer.recv())["op"] == "hello"
+        wait_until(lambda: is_closed(silent))
+        viewer.send('{"op":"ping"}')
+        assert json.loads(viewer.recv(DEADLINE))["op"] == "pong"
+
+
+@pytest.fixture
+def small(root: Root, redis_url: str) -> Generator[Gateway]:
+    """A gateway with few places, which waits long for a request."""
+    settings = GatewaySettings(max_connections=8, max_connections_per_address=6, request_timeout=600)
+    with Gateway(root, redis_url, settings).running() as gateway:
+        yield gateway
+
+
+def test_silent_connections_give_way_to_new_ones(small: Gateway) -> None:
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(opened(small)) for _ in range(40)]
+        wait_until(lambda: sum(not is_closed(client) for client in silent) == 6)
+        assert all(map(is_closed, silent[:34]))
+        assert get(small, "/api/session").status_code == 200
+        viewer = stack.enter_context(connect(small.stream, proxy=None))
+        assert json.loads(viewer.recv(DEADLINE))["op"] == "hello"
+
+
+def test_viewers_keep_their_places_and_one_too_many_gets_503(small: Gateway) -> None:
+    with contextlib.ExitStack() as stack:
+        viewers = [stack.enter_context(connect(small.stream, proxy=None)) for _ in range(6)]
+        with opened(small) as seventh:
+            assert seventh.recv(4096).startswith(b"HTTP/1.1 503 ")
+            wait_until(lambda: is_closed(seventh))
+        for viewer in viewers:
+            viewer.send('{"op":"ping"}')
+            assert json.loads(viewer.recv(DEADLINE))["op"] == "hello"
+            assert json.loads(viewer.recv(DEADLINE))["op"] == "pong"
+
+    def answered() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return get(small, "/api/session").status_code == 200
+        return False
+
+    wait_until(answered, what="places of viewers that have left")
+
+
+@pytest.mark.parametrize(
+    ("open_files", "expected"),
+    [(65_536, Bounds(16_384, 4096)), (1024, Bounds(512, 384)), (256, Bounds(128, 96)), (4, Bounds(4, 3))],
+)
+def test_connections_leave_half_of_the_descriptors(open_files: int, expected: Bounds) -> None:
+    assert bounds(GatewaySettings(), open_files) == expected
