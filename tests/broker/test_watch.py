@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 import time
@@ -45,6 +46,37 @@ def test_appends_new_workcells_and_renames_are_reported(root: Root, make: Callab
         assert "old" in changes(watcher, {"old"})
     finally:
         watcher.close()
+
+
+def remove(root: Root) -> None:
+    shutil.rmtree(root.workcells)
+
+
+def move_away(root: Root) -> None:
+    root.workcells.rename(root.directory / "old")
+
+
+@pytest.mark.parametrize("end", [remove, move_away])
+@pytest.mark.parametrize("is_seen", [True, False])
+@pytest.mark.parametrize("make", WATCHERS)
+def test_a_directory_of_workcells_that_was_made_again_is_watched(
+    root: Root, make: Callable[[Root], Watcher], end: Callable[[Root], None], is_seen: bool
+) -> None:
+    write_log(root, "wc", [event_line(0)])
+    with closing(make(root)) as watcher:
+        end(root)
+        if is_seen:
+            while watcher.wait(0.05):  # until it has nothing more to report: it has seen that the directory is gone
+                pass
+        root.workcells.mkdir()
+        write_log(root, "wc", [event_line(0)])
+        assert "wc" in changes(watcher, {"wc"})
+        while watcher.wait(0.05):
+            pass
+        write_log(root, "wc", [event_line(1)])
+        assert changes(watcher, {"wc"}) == {"wc"}
+        write_log(root, "new", [event_line(0)])
+        assert "new" in changes(watcher, {"new"})
 
 
 @pytest.mark.parametrize("make", WATCHERS)

@@ -33,6 +33,11 @@ class Inotify:
         number: int = self._inotify.add_watch(path, mask)
         return number
 
+    def remove(self, number: int) -> None:
+        """Stop watching; does nothing if the watch has ended with its path."""
+        with contextlib.suppress(OSError):
+            self._inotify.rm_watch(number)
+
     def wait(self, seconds: float) -> list[Any]:
         """Block until there are events, :meth:`wake` is called, or time is up; return the events."""
         ready = {descriptor for descriptor, _ in self._poll.poll(max(seconds, 0) * 1000)}
