@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
 import signal
 from collections.abc import Generator, Sequence
 from typing import Final
@@ -18,6 +16,7 @@ from workcast.broker.names import UP_LOCK_FILE, UP_STATE_FILE
 from workcast.broker.relay import Relay, close_all
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
+from workcast.broker.running import announce_up, find_up
 from workcast.cli.serving import wait_for_redis
 from workcast.consumer.errors import ServeError
 from workcast.consumer.server import address_of, listen
@@ -56,8 +55,7 @@ def serve_roots(roots: Roots, settings: GatewaySettings, background: Sequence[Ba
 
         def announce() -> None:
             for root in roots.each:
-                state = {"redis_url": url, "http_url": address, "pid": os.getpid(), "prefix": root.id_of("")}
-                root.write_state(UP_STATE_FILE, json.dumps(state), mode=0o600)
+                announce_up(root, address, url)
             typer.echo(address)
 
         stack.callback(_finish_undisturbed)  # registered last, called first
@@ -77,8 +75,7 @@ def _only_one(root: Root) -> Generator[None]:
         try:
             stack.enter_context(lock_file(root.state / UP_LOCK_FILE, wait=_LOCK_SECONDS, mode=0o600))
         except LockedError:
-            state = root.read_state(UP_STATE_FILE) or {}
-            known = "http_url" in state and "pid" in state
-            where = f" at {state['http_url']} (pid {state['pid']})" if known else ""
+            running = find_up(root)
+            where = f" at {running.http_url} (pid {running.pid})" if running else ""
             raise ServeError(f"a workcast up already serves {root.directory}{where}; use it, or end it") from None
         yield
