@@ -321,7 +321,7 @@ def test_a_restart_that_fails_is_tried_again_and_warned_of_once(root: Root, capl
         wait_until(lambda: answers(broker))
         wait_until(lambda: "it runs again" in caplog.text)
     assert [record.getMessage().partition(": ")[0] for record in caplog.records] == [
-        f"the embedded Valkey of {root.directory} died and cannot be started again yet, which is tried on",
+        f"the embedded Valkey of {root.directory} died and cannot be restarted yet; trying again",
         f"the embedded Valkey of {root.directory} died; it runs again",
     ]
 

@@ -144,7 +144,7 @@ class EmbeddedBroker:
                 self._start()
             except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may succeed
                 if not warned and not self._closing.is_set():
-                    text = "the embedded Valkey of %s died and cannot be started again yet, which is tried on: %s"
+                    text = "the embedded Valkey of %s died and cannot be restarted yet; trying again: %s"
                     logger.warning(text, self._root.directory, error)
                 warned = True
             else:
@@ -159,7 +159,10 @@ class EmbeddedBroker:
         except FileExistsError:
             found = self._directory.lstat()
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-                raise BrokerError(f"expected {self._directory} to be the server's directory, which it was") from None
+                raise BrokerError(
+                    f"expected {self._directory} to be the server's own directory, got another file or another user's; "
+                    "remove it"
+                ) from None
 
     def _start(self) -> None:
         """Start the server, and wait until it answers.

@@ -219,7 +219,7 @@ class LogRelays:
 
     @contextmanager
     def _guarding(self, workcell: str, problem: str = "") -> Generator[None]:
-        """Keep what is wrong with one log from stopping the others.
+        """Warn of an error in one log, which must not stop the others.
 
         Args:
             workcell: whose log.

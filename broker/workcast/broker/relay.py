@@ -174,7 +174,7 @@ class Relay:
         self._send_heartbeat_if_due()
 
     def _send_heartbeat_if_due(self) -> None:
-        """A server that is full takes no heartbeat, but may take a batch, which is trimmed: go on."""
+        """Send a heartbeat if one is due. An error is only logged: a full server may still accept a batch."""
         now = time.monotonic()
         if now < self._next_heartbeat:
             return

@@ -207,7 +207,7 @@ class LoneLog(Root):
         check_workcell_id(workcell)
         return self._path
 
-    def leads_out(self, workcell: str) -> bool:  # noqa: ARG002 - a root's question
+    def leads_out(self, workcell: str) -> bool:  # noqa: ARG002 - part of a root's interface
         """Return False: there is no root around the log."""
         return False
 

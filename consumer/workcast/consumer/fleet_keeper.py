@@ -137,7 +137,7 @@ class FleetKeeper:
     async def _ids(self) -> frozenset[str]:
         """List all directories and what the broker has, as of now: not by a listing that began before.
 
-        Callers who come while one is being made share the next.
+        Callers during a listing share the next one.
         """
         if self._listing is not None:
             await asyncio.wait({self._listing})

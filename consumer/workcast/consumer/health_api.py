@@ -40,7 +40,7 @@ def add_health(app: FastAPI, hub: Hub) -> None:
 
 
 def _silence(seconds: float | None) -> str:
-    """Return the likely reason why no relay was heard of lately, or ever."""
+    """Return the likely reason why no relay has sent a heartbeat lately, or ever."""
     if seconds is None:
         return "no relay has sent a heartbeat; start `workcast up` or `workcast relay`"
     return (

@@ -1,4 +1,4 @@
-"""Heartbeats: when each relay was last heard of through the feed."""
+"""Heartbeats: the time of each relay's last one in the feed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MAX_NAME: Final = 128
 
 
 class Heartbeats:
-    """The relays that were heard of lately, at most 256; one that is silent for ten minutes is forgotten."""
+    """The relays with a recent heartbeat, at most 256; one that is silent for ten minutes is forgotten."""
 
     def __init__(self) -> None:
         self._heard: dict[str, float] = {}
@@ -28,11 +28,11 @@ class Heartbeats:
             del self._heard[next(iter(self._heard))]
 
     def silence(self, now: float) -> float | None:
-        """Return the seconds since any relay was heard of; None if none ever was."""
+        """Return the seconds since the last heartbeat of any relay; None if there was none."""
         return None if self._newest is None else now - self._newest
 
     def ages(self, now: float) -> dict[str, float]:
-        """Return the seconds since each relay was heard of."""
+        """Return the seconds since each relay's last heartbeat."""
         return {name: now - at for name, at in self._heard.items() if at >= now - _FORGET_SECONDS}
 
     def _oldest(self) -> float:

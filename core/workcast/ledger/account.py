@@ -23,8 +23,8 @@ from workcast.ledger.tally import OUTPUT, Tally
 Rows = Literal["runs", "messages", "calls", "subagents"]
 
 _MAX_AGENTS: Final = 256
-"""Agents whose state is kept, those heard of last. Of one that was forgotten, the next message has no time to first
-token, and calls without ids that are open stay without a result."""
+"""Agents whose state is kept, those with the latest events. Of one that was forgotten, the next message has no time to
+first token, and calls without ids that are open stay without a result."""
 _MAX_UNPRICED: Final = 16
 _MAX_MS: Final = 2**53
 _READ: Final = OUTPUT | {"tool_result", "usage", "error", "started", "prompt_sent"}
