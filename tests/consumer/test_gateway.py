@@ -375,3 +375,15 @@ def test_each_of_ten_thousand_subscriptions_is_answered_and_most_are_refused(gat
             ops.append(message["op"])
             assert message["op"] != "error" or message["code"] == "too_many_subscriptions"
     assert ops.count("error") >= 1000
+
+
+@pytest.mark.parametrize("path", ["/api/workcells", "/api/workcells/none", "/api/session", "/healthz", "/metrics"])
+def test_no_cache_keeps_an_answer_of_the_api(fixed: Gateway, path: str) -> None:
+    assert get(fixed, path).headers["cache-control"] == "no-store"
+
+
+def test_the_openapi_document_has_the_404_of_each_route_below_a_workcell(fixed: Gateway) -> None:
+    paths = get(fixed, "/openapi.json").json()["paths"]
+    below = [path for path in paths if "{workcell}" in path]
+    assert len(below) >= 4
+    assert all("404" in operation["responses"] for path in below for operation in paths[path].values())

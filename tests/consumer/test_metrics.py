@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.sync.client import connect
 
@@ -82,3 +83,16 @@ def test_agents_versions_are_a_bounded_number_of_time_series() -> None:
     assert {sample.labels["agent"]: sample.value for sample in family.samples} == {
         f"claude {n}": n for n in range(2901, 3001)
     }
+
+
+def test_control_characters_in_labels_are_escaped() -> None:
+    metrics = Metrics()
+    names = ["a\rb", "a\x00b", "a\x85b", "a\u2028b", "a\x1b[2Jb", "plain", "\u00fcml\u00e4ut", 'quote"back\\slash']
+    summary = Summary(id="wc", head=1, counts={"unknown": 1}, unknown=dict.fromkeys(names, 1))
+    metrics.add_states(lambda: [summary], lambda: {"relay\r\x07": 1.0})
+    text = generate_latest(metrics.registry).decode()
+    assert not any(ord(sign) < 32 or 127 <= ord(sign) < 160 or sign == "\u2028" for sign in text.replace("\n", ""))
+    assert len(text.splitlines()) == text.count("\n")
+    assert "plain" in text
+    assert "\u00fcml\u00e4ut" in text
+    assert len([line for line in text.splitlines() if line.startswith("workcast_unknown_lines{")]) == len(names)

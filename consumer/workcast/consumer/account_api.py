@@ -12,7 +12,7 @@ from workcast.broker.accounts import Accounts
 from workcast.broker.history import History
 from workcast.broker.price_file import usable_prices
 from workcast.consumer.account_page import MAX_ROWS, account_page
-from workcast.consumer.http_errors import http_errors, open_channel
+from workcast.consumer.http_errors import UNKNOWN, http_errors, open_channel
 from workcast.consumer.hub import Hub
 from workcast.consumer.protocol import AccountPage
 from workcast.ledger.account import Rows
@@ -26,7 +26,7 @@ def add_account(app: FastAPI, hub: Hub, history: History) -> None:
     accounts = Accounts(history, usable_prices())
     thread = ThreadPoolExecutor(1, "workcast-account")
 
-    @app.get("/api/workcells/{workcell}/account", response_model=AccountPage)
+    @app.get("/api/workcells/{workcell}/account", response_model=AccountPage, responses=UNKNOWN)
     async def get_account(
         workcell: str,
         rows: Rows = "runs",

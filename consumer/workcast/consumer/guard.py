@@ -28,6 +28,8 @@ _HEADERS: Final = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
+_LIVE: Final = ("/api/", "/healthz", "/metrics")
+"""Paths whose answers change at any time, and show what agents do: no cache keeps them."""
 
 
 def refusal(headers: Headers, hosts: frozenset[str]) -> str | None:
@@ -65,14 +67,17 @@ class Guard:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
-                MutableHeaders(scope=message).update(_HEADERS)
+                headers = MutableHeaders(scope=message)
+                headers.update(_HEADERS)
+                if scope["path"].startswith(_LIVE):
+                    headers["cache-control"] = "no-store"
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
 
 
 async def _refuse(reason: str, scope: Scope, receive: Receive, send: Send) -> None:
-    response = PlainTextResponse(reason + "\n", 403, headers=_HEADERS)
+    response = PlainTextResponse(reason + "\n", 403, headers={**_HEADERS, "cache-control": "no-store"})
     if scope["type"] == "http":
         await response(scope, receive, send)
         return

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator
+from typing import Any, Final
 
 from fastapi import HTTPException
 
 from workcast.broker.errors import BrokerError, EpochError
 from workcast.consumer.channel import Channel
 from workcast.consumer.hub import Hub, origin_conflict
+
+UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {404: {"description": "There is no such workcell, line or log here."}}
+"""For the OpenAPI document: the answer of every route below a workcell, besides its others."""
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import Any, Final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from workcast.consumer.client_log import ClientLog
 from workcast.consumer.server_config import ServerConfig
 
 _NO_PLACE: Final = (
@@ -25,6 +26,7 @@ class HttpProtocol(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.logger = ClientLog(self.logger, {})  # type: ignore[assignment]
         self._overdue: asyncio.TimerHandle | None = None
         """Closes the connection, while the client owes a request or the rest of one."""
 
@@ -73,6 +75,15 @@ class HttpProtocol(H11Protocol):
         self._stop_timer()
         self.config.connections.speak(self.transport)
         super().handle_websocket_upgrade(event)
+
+    def send_400_response(self, msg: str) -> None:
+        if self.conn.our_state is not h11.IDLE:
+            self.cycle.disconnected = True  # its request is malformed from here on: it may not answer any more
+            self.cycle.message_event.set()
+        try:
+            super().send_400_response(msg)
+        except h11.LocalProtocolError:  # an answer to an earlier request has been begun
+            self.transport.close()
 
     def give_way(self) -> None:
         self._stop_timer()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter as Counted
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Protocol
@@ -16,6 +17,13 @@ _MAX_WORKCELLS: Final = 1000
 """Workcells with a time series of their own: the most recently active ones."""
 _MAX_VERSIONS: Final = 100
 """Agents' versions reported one by one, those with the most unknown lines first."""
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""What a scraper may take for the end of a line, or cannot decode."""
+
+
+def label(text: str) -> str:
+    """Return ``text`` as the value of a label, its control characters as ``\\xNN`` or ``\\uNNNN``."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class Watched(Protocol):
@@ -74,7 +82,7 @@ class _States(Collector):
         heads = GaugeMetricFamily("workcast_relay_position", "Events relayed, by workcell.", labels=["workcell"])
         newest = sorted(summaries, key=_last_time, reverse=True)
         for summary in newest[:_MAX_WORKCELLS]:
-            heads.add_metric([summary.id], summary.head)
+            heads.add_metric([label(summary.id)], summary.head)
         yield heads
         lines = GaugeMetricFamily("workcast_odd_lines", "Lines that no rule knows, in all logs.", labels=["kind"])
         for kind in ("unknown", "malformed"):
@@ -85,7 +93,8 @@ class _States(Collector):
         )
         by_version = Counted[str]()
         for summary in summaries:
-            by_version.update(summary.unknown)
+            for version, count in summary.unknown.items():
+                by_version[label(version)] += count
         for version, count in by_version.most_common(_MAX_VERSIONS):
             unknown.add_metric([version], count)
         yield unknown
@@ -93,5 +102,5 @@ class _States(Collector):
             "workcast_relay_heard_seconds", "Seconds since a relay's heartbeat came through the feed.", labels=["relay"]
         )
         for relay, seconds in self._heartbeats().items():
-            heard.add_metric([relay], seconds)
+            heard.add_metric([label(relay)], seconds)
         yield heard

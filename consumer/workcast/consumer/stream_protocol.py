@@ -20,6 +20,7 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPe
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
+from workcast.consumer.client_log import ClientLog
 from workcast.consumer.prepared import PreparedFrame
 from workcast.consumer.server_config import ServerConfig
 
@@ -49,7 +50,7 @@ class StreamProtocol(WebSocketsSansIOProtocol):
                 )
             ],
             max_size=self.config.ws_max_size,
-            logger=logging.getLogger("workcast.gateway"),
+            logger=ClientLog(logging.getLogger("workcast.gateway"), {}),
         )
         self._pong = b""
         """The answer to the newest ping, while the viewer has no room for it."""

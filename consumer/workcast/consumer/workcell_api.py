@@ -10,7 +10,7 @@ from fastapi import FastAPI, HTTPException, Query, Response
 from workcast.broker.history import History
 from workcast.broker.roots import Roots
 from workcast.consumer.description import describe, root_holding
-from workcast.consumer.http_errors import http_errors, open_channel, unknown_workcell
+from workcast.consumer.http_errors import UNKNOWN, http_errors, open_channel, unknown_workcell
 from workcast.consumer.hub import Hub
 from workcast.consumer.protocol import EventPage, Workcell, Workcells
 from workcast.events.wire import inspect
@@ -29,7 +29,7 @@ def add_workcells(app: FastAPI, hub: Hub, history: History, roots: Roots) -> Non
         names = sorted({*here, *hub.fleet.ids()})
         return Workcells(workcells=await asyncio.to_thread(lambda: [describe(hub, roots, name) for name in names]))
 
-    @app.get("/api/workcells/{workcell}", response_model=Workcell)
+    @app.get("/api/workcells/{workcell}", response_model=Workcell, responses=UNKNOWN)
     async def get_workcell(workcell: str) -> Workcell:
         """One workcell."""
         if hub.fleet.get(workcell) is None:
@@ -38,7 +38,7 @@ def add_workcells(app: FastAPI, hub: Hub, history: History, roots: Roots) -> Non
             raise unknown_workcell(workcell)
         return await asyncio.to_thread(describe, hub, roots, workcell)
 
-    @app.get("/api/workcells/{workcell}/events", response_model=EventPage)
+    @app.get("/api/workcells/{workcell}/events", response_model=EventPage, responses=UNKNOWN)
     async def list_events(
         workcell: str,
         offset: Annotated[int, Query(ge=0, lt=2**53)] = 0,
@@ -59,7 +59,7 @@ def add_workcells(app: FastAPI, hub: Hub, history: History, roots: Roots) -> Non
         )  # fmt: skip
         return Response(body, media_type="application/json")
 
-    @app.get("/api/workcells/{workcell}/events/{offset}")
+    @app.get("/api/workcells/{workcell}/events/{offset}", responses=UNKNOWN)
     async def get_event(workcell: str, offset: int) -> Response:
         """One line of the log, whole, whatever its length."""
         channel = await open_channel(hub, workcell)
