@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,11 @@ import httpx
 import pytest
 
 from support.logs import event_line, write_log
-from support.processes import Program, Up, refusal, workcast
+from support.processes import PROGRAM, Program, Up, refusal, workcast
 from support.waiting import wait_until
 from workcast.broker.root import Root
 from workcast.producer.replay import RECORDINGS
-from workcast.producer.writer import TelemetryWriter
+from workcast.producer.writer import TelemetryWriter, read_telemetry_events
 
 BASIC = RECORDINGS / "claude-2.1.330-basic.jsonl"
 
@@ -205,3 +207,28 @@ def test_a_workcell_that_cannot_be_written_is_refused_in_one_sentence(place: Pat
     (place / ".workcells").write_text("in the way")
     done = workcast("run", "claude", "--root", str(place), "--", "go", env=env)
     assert "cannot write to" in refusal(done)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sets the limit of another process")
+def test_a_run_whose_files_cannot_grow_goes_on_and_completes_once_they_can(root: Root) -> None:
+    """The limit on a file's size fails a write as a full disk does."""
+    script = "yes filler | head -c 200000 >> .workcells/w/telemetry.jsonl; echo second; touch ended"
+    command = [str(PROGRAM), "run", "exec", "--workcell", "w", "--", "sh", "-c", script]
+    limited = ["prlimit", "--fsize=65536:unlimited", *command]
+    env = {**os.environ, "WORKCAST_ROOT": str(root.directory)}
+    with subprocess.Popen(limited, env=env, cwd=root.directory, stderr=subprocess.PIPE) as run:
+        assert run.stderr is not None
+        seen = b""
+        while b"waiting for it" not in seen:
+            line = run.stderr.readline()
+            assert line, seen
+            seen += line
+        assert (root.directory / "ended").exists()
+        assert "completed" not in [event["type"] for event in read_telemetry_events(root.log("w"))]
+        resource.prlimit(run.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert run.wait() == 0
+    *_, report, end = read_telemetry_events(root.log("w"))
+    assert (end["type"], end["status"]) == ("completed", "success")
+    assert end["unwritten_events"] >= 1
+    assert report["kind"] == "unwritten"
+    assert json.loads((root.workcell("w") / "proof.json").read_bytes())["status"] == "success"

@@ -415,3 +415,21 @@ def test_a_writer_without_a_relay_only_writes(
         assert set(threading.enumerate()) <= before
     assert redis_client.keys("workcast:*") == []
     assert len(read_telemetry_events(root.log("wc"))) == 2
+
+
+def test_a_writer_that_counts_reports_what_it_could_not_write(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.mkdir()
+    with TelemetryWriter(path, on_error="count", relay=False) as writer:
+        for _ in range(3):
+            writer.thinking("lost")
+        path.rmdir()
+        writer.thinking("written")
+        assert writer.unwritten == 3
+    report, written = read_telemetry_events(path)
+    assert (report["kind"], written["content"]) == ("unwritten", "written")
+    assert report["error"] == "events that could not be written here: 3 (Is a directory)"
+    path.unlink()
+    path.mkdir()
+    with TelemetryWriter(path, relay=False) as writer, pytest.raises(IsADirectoryError):
+        writer.thinking("raised")

@@ -11,6 +11,7 @@ from workcast.ledger.limits import Meter
 from workcast.producer.changes import Changed
 from workcast.producer.last_words import cut_bytes, last_words
 from workcast.producer.proof import ProofKeeper
+from workcast.producer.unwritten import Unwritten, is_full
 
 
 class EventSink(Protocol):
@@ -30,15 +31,17 @@ class Recorder:
         meter: checks them against the run's limits.
         proof: gathers the proof from them.
 
+    Events for which the disk has no room are counted.
+
     Raises:
-        OSError: (from all methods) the log or the proof cannot be written.
+        OSError: (from all methods) the log or the proof cannot be written, for another reason.
     """
 
     def __init__(self, agent: str, writer: EventSink, meter: Meter, proof: ProofKeeper) -> None:
         self.over_limit: Final = asyncio.Event()
         """Set once the run has exceeded a limit."""
         self._agent = agent
-        self._writer = writer
+        self._unwritten = Unwritten(writer.write, is_full)
         self._meter = meter
         self._proof = proof
         self._longest_cut = 0
@@ -56,7 +59,7 @@ class Recorder:
         if isinstance(event, Unknown):
             self._longest_cut = max(self._longest_cut, cut_bytes(event))
         self._proof.add(event)
-        self._writer.write(event)
+        self._unwritten.write(event)
         self._measure(event)
 
     def complete(
@@ -68,7 +71,7 @@ class Recorder:
         *,
         interrupted: bool,
     ) -> Completed:
-        """Record the end of the run: the adapter's last events, why the run failed, the proof, ``completed``.
+        """Record the adapter's last events and why the run failed; return ``completed``, for :meth:`finish`.
 
         Args:
             ending: the adapter's last events, ``completed`` among them.
@@ -84,11 +87,20 @@ class Recorder:
         if completed.status == "failed" and stderr is not None and not self._has_error:
             text = last_words(self._agent, exit_code, stderr, self._longest_cut)
             self.write(ErrorEvent(timestamp=completed.timestamp, error=text, retryable=False))
+        return completed
+
+    def finish(self, completed: Completed) -> bool:
+        """Write the proof and ``completed``, which states how many events are missing; False if there is no room."""
+        if self._unwritten.total:
+            completed = completed.model_copy(update={"unwritten_events": self._unwritten.total})
         try:
             self._proof.write(completed)  # first: a reader that sees the end finds the proof
-        finally:
-            self.write(completed)
-        return completed
+        except OSError as error:
+            if is_full(error):
+                return False
+            self._unwritten.write(completed)
+            raise
+        return self._unwritten.try_write(completed)
 
     def _measure(self, event: BaseEvent) -> None:
         if self.over_limit.is_set():

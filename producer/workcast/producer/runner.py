@@ -6,6 +6,8 @@ Once the first event is written, ``completed`` is written last, whatever happens
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
 import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from workcast.broker.names import OUTPUT_DIRECTORY, PROMPT_FILE
-from workcast.events.models import ErrorEvent, Status
+from workcast.events.models import Completed, ErrorEvent, Status
 from workcast.events.timestamp import now
 from workcast.ledger.limits import UNLIMITED, Limits, Meter
 from workcast.producer.adapters import adapter_for
@@ -30,6 +32,7 @@ from workcast.producer.plan import Plan, find_program
 from workcast.producer.process import KEEPER, ChildProcess, OutputPipe
 from workcast.producer.proof import ProofKeeper
 from workcast.producer.recorder import EventSink, Recorder
+from workcast.producer.unwritten import is_full
 from workcast.producer.workcell import add_worktree, hide_our_files, hold_workcell_async
 
 GRACE_S: Final = 5.0
@@ -38,8 +41,12 @@ DRAIN_S: Final = 0.5
 """How long to read on after the exit while another process still holds the pipe."""
 LAST_DRAIN_S: Final = 2.0
 """And after every known process was killed."""
+ROOM_S: Final = 0.5
+"""Between two attempts to write the end of a run to a full disk."""
 CANNOT_START: Final = 126
 """A shell's exit code for a program that it found and could not run."""
+
+logger = logging.getLogger("workcast.run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +119,8 @@ async def run_agent(
         WorktreeError: the worktree cannot be made. Nothing was written.
         WorkcellBusyError: another run is going on in this workcell. Nothing was written.
         LogLockedError: another writer held the log's lock for too long; the agent was ended.
-        OSError: the log or the workcell cannot be written; the agent was ended.
+        OSError: the log or the workcell cannot be written; the agent was ended. A full disk ends no agent: events are
+            counted, and the end of the run waits for room until ``stop`` or ``kill`` is set.
     """
     kind = adapter_for(agent)
     if kind.takes_prompt and not prompt.strip():
@@ -171,7 +179,10 @@ class _Run:
         self._proof.clear()
         name = f"{self._adapter.name}-{self._plan.clock():%Y%m%dT%H%M%S.%fZ}"
         self._recorder.write_all(self._adapter.begin(text.decode(), self._plan.clock()))
-        with (logs / f"{name}.stdout").open("ab") as stdout, (logs / f"{name}.stderr").open("a+b") as stderr:
+        with (
+            (logs / f"{name}.stdout").open("ab", buffering=0) as stdout,
+            (logs / f"{name}.stderr").open("a+b", buffering=0) as stderr,
+        ):
             try:
                 child = await self._plan.spawn(prompt_file, None if self._reads_stderr else stderr)
             except (OSError, ValueError) as error:
@@ -188,7 +199,23 @@ class _Run:
         interrupted = how == "timeout" or self._plan.stop.is_set() or self._plan.kill.is_set()
         unread = None if self._reads_stderr else stderr
         completed = self._recorder.complete(ending, exit_code, changed, unread, interrupted=interrupted)
+        await self._finish(completed)
         return RunResult(completed.status, completed.exit_code, duration_ms)
+
+    async def _finish(self, completed: Completed) -> None:
+        """Write the end of the run as soon as there is room, or give up when ordered to stop."""
+        orders = [self._plan.kill] if self._plan.stop.is_set() else [self._plan.kill, self._plan.stop]
+        warned = False
+        while not self._recorder.finish(completed):
+            if any(order.is_set() for order in orders):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._plan.workcell_dir))
+            if not warned:
+                logger.warning("%s: no room for the end of the run; waiting for it", self._plan.workcell_dir.name)
+            warned = True
+            waits = [asyncio.ensure_future(order.wait()) for order in orders]
+            await asyncio.wait(waits, timeout=ROOM_S, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
 
     # ── the agent's process ──────────────────────────────────────────────────────────────────────────────────────────
     async def _watch(self, child: ChildProcess, copies: Mapping[Stream, IO[bytes]]) -> tuple[int, HowEnded]:
@@ -274,8 +301,7 @@ class _Run:
                 if not piece:
                     self._recorder.write_all(self._reader.end_output(stream, self._plan.clock()))
                     return
-                copy.write(piece)
-                copy.flush()
+                _copy(piece, copy)
                 self._recorder.write_all(self._reader.feed_output(piece, stream, self._plan.clock()))
                 reading = asyncio.ensure_future(pipe.read())
         finally:
@@ -284,3 +310,14 @@ class _Run:
     def _until_due(self) -> float | None:
         due = self._reader.due
         return None if due is None else max(0.0, (due - self._plan.clock()).total_seconds())
+
+
+def _copy(piece: bytes, copy: IO[bytes]) -> None:
+    """Append output to its unbuffered copy, as far as the disk has room."""
+    rest = memoryview(piece)
+    try:
+        while rest:
+            rest = rest[copy.write(rest) :]
+    except OSError as error:
+        if not is_full(error):
+            raise

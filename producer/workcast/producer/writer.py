@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from math import isfinite
 from pathlib import Path, PurePath
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from workcast.broker.appender import Appender
 from workcast.broker.connection import check_url
@@ -25,6 +25,7 @@ from workcast.events.errors import EventError, WorkcastError
 from workcast.events.models import MODELS, BaseEvent, Status
 from workcast.events.wire import inspect
 from workcast.producer.mirror import Mirror
+from workcast.producer.unwritten import Unwritten
 
 _CONTEXT: Final = ("workcell_id", "issue_id", "toolchain", "model")
 _DRAIN_SECONDS: Final = 2.0
@@ -47,6 +48,8 @@ class TelemetryWriter:
         redis_url: relay the log to this server; default: ``WORKCAST_REDIS_URL``, if set.
         relay: False: write only, whatever ``redis_url`` and the environment say.
         lock_timeout: seconds for which an emit waits for other writers; default: ``WORKCAST_LOCK_TIMEOUT``, else 10.
+        on_error: what an emit does that cannot write the log: raise an OSError, or count the event in ``unwritten`` and
+            return; the log gets an ``error`` with the number once it can be written again.
         mirror_path: a second JSONL file, of shortened events (see :class:`~workcast.producer.mirror.Mirror`).
         mirror_event_types: the event types it gets; None: all.
         mirror_prefix: put before their types, with a dot.
@@ -68,6 +71,7 @@ class TelemetryWriter:
         redis_url: str | None = None,
         relay: bool = True,
         lock_timeout: float | None = None,
+        on_error: Literal["raise", "count"] = "raise",
         mirror_path: Path | str | None = None,
         mirror_event_types: Iterable[str] | None = None,
         mirror_prefix: str = "telemetry",
@@ -87,6 +91,7 @@ class TelemetryWriter:
         self._context = {key: str(value) for key, value in (context or {}).items() if value is not None}
         self._relay: Relay | Standby | None = None
         self._relays = relay
+        self._unwritten = Unwritten(self._append_now, lambda _: True) if on_error == "count" else None
         self._starting = threading.RLock()  # a signal handler may emit while the relay is being started
         self._is_starting = False
         self._mirror = (
@@ -124,7 +129,18 @@ class TelemetryWriter:
         missing = {key: value for key, value in self._context.items() if getattr(event, key) is None}
         self._append(event.model_copy(update=missing) if missing else event)
 
+    @property
+    def unwritten(self) -> int:
+        """How many events could not be written, with ``on_error="count"``."""
+        return 0 if self._unwritten is None else self._unwritten.total
+
     def _append(self, event: BaseEvent) -> None:
+        if self._unwritten is None:
+            self._append_now(event)
+        else:
+            self._unwritten.write(event)
+
+    def _append_now(self, event: BaseEvent) -> None:
         line = dump(event)
         self._appender.append(line + b"\n")
         if self._mirror is not None:
