@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +19,7 @@ from workcast.broker.log import LogReader
 from workcast.broker.log_facts import epoch_of
 from workcast.broker.log_relay import LogRelay
 from workcast.broker.root import Root
-from workcast.broker.stream import Budgets, Publisher, feed_key, stream_key, summary_key
+from workcast.broker.stream import Budgets, Publisher, feed_key, presence_key, stream_key, summary_key
 
 WORKCELL = "wc"
 
@@ -419,6 +422,90 @@ def test_the_same_workcell_of_another_root_is_refused(
     with pytest.raises(OriginConflictError, match="another root"):
         pump(LogRelay(second, WORKCELL, publisher))
     assert problems(root, redis_client, numbered(5)) == []
+
+
+def origins_in(client: Any) -> set[str]:
+    """The origins in the broker's summary: beside its JSON, and in it."""
+    origin, summary = client.hmget(summary_key(WORKCELL), "origin", "json")
+    return {origin.decode(), json.loads(summary)["origin"]}
+
+
+@pytest.mark.parametrize("stream", ["whole", "absent"])
+@pytest.mark.parametrize("added", [0, 3])
+def test_a_root_whose_state_was_deleted_goes_on_with_what_it_had_published(
+    root: Root, publisher: Publisher, redis_client: Any, stream: str, added: int
+) -> None:
+    write_log(root, WORKCELL, numbered(100))
+    pump(LogRelay(root, WORKCELL, publisher))
+    if stream == "absent":
+        redis_client.delete(stream_key(WORKCELL))
+    before = root.origin()
+    shutil.rmtree(root.state)
+    write_log(root, WORKCELL, numbered(added, 100))
+    after = Root(root.directory)
+    pump(LogRelay(after, WORKCELL, publisher))
+    assert origins_in(redis_client) == {after.origin()} != {before}
+    if stream == "whole" or added:
+        assert problems(after, redis_client, numbered(100 + added)) == []
+
+
+def test_a_workcell_is_not_taken_from_a_root_that_has_a_relay(
+    root: Root, publisher: Publisher, redis_client: Any
+) -> None:
+    write_log(root, WORKCELL, numbered(5))
+    pump(LogRelay(root, WORKCELL, publisher))
+    before = root.origin()
+    publisher.send_heartbeat(before)
+    shutil.rmtree(root.state)
+    after = Root(root.directory)
+    relay = LogRelay(after, WORKCELL, publisher)
+    for _ in range(2):
+        with pytest.raises(OriginConflictError):
+            pump(relay)
+    assert origins_in(redis_client) == {before}
+    assert 0 < redis_client.pttl(presence_key(0, before)) <= 15_000
+    redis_client.delete(presence_key(0, before))  # as when it expires
+    pump(relay)
+    assert origins_in(redis_client) == {after.origin()}
+
+
+@pytest.mark.parametrize(
+    ("lines", "stream"),
+    [
+        (numbered(9, 100), "whole"),
+        (numbered(9, 100), "absent"),
+        (numbered(4), "whole"),
+        (numbered(4), "absent"),
+        ([*numbered(4), event_line(99)], "whole"),
+        ([*numbered(2), event_line(99), *numbered(9, 3)], "whole"),
+    ],
+    ids=["another log", "another log, no stream", "shorter", "shorter, no stream", "another end", "another middle"],
+)
+def test_a_log_that_differs_from_what_another_root_published_is_refused(
+    root: Root, publisher: Publisher, redis_client: Any, tmp_path: Path, lines: list[bytes], stream: str
+) -> None:
+    write_log(root, WORKCELL, numbered(5))
+    pump(LogRelay(root, WORKCELL, publisher))
+    second = Root(tmp_path / "second")
+    second.directory.mkdir()
+    second.prepare()
+    write_log(second, WORKCELL, lines)
+    if stream == "absent":
+        redis_client.delete(stream_key(WORKCELL))
+    for _ in range(2):
+        with pytest.raises(OriginConflictError):
+            pump(LogRelay(second, WORKCELL, publisher))
+    assert origins_in(redis_client) == {root.origin()}
+
+
+def test_a_claim_compares_what_the_relay_has_read(root: Root, publisher: Publisher, redis_client: Any) -> None:
+    write_log(root, WORKCELL, numbered(5))
+    pump(LogRelay(root, WORKCELL, publisher))
+    stored = publisher.watermarks([WORKCELL])[0]
+    for other in (replace(stored, origin="x"), replace(stored, head=4), replace(stored, epoch=1)):
+        assert not publisher.claim(WORKCELL, other, "new")
+    assert publisher.claim(WORKCELL, stored, "new")
+    assert redis_client.hget(summary_key(WORKCELL), "origin") == b"new"
 
 
 # ── the checker sees each rule broken ────────────────────────────────────────────────────────────────────────────────

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -56,6 +58,65 @@ def test_an_origin_stays_the_same_and_differs_between_roots(
     other = Root(tmp_path_factory.mktemp("other"))
     assert root.ensure_origin() == Root(root.directory).ensure_origin() == Root(root.directory).origin()
     assert root.ensure_origin() != other.ensure_origin()
+
+
+def test_a_copied_root_has_an_origin_of_its_own_even_before_it_is_written(root: Root, tmp_path: Path) -> None:
+    original = root.ensure_origin()
+    copy = tmp_path / "copy"
+    shutil.copytree(root.workcells, copy / ".workcells")
+    content = (copy / ".workcells/.workcast/origin").read_bytes()
+    read = Root(copy).origin()
+    assert (copy / ".workcells/.workcast/origin").read_bytes() == content
+    assert read not in ("", original)
+    assert Root(copy).ensure_origin() == Root(copy).ensure_origin() == Root(copy).origin() == read
+    assert Root(root.directory).ensure_origin() == original
+
+
+def test_a_copy_of_a_copy_and_a_restored_root_have_other_origins(root: Root, tmp_path: Path) -> None:
+    origins = [root.ensure_origin()]
+    for name in ("first", "second"):
+        shutil.copytree(root.workcells, tmp_path / name / ".workcells")
+        root = Root(tmp_path / name)
+        origins.append(root.ensure_origin())
+    assert len(set(origins)) == 3
+
+
+def test_a_moved_root_keeps_its_origin(root: Root, tmp_path: Path) -> None:
+    origin = root.ensure_origin()
+    moved = Root(tmp_path / "moved")
+    moved.directory.mkdir()
+    root.workcells.rename(moved.workcells)
+    assert moved.origin() == moved.ensure_origin() == origin
+
+
+def test_a_state_directory_that_was_made_again_gets_the_origin_of_the_process_that_runs(root: Root) -> None:
+    origin = root.ensure_origin()
+    shutil.rmtree(root.state)
+    assert root.origin() == origin
+    assert root.ensure_origin() == Root(root.directory).origin() == origin
+
+
+def test_an_origin_without_a_place_is_adopted(root: Root) -> None:
+    (root.state / "origin").write_text("0123456789abcdef\n")
+    assert root.origin() == Root(root.directory).ensure_origin() == "0123456789abcdef"
+    shutil.copytree(root.workcells, root.directory / "copy" / ".workcells")
+    assert Root(root.directory / "copy").ensure_origin() != "0123456789abcdef"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "garbage"])
+def test_what_is_no_origin_is_replaced(root: Root, kind: str) -> None:
+    path = root.state / "origin"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to(root.directory / "elsewhere")
+        (root.directory / "elsewhere").write_text("0123456789abcdef\n")
+    else:
+        path.write_bytes(b"\xff" * 100_000)
+    assert root.origin() == ""
+    assert root.ensure_origin() == Root(root.directory).origin() != ""
+    assert path.is_file()
+    assert not path.is_symlink()
 
 
 def test_reading_an_origin_creates_none(root: Root) -> None:

@@ -92,8 +92,8 @@ class Watched(Publisher):
         self.looks = 0
         self._then = then
 
-    def entries(self, workcell: str) -> list[StreamEntry]:
-        found = super().entries(workcell)
+    def entries(self, workcell: str, last: int | None = None) -> list[StreamEntry]:
+        found = super().entries(workcell, last)
         self.looks += 1
         self._then(self.looks)
         return found

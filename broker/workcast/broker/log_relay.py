@@ -20,7 +20,7 @@ from workcast.broker.log_facts import contradicts, gather_facts
 from workcast.broker.log_state import Checkpoint
 from workcast.broker.root import Root
 from workcast.broker.run_lock import writer_signs
-from workcast.broker.stream import Answer, Batch, Budgets
+from workcast.broker.stream import Answer, Batch, Budgets, StreamEntry
 from workcast.broker.watermark import Watermark
 from workcast.events.wire import inspect
 from workcast.ledger.lost import OPEN, as_lost, writer_is_gone
@@ -32,6 +32,8 @@ BATCH_LINES: Final = 512
 BATCH_BYTES: Final = 1 << 20
 _LAST_LINES: Final = 8
 """Where the end of an ended run is looked for."""
+_PROOF_ENTRIES: Final = 64
+"""How many of a stream's last entries must be lines of a log that claims it."""
 _SCAN_BYTES: Final = 32 << 20
 """Bytes of a log that are searched for lines before other logs have their turn."""
 
@@ -49,6 +51,10 @@ class Broker(Protocol):
     def publish(self, batch: Batch, now_ms: int, /) -> Answer: ...
 
     def amend(self, workcell: str, epoch: int, origin: str, head: int, base: int, summary: bytes, /) -> bool: ...
+
+    def entries(self, workcell: str, last: int | None = None, /) -> list[StreamEntry]: ...
+
+    def claim(self, workcell: str, stored: Watermark, origin: str, /) -> bool: ...
 
 
 class LogRelay:
@@ -85,6 +91,10 @@ class LogRelay:
         self._published_lost_at: tuple[int, int] | None = None
         self._published_base: int | None = None
         """The base that the broker has, as far as this relay knows."""
+        self._foreign: Watermark | None = None
+        """The broker's watermark, if another root has published the workcell."""
+        self._has_claimed = False
+        """Whether the summary in the broker still names that root."""
 
     @property
     def watermark(self) -> Watermark | None:
@@ -128,6 +138,9 @@ class LogRelay:
             return True
         if not self._attached and not self.attach():
             return False
+        if self._foreign is not None:
+            self._claim(self._foreign)
+            return True
         if self._fold.offset < self._fold_end():
             self._catch_up()
             return True
@@ -164,7 +177,7 @@ class LogRelay:
 
     def summary_alone(self) -> Batch | None:
         """Return a batch without lines if that is all that the broker needs; None if it needs nothing, or a window."""
-        if not self._window_may_wait or self._fold.offset < self._reader.end:
+        if not self._window_may_wait or self._fold.offset < self._reader.end or self._foreign is not None:
             return None
         self._window_may_wait = False
         if self._next >= self._reader.end or not self._has_ended():
@@ -285,7 +298,9 @@ class LogRelay:
         self._begins_window = decision.head is None
         self._next = self._window_start() if decision.head is None else decision.head
         self._synced = -1
-        self._published_base = stored.base if decision.head is not None else None
+        self._published_base = stored.base if decision.head is not None and not self._has_claimed else None
+        is_foreign = bool(stored.epoch and stored.origin) and stored.origin != self._root.ensure_origin()
+        self._foreign = stored if is_foreign else None
         self._own, self._noted = self._shown(decision.head or reader.base), noted
         if decision.moved and noted is not None:
             # It was pruned: from here on this is the file. Once the broker has the new base, nothing else says so.
@@ -430,10 +445,46 @@ class LogRelay:
             case "epoch":
                 self.detach()  # another relay switched: read the files again before anything else
             case "origin":
-                raise OriginConflictError(
-                    f"workcell {self.workcell!r} of {self._root.directory} is already published from another root "
-                    f"(origin {answer.value}); rename the workcell, or give the roots names"
-                )
+                self.detach()  # to see whether it can be claimed
+                raise self._origin_conflict(answer.value)
+
+    def _origin_conflict(self, origin: str) -> OriginConflictError:
+        return OriginConflictError(
+            f"workcell {self.workcell!r} of {self._root.directory} is already published from another root "
+            f"(origin {origin}); rename the workcell, or give the roots names"
+        )
+
+    def _claim(self, stored: Watermark) -> None:
+        """Take over a workcell that was published under another origin: this root's before it was lost, for example.
+
+        Raises:
+            OriginConflictError: the log differs from what is published, or the other root has a relay.
+        """
+        self.detach()
+        origin = self._root.ensure_origin()
+        if not self._agrees(stored) or not self._broker.claim(self.workcell, stored, origin):
+            raise self._origin_conflict(stored.origin)
+        self._has_claimed = True
+        logger.warning(
+            "%s was published under the origin %s, which has no relay; its log agrees with what was published, so it "
+            "is published under %s from now on", self.workcell, stored.origin, origin,
+        )  # fmt: skip
+
+    def _agrees(self, stored: Watermark) -> bool:
+        """Whether the last lines that were published are the log's; without a stream, whether its epoch and head are.
+
+        The log may have been pruned since, but not of all of those lines.
+        """
+        reader = self._reader
+        entries = self._broker.entries(self.workcell, _PROOF_ENTRIES)
+        if not entries:
+            return stored.epoch == self._epoch and reader.base < stored.head <= reader.end
+        known = [entry for entry in entries if entry.offset >= reader.base]
+        return bool(known) and all(self._has_published(entry) for entry in known)
+
+    def _has_published(self, entry: StreamEntry) -> bool:
+        lines = self._reader.read(entry.offset, 1, 1).lines if entry.offset < self._reader.end else []
+        return bool(lines) and crc32(lines[0]) == entry.crc
 
     def _publish_base(self) -> None:
         """Publish the base after a prune that no new line followed."""
@@ -449,7 +500,7 @@ class LogRelay:
         end, base = self._reader.end, self._reader.base
         origin = self._root.ensure_origin()
         amended = self._broker.amend(self.workcell, self._epoch, origin, end, base, self._summary(end))
-        self._published_base = base
+        self._published_base, self._has_claimed = base, False
         return amended
 
 

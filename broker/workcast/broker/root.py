@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -19,7 +21,14 @@ from workcast.events.json_value import as_object
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+_ORIGIN: Final = re.compile(rb"([0-9a-f]{16})\n(?:(\d+ \d+)\n)?")
+_READ_PLAIN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""Follow no link, and do not wait for the other end of a FIFO."""
+_MAX_ORIGIN_BYTES: Final = 128
 IGNORE_ALL: Final = b"# Made by workcast, which keeps its runs here. Edit it as you like.\n*\n"
+
+
+logger = logging.getLogger("workcast.relay")
 
 
 def check_workcell_id(workcell: str) -> str:
@@ -58,7 +67,7 @@ class Root:
         self.name = name
         self.workcells = self.directory / names.WORKCELLS_DIRECTORY
         self.state = self.workcells / names.STATE_DIRECTORY
-        self._origin = ""
+        self._origin = self._origin_place = self._written_place = ""
 
     def check(self) -> None:
         """Check that the root is a directory.
@@ -164,22 +173,52 @@ class Root:
 
     # ── state ────────────────────────────────────────────────────────────────────────────────────────────────────────
     def origin(self) -> str:
-        """Return the random id that distinguishes this root from others; empty if nothing was published from it."""
-        if not self._origin:
-            with suppress(OSError):
-                self._origin = (self.state / names.ORIGIN_FILE).read_text(encoding="ascii").strip()
+        """Return the random id that distinguishes this root from others; empty if nothing was published from it.
+
+        An origin belongs to the place of its state directory: a copy of a root has another one, which follows from
+        both, so that readers and relays of the copy agree on it before it is written.
+        """
+        place = _place_of(self.state)
+        if place and place != self._origin_place:
+            stored, its_place = self._read_origin()
+            if stored:
+                self._origin = stored if its_place in ("", place) else _origin_of_copy(stored, place)
+                self._origin_place = place
         return self._origin
 
     def ensure_origin(self) -> str:
-        """Return the origin; create it if it does not exist.
+        """Return the origin; write it if it does not exist, or is that of the root that this one is a copy of.
 
         Raises:
-            OSError: it cannot be created.
+            OSError: it cannot be written.
         """
-        if not self.origin():
+        if not self._origin_place or _place_of(self.state) != self._written_place:
             self.state.mkdir(parents=True, exist_ok=True)
-            create_file_once(self.state / names.ORIGIN_FILE, f"{secrets.token_hex(8)}\n".encode())
+            place, path = _place_of(self.state), self.state / names.ORIGIN_FILE
+            stored, its_place = self._read_origin()
+            if not stored:  # perhaps because the directory was made again while this process runs
+                content = f"{self._origin or secrets.token_hex(8)}\n{place}\n".encode()
+                if not create_file_once(path, content) and not self._read_origin()[0]:
+                    replace_file(path, content)  # not an origin, but in its place
+            elif its_place != place:
+                origin = _origin_of_copy(stored, place) if its_place else stored
+                replace_file(path, f"{origin}\n{place}\n".encode())
+                if its_place:
+                    logger.warning(
+                        "%s was copied, restored or moved to another file system: it is published under an origin of "
+                        "its own, %s, not as %s", self.directory, origin, stored,
+                    )  # fmt: skip
+            self._origin_place, self._written_place = "", place
         return self.origin()
+
+    def _read_origin(self) -> tuple[str, str]:
+        """Return the origin as it is written, and its place; empty if there is none, or its place was not recorded."""
+        try:
+            with os.fdopen(os.open(self.state / names.ORIGIN_FILE, _READ_PLAIN), "rb") as file:
+                found = _ORIGIN.fullmatch(file.read(_MAX_ORIGIN_BYTES))
+        except OSError:
+            return "", ""
+        return (found[1].decode(), (found[2] or b"").decode()) if found else ("", "")
 
     def write_state(self, name: str, text: str, *, mode: int = 0o644) -> None:
         """Replace a whole file of the state directory: a reader sees the old one or the new one."""
@@ -219,3 +258,16 @@ def root_of(log: Path) -> Root | None:
     if path.name != names.LOG_FILE or cell.parent.name != names.WORKCELLS_DIRECTORY or not _ID.fullmatch(cell.name):
         return None
     return Root(cell.parent.parent)
+
+
+def _place_of(directory: Path) -> str:
+    """Return device and inode of a directory; empty if it is missing."""
+    try:
+        found = directory.stat()
+    except OSError:
+        return ""
+    return f"{found.st_dev} {found.st_ino}"
+
+
+def _origin_of_copy(origin: str, place: str) -> str:
+    return hashlib.sha256(f"{origin} {place}".encode()).hexdigest()[:16]

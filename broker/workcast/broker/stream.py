@@ -49,6 +49,13 @@ def wanted_key(number: int) -> str:
     return f"workcast:{{{number}}}:wanted"
 
 
+def presence_key(number: int, origin: str) -> str:
+    """Exists while a relay of the root with this origin sends heartbeats."""
+    return f"workcast:{{{number}}}:relay:{origin}"
+
+
+_PRESENCE_SECONDS: Final = 15
+"""A relay counts as silent so long after its last heartbeat."""
 _WANTED_SECONDS: Final = 60
 """A request that no relay serves expires after so long."""
 
@@ -121,6 +128,7 @@ class Publisher:
         scripts = resources.files("workcast.broker")
         self._script = self._client.register_script(scripts.joinpath("publish.lua").read_text(encoding="utf-8"))
         self._amend_script = self._client.register_script(scripts.joinpath("amend.lua").read_text(encoding="utf-8"))
+        self._claim_script = self._client.register_script(scripts.joinpath("claim.lua").read_text(encoding="utf-8"))
         self._forget_script = self._client.register_script(scripts.joinpath("forget.lua").read_text(encoding="utf-8"))
 
     def prepare(self) -> str:
@@ -245,21 +253,49 @@ class Publisher:
     def send_heartbeat(self, name: str) -> None:
         """Write a relay's heartbeat to the feed. A gateway that receives it would have received events as well.
 
+        Args:
+            name: the origin of the relay's root, which counts as present for some seconds.
+
         Raises:
             BrokerError: not reachable.
         """
         fields: dict[str | bytes, str | int] = {"w": "", "e": 0, "o": 0, "d": name}
-        with broker_errors(self.url):
-            self._client.xadd(feed_key(PARTITION), fields, maxlen=self.budgets.feed_entries, approximate=True)
+        with broker_errors(self.url), self._client.pipeline(transaction=False) as pipe:
+            pipe.xadd(feed_key(PARTITION), fields, maxlen=self.budgets.feed_entries, approximate=True)
+            pipe.set(presence_key(PARTITION, name), "", ex=_PRESENCE_SECONDS)
+            pipe.execute()
 
-    def entries(self, workcell: str) -> list[StreamEntry]:
-        """Return all entries of a workcell's stream; its budget bounds them.
+    def claim(self, workcell: str, stored: Watermark, origin: str) -> bool:
+        """Make a workcell of another root this one's; False if that root has a relay, or the watermark has changed.
+
+        Raises:
+            BrokerError: not reachable, or it refused to write.
+        """
+        number = partition(workcell)
+        keys = [feed_key(number), summary_key(workcell), presence_key(number, stored.origin)]
+        arguments: list[str | int | bytes] = [
+            workcell,
+            stored.origin,
+            stored.epoch,
+            stored.head,
+            origin,
+            self.budgets.feed_entries,
+        ]
+        with broker_errors(self.url):
+            return bool(self._claim_script(keys=keys, args=arguments))
+
+    def entries(self, workcell: str, last: int | None = None) -> list[StreamEntry]:
+        """Return all entries of a workcell's stream, or its last ones; its budget bounds them.
 
         Raises:
             BrokerError: not reachable.
         """
         with broker_errors(self.url):
-            found: list[tuple[bytes, dict[bytes, bytes]]] = self._client.xrange(stream_key(workcell))
+            found: list[tuple[bytes, dict[bytes, bytes]]] = (
+                self._client.xrange(stream_key(workcell))
+                if last is None
+                else self._client.xrevrange(stream_key(workcell), count=last)[::-1]
+            )
         return [StreamEntry(*_parse_id(name), crc=int(fields[b"c"]), data=fields[b"d"]) for name, fields in found]
 
     def abort(self) -> None:
