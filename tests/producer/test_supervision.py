@@ -372,3 +372,33 @@ async def test_a_program_that_cannot_be_started_leaves_no_keeper(place: Place) -
     assert len(errors) == 1
     assert "broken cannot be started" in errors[0]
     await wait_until_async(lambda: not [p for p in psutil.Process().children() if is_keeper(p)])
+
+
+@pytest.mark.parametrize("how", ["timeout", "stop", "kill"])
+@pytest.mark.parametrize("again", [False, True])
+async def test_an_agent_that_stops_its_keeper_is_ended_all_the_same(place: Place, how: str, *, again: bool) -> None:
+    stop, kill = asyncio.Event(), asyncio.Event()
+    attack = "keeper = os.getppid()\nos.kill(keeper, signal.SIGSTOP)\n"
+    source = f"daemon({DEAF!r})\nuntil_reported(2)\n{attack}print('stopped', flush=True)\n"
+    source += "while True:\n    time.sleep(0.01)\n" + ("    os.kill(keeper, signal.SIGSTOP)\n" if again else "")
+    run = place.start(source, timeout=1.0 if how == "timeout" else None, stop=stop, kill=kill)
+    pids = await place.pids(2)
+    {"timeout": lambda: None, "stop": stop.set, "kill": kill.set}[how]()
+    ended = await asyncio.wait_for(run, 60)
+    assert ended.status in {"timeout", "cancelled", "failed"}
+    assert not_one_lives(pids)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends a child with its parent")
+async def test_an_agent_ends_with_its_keeper_even_if_the_host_does_nothing(place: Place) -> None:
+    source = f"daemon('sleep 600')\nuntil_reported(2)\n{DIES_WITH}"
+    await place.start(source)
+    assert place.output == "9\n"
+
+
+DIES_WITH = """
+import ctypes
+number = ctypes.c_int()
+ctypes.CDLL(None).prctl(2, ctypes.byref(number))
+print(number.value, flush=True)
+"""

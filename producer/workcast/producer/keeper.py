@@ -41,6 +41,7 @@ STOP: Final = b"s"
 KILL: Final = b"k"
 HEADER_BYTES: Final = 4
 
+_PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _NAME: Final = b"workcast-keeper"
@@ -103,6 +104,42 @@ def become_subreaper() -> bool:
     return done == 0
 
 
+def _spawn(order: Order) -> int:
+    return os.posix_spawn(order.argv[0], order.argv, order.env, setsid=True, setsigmask=(), setsigdef=_DEFAULT)
+
+
+def _spawn_bound(order: Order) -> int:
+    """Start the agent so that the kernel kills it when the keeper dies, even if the host is dead by then."""
+    import ctypes
+
+    prctl = ctypes.CDLL(None).prctl
+    keeper = os.getpid()
+    failed, failing = os.pipe()  # closed by a successful exec
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()
+            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if os.getppid() != keeper:
+                os._exit(1)
+            signal.set_wakeup_fd(-1)
+            for number in (*_DEFAULT, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            os.execve(order.argv[0], order.argv, order.env)  # noqa: S606 - as given, by design
+        except OSError as error:
+            os.write(failing, str(error.errno).encode())
+        finally:
+            os._exit(127)
+    os.close(failing)
+    with os.fdopen(failed, "rb") as file:
+        code = int(file.read() or 0)
+    if code:
+        os.waitpid(pid, 0)
+        raise OSError(code, os.strerror(code))
+    return pid
+
+
 def _wake_up(number: int, frame: object) -> None:
     """Do nothing: only a signal that has a handler wakes the keeper by its pipe."""
 
@@ -132,9 +169,7 @@ class Keeper:
         self._stopping = False
         self._kill_agent_at: float | None = None
         self._kill_all_at: float | None = None
-        self._agent = os.posix_spawn(
-            order.argv[0], order.argv, order.env, setsid=True, setsigmask=(), setsigdef=_DEFAULT
-        )
+        self._agent = _spawn_bound(order) if sys.platform == "linux" else _spawn(order)
 
     def run(self) -> None:
         """Keep the agent until it and everything that it started are gone."""

@@ -23,7 +23,7 @@ import psutil
 
 from workcast.producer import keeper as keeper_program
 from workcast.producer.keeper import KILL, STOP, Order, encode
-from workcast.producer.leftovers import descendants, end_all
+from workcast.producer.leftovers import ROUNDS, descendants, end_all, lives, signal_all
 
 T = TypeVar("T")
 
@@ -31,6 +31,10 @@ READ_BYTES: Final = 256 * 1024
 PIPE_BYTES: Final = 1 << 20
 """The capacity of a pipe, where it can be set: the most that Linux gives to any user. Node writes to pipes without
 waiting, and a Node program that exits (Gemini CLI does) loses what did not fit."""
+GUARD_S: Final = 0.5
+"""Between two checks of whether the keeper is stopped."""
+MAX_STOPS: Final = 3
+"""A keeper that is stopped so often is under attack."""
 KEEPER: Final = Path(keeper_program.__file__)
 
 
@@ -159,6 +163,33 @@ class ChildProcess:
         """Stop reading."""
         for pipe in self._pipes:
             pipe.close()
+
+    async def guard(self) -> None:
+        """Continue the keeper whenever something has stopped it; the third time, end it and all that it keeps."""
+        times = 0
+        while not self.gone.done():
+            await asyncio.wait({self.gone}, timeout=GUARD_S)
+            if not self.gone.done() and self._is_stopped():
+                times += 1
+                if times == MAX_STOPS:
+                    await asyncio.to_thread(self._end_with_keeper)
+                else:
+                    with suppress(OSError):
+                        self._keeper.send_signal(signal.SIGCONT)
+
+    def _is_stopped(self) -> bool:
+        with suppress(psutil.Error):
+            return psutil.Process(self._keeper.pid).status() == psutil.STATUS_STOPPED
+        return False
+
+    def _end_with_keeper(self) -> None:
+        """Kill what the keeper keeps while it is still its parent, then the keeper: :meth:`_listen` does the rest."""
+        for _ in range(ROUNDS):
+            if not (left := {process for process in descendants(self._keeper.pid) if lives(process)}):
+                break
+            signal_all(left, signal.SIGKILL)
+        with suppress(OSError):
+            self._keeper.kill()
 
     def _order(self, word: bytes) -> None:
         with suppress(OSError):  # the keeper is gone, and everything with it

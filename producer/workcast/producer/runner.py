@@ -220,6 +220,7 @@ class _Run:
     # ── the agent's process ──────────────────────────────────────────────────────────────────────────────────────────
     async def _watch(self, child: ChildProcess, copies: Mapping[Stream, IO[bytes]]) -> tuple[int, HowEnded]:
         """Read until the process has ended, end it if necessary, and clean up; return its exit code and the cause."""
+        guard = asyncio.ensure_future(child.guard())
         pump = asyncio.ensure_future(self._pump_all(child, copies))
         try:
             how = await self._until_over(child, pump)
@@ -227,6 +228,7 @@ class _Run:
                 await self._until_any(pump, child.gone, timeout=DRAIN_S)
         finally:
             left = await self._end(child)
+            await guard
             await asyncio.wait({pump}, timeout=LAST_DRAIN_S)
             pump.cancel()
             child.close()
