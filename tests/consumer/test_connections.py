@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import select
-import socket
 from collections.abc import Generator
 
 import httpx
@@ -13,7 +11,7 @@ import pytest
 from websockets.sync.client import connect
 
 from support.gateway import Gateway, get
-from support.raw_socket import HANDSHAKE
+from support.raw_socket import HANDSHAKE, is_closed, opened
 from support.waiting import DEADLINE, wait_until
 from workcast.broker.root import Root
 from workcast.consumer.connections import Bounds, bounds
@@ -21,25 +19,6 @@ from workcast.consumer.settings import GatewaySettings
 
 POST = b"POST /api/session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
 GET = b"GET /api/session HTTP/1.1\r\nHost: localhost\r\n\r\n"
-
-
-@contextlib.contextmanager
-def opened(gateway: Gateway, sent: bytes = b"") -> Generator[socket.socket]:
-    """A client's socket after it has sent something."""
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=DEADLINE) as client:
-        client.sendall(sent)
-        yield client
-
-
-def is_closed(client: socket.socket) -> bool:
-    """Whether the server has closed this connection; what it has sent before is read."""
-    try:
-        while select.select([client], [], [], 0)[0]:
-            if not client.recv(1 << 16):
-                return True
-    except ConnectionError:
-        return True
-    return False
 
 
 @pytest.fixture
@@ -55,13 +34,13 @@ def hasty(root: Root, redis_url: str) -> Generator[Gateway]:
     ids=["silent", "half_line", "half_head", "half_handshake", "no_body", "half_body", "half_second", "empty_line"],
 )
 def test_a_connection_without_a_whole_request_is_closed(hasty: Gateway, sent: bytes) -> None:
-    with opened(hasty, sent) as client:
+    with opened(hasty.port, sent) as client:
         wait_until(lambda: is_closed(client))
 
 
 @pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\nX: ", POST], ids=["head", "body"])
 def test_a_request_that_comes_byte_by_byte_is_cut_off(hasty: Gateway, sent: bytes) -> None:
-    with opened(hasty, sent) as client:
+    with opened(hasty.port, sent) as client:
 
         def send_another() -> bool:
             with contextlib.suppress(ConnectionError):
@@ -72,7 +51,7 @@ def test_a_request_that_comes_byte_by_byte_is_cut_off(hasty: Gateway, sent: byte
 
 
 def test_the_time_for_a_request_begins_again_after_each_answer(hasty: Gateway) -> None:
-    with opened(hasty) as client:
+    with opened(hasty.port) as client:
         stream = client.makefile("rb")
         for _ in range(300):
             client.sendall(GET)
@@ -85,7 +64,7 @@ def test_the_time_for_a_request_begins_again_after_each_answer(hasty: Gateway) -
 
 
 def test_a_viewer_may_be_silent(hasty: Gateway) -> None:
-    with connect(hasty.stream, proxy=None) as viewer, opened(hasty) as silent:
+    with connect(hasty.stream, proxy=None) as viewer, opened(hasty.port) as silent:
         assert json.loads(viewer.recv())["op"] == "hello"
         wait_until(lambda: is_closed(silent))
         viewer.send('{"op":"ping"}')
@@ -102,7 +81,7 @@ def small(root: Root, redis_url: str) -> Generator[Gateway]:
 
 def test_silent_connections_give_way_to_new_ones(small: Gateway) -> None:
     with contextlib.ExitStack() as stack:
-        silent = [stack.enter_context(opened(small)) for _ in range(40)]
+        silent = [stack.enter_context(opened(small.port)) for _ in range(40)]
         wait_until(lambda: sum(not is_closed(client) for client in silent) == 6)
         assert all(map(is_closed, silent[:34]))
         assert get(small, "/api/session").status_code == 200
@@ -113,7 +92,7 @@ def test_silent_connections_give_way_to_new_ones(small: Gateway) -> None:
 def test_viewers_keep_their_places_and_one_too_many_gets_503(small: Gateway) -> None:
     with contextlib.ExitStack() as stack:
         viewers = [stack.enter_context(connect(small.stream, proxy=None)) for _ in range(6)]
-        with opened(small) as seventh:
+        with opened(small.port) as seventh:
             assert seventh.recv(4096).startswith(b"HTTP/1.1 503 ")
             wait_until(lambda: is_closed(seventh))
         for viewer in viewers:

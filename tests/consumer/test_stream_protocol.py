@@ -27,6 +27,7 @@ from support.raw_socket import HANDSHAKE, client_frame
 from support.waiting import DEADLINE, wait_until
 from workcast.broker.root import Root
 from workcast.consumer.frame import build_frame
+from workcast.consumer.settings import GatewaySettings
 from workcast.events.wire import wire
 
 LINES = [event_line(number, "words and words " * (number % 40)) for number in range(2000)]
@@ -119,8 +120,9 @@ def raw_viewer(gateway: Gateway) -> Generator[socket.socket]:
         yield plain
 
 
-def test_a_viewer_that_pings_and_never_reads_takes_bounded_memory(gateway: Gateway) -> None:
-    with raw_viewer(gateway) as viewer:
+def test_a_viewer_that_pings_and_never_reads_takes_bounded_memory(root: Root, redis_url: str) -> None:
+    settings = GatewaySettings(max_pings_per_second=1e9, max_bytes_per_second=1e12)
+    with Gateway(root, redis_url, settings).running() as gateway, raw_viewer(gateway) as viewer:
         pings = [client_frame(9, b"%0120d" % number) for number in range(160_000)]
         before = psutil.Process().memory_info().rss
         for start in range(0, len(pings), 1000):  # 20 MB are read, but the answers are not

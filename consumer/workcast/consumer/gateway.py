@@ -22,8 +22,9 @@ from workcast.consumer.guard import LOOPBACK, Guard
 from workcast.consumer.health_api import add_health
 from workcast.consumer.hub import Hub
 from workcast.consumer.protocol import SUBPROTOCOL, Limits
-from workcast.consumer.session import CLOSE_TOO_MUCH, Session
+from workcast.consumer.session import Session
 from workcast.consumer.settings import GatewaySettings
+from workcast.consumer.stream_protocol import CLOSE_TOO_MUCH
 from workcast.consumer.transport import SocketTransport
 from workcast.consumer.workcell_api import add_workcells
 

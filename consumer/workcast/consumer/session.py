@@ -42,7 +42,6 @@ from workcast.consumer.throttle import Throttle
 from workcast.consumer.transport import Transport
 
 CLOSE_MALFORMED: Final = 4400
-CLOSE_TOO_MUCH: Final = 4429
 _MAX_REPLIES: Final = 64
 """Replies that wait for the socket; while there are more, no message is read from the viewer."""
 _THROTTLE_SECONDS: Final = 0.25

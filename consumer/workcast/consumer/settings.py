@@ -33,6 +33,12 @@ class GatewaySettings(BaseModel):
     """Of the clients at one address; never more than three quarters of all."""
     request_timeout: float = Field(default=10.0, gt=0)
     """Seconds for a client to send a whole request, from the connection or the last answer on."""
+    max_ops_per_second: float = Field(default=1000.0, gt=0)
+    """Of one viewer, as are the next two; for a moment it may send four times that much."""
+    max_bytes_per_second: float = Field(default=float(1 << 20), gt=0)
+    max_pings_per_second: float = Field(default=20.0, gt=0)
+    flood_seconds: float = Field(default=10.0, gt=0)
+    """For which a viewer that sends more is only slowed down; then it is closed with 4429."""
     max_frame_bytes: int = Field(default=256 * 1024, ge=1024)
     """Of one ``events`` message, unless it holds a single event."""
     ring_bytes: int = Field(default=4 << 20, ge=0)

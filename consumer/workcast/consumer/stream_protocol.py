@@ -6,6 +6,7 @@ with a 15-bit window (RFC 7692, 7.2.3): they get the same bytes, all others get 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import socket
@@ -17,17 +18,27 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import InvalidState
 from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
+from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from workcast.consumer.client_log import ClientLog
 from workcast.consumer.prepared import PreparedFrame
 from workcast.consumer.server_config import ServerConfig
+from workcast.consumer.token_bucket import TokenBucket
 
 FRAME_KEY: Final = "workcast.frame"
 """An extension of ASGI: in a ``websocket.send`` message, a :class:`PreparedFrame` to write as it is."""
 _SEND_BUFFER: Final = 128 * 1024
 """The kernel's, for one viewer: without a bound, 4 MB (measured) wait there for a viewer that does not read."""
+CLOSE_TOO_MUCH: Final = 4429
+_BURST_SECONDS: Final = 4
+"""Of its rates, that a viewer may send at once."""
+_PIECE: Final = 1024
+"""Bytes parsed before other connections have their turn: at most 170 frames."""
+_FLOODED_SECONDS: Final = 1.0
+"""For which a viewer that was closed may read why."""
+_DISCARD_SECONDS: Final = 0.02
 _PONG: Final = b"\x8a"
 """The first byte of its frame."""
 _WRITE_HIGH: Final = 256 * 1024
@@ -52,6 +63,18 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             max_size=self.config.ws_max_size,
             logger=ClientLog(logging.getLogger("workcast.gateway"), {}),
         )
+        now, settings = self.loop.time(), self.config.settings
+        self._ops, self._bytes, self._pings = (
+            TokenBucket(rate, rate * _BURST_SECONDS, now)
+            for rate in (settings.max_ops_per_second, settings.max_bytes_per_second, settings.max_pings_per_second)
+        )
+        self._inbox = bytearray()
+        """What the viewer has sent and is not parsed yet."""
+        self._turn: asyncio.Handle | None = None
+        """Parses the next piece of it."""
+        self._slowed_at: float | None = None
+        """Since when the viewer has been sending too much."""
+        self._flooded = False
         self._pong = b""
         """The answer to the newest ping, while the viewer has no room for it."""
         self._shares_compression = False
@@ -65,8 +88,88 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._turn is not None:
+            self._turn.cancel()
         self.config.connections.leave(self.transport)
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.handshake_initiated:
+            super().data_received(data)
+        elif self._flooded:
+            # What is left unread would reset the connection before the viewer has read why it was closed.
+            self.transport.pause_reading()
+            self.loop.call_later(_DISCARD_SECONDS, self.transport.resume_reading)
+        else:
+            self._inbox += data
+            if self._turn is None:
+                self._parse()
+            else:
+                self.transport.pause_reading()
+
+    async def receive(self) -> Any:
+        message = await super().receive()
+        if self._inbox and self._turn is None and not self.read_paused:
+            self._turn = self.loop.call_soon(self._parse)
+        return message
+
+    def _parse(self) -> None:
+        """Parse one piece of what has arrived, so that a flood takes turns with other viewers; slow it down."""
+        self._turn = None
+        if self.transport.is_closing() or self.read_paused:
+            return  # in the latter case, receive() continues
+        now = self.loop.time()
+        buckets = (self._ops, self._bytes, self._pings)
+        wait = max(bucket.wait(now) for bucket in buckets)
+        if wait > 0:
+            self._slowed_at = now if self._slowed_at is None else self._slowed_at
+            if now - self._slowed_at > self.config.settings.flood_seconds:
+                self._close_flooded()
+                return
+            self.transport.pause_reading()
+            self._turn = self.loop.call_later(wait, self._parse)
+            return
+        if self._slowed_at is not None and all(bucket.level(now) > bucket.burst / 2 for bucket in buckets):
+            self._slowed_at = None
+        piece = bytes(self._inbox[:_PIECE])
+        del self._inbox[:_PIECE]
+        self._bytes.take(len(piece), now)
+        super().data_received(piece)
+        if self._inbox:
+            self.transport.pause_reading()
+            if not self.read_paused:
+                self._turn = self.loop.call_soon(self._parse)
+        elif not self.read_paused:
+            self.transport.resume_reading()
+
+    def _close_flooded(self) -> None:
+        self._flooded = True
+        self._inbox.clear()
+        self.stop_keepalive()
+        reason = "too many messages, bytes or pings a second"
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": CLOSE_TOO_MUCH, "reason": reason})
+        with contextlib.suppress(InvalidState):  # closed already
+            self.conn.send_close(CLOSE_TOO_MUCH, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.close_timer = self.loop.call_later(_FLOODED_SECONDS, self.transport.abort)
+        self.transport.resume_reading()
+
+    def handle_cont(self, event: Frame) -> None:
+        self._ops.take(1, self.loop.time())
+        super().handle_cont(event)
+
+    def handle_text(self, event: Frame) -> None:
+        self._ops.take(1, self.loop.time())
+        super().handle_text(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        self._ops.take(1, self.loop.time())
+        super().handle_bytes(event)
+
+    def handle_pong(self, event: Frame) -> None:
+        self._pings.take(1, self.loop.time())
+        super().handle_pong(event)
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
@@ -75,6 +178,7 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             self._shares_compression = any(map(_is_shareable, self.conn.extensions))
 
     def handle_ping(self) -> None:
+        self._pings.take(1, self.loop.time())
         if self.writable.is_set():
             super().handle_ping()
             return
