@@ -97,6 +97,14 @@ def test_answers_thinking_and_calls_grow_while_the_agent_works(page: Page, root:
         expect(call).to_contain_text("all is well")
 
 
+def test_a_run_whose_log_lacks_events_says_so_at_its_end(page: Page, root: Root, up: Up) -> None:
+    with TelemetryWriter(root.log("wc"), {"workcell_id": "wc"}) as writer:
+        writer.completed("success", 0, 10, unwritten_events=1234)
+    page.goto(f"{up.url}/#/w/wc")
+    outcome = page.locator("[data-testid=item][data-kind=outcome]")
+    expect(outcome).to_contain_text("1,234 events could not be written")
+
+
 def test_a_panel_closes_by_escape_back_and_a_click_outside(page: Page, root: Root, up: Up) -> None:
     write_log(root, "wc", numbered(3))
     page.goto(up.url)

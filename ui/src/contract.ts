@@ -220,6 +220,7 @@ export interface Completed {
   models?: ModelUsage[] | null;
   session_usage?: Usage | null;
   session_cost_usd?: number | null;
+  unwritten_events?: number | null;
   [k: string]: unknown;
 }
 /**

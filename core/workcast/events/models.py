@@ -166,6 +166,8 @@ class Completed(BaseEvent):
     session_usage: Usage | None = None
     """Of all runs of the session so far, if the agent reports nothing more specific."""
     session_cost_usd: float | None = None
+    unwritten_events: int | None = None
+    """Events that a full disk, or another error of the log, kept out of it."""
 
 
 class ErrorEvent(BaseEvent):

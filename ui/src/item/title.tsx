@@ -1,6 +1,6 @@
 // The first line of a row: an icon and a word for its kind, and its subject.
 import type { ComponentChildren } from 'preact';
-import { cost, duration, tokens } from '../core/format.ts';
+import { cost, counted, duration, tokens } from '../core/format.ts';
 import type { CallItem, Item, TextItem } from '../core/item.ts';
 import { callSubject } from '../core/subject.ts';
 import { RunningTime } from '../shared/running-time.tsx';
@@ -142,7 +142,7 @@ function callNotes(call: CallItem, state: CallItem['state']): string {
 }
 
 function Outcome({ item }: { item: Extract<Item, { kind: 'outcome' }> }) {
-  const { status, exit_code, duration_ms, cost_usd, usage } = item.completed;
+  const { status, exit_code, duration_ms, cost_usd, usage, unwritten_events } = item.completed;
   return (
     <>
       <StatusBadge status={status} />
@@ -152,6 +152,7 @@ function Outcome({ item }: { item: Extract<Item, { kind: 'outcome' }> }) {
           duration_ms == null ? '' : duration(duration_ms),
           cost_usd == null ? '' : cost(cost_usd),
           usage == null ? '' : tokens(usage),
+          unwritten_events ? `${counted(unwritten_events, 'event')} could not be written` : '',
         ])}
       </span>
     </>
