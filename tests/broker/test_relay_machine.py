@@ -356,7 +356,8 @@ def shown(client: Any) -> Iterator[tuple[int, int, bytes]]:
         epoch, _, sequence = name.partition(b"-")
         yield int(epoch), int(sequence) - 1, fields[b"d"]
     for _, fields in client.xrange(feed_key(0)):
-        yield int(fields[b"e"]), int(fields[b"o"]), fields[b"d"]
+        if fields[b"d"]:  # else a notice, which is not an event
+            yield int(fields[b"e"]), int(fields[b"o"]), fields[b"d"]
 
 
 RelayMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
