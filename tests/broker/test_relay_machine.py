@@ -241,7 +241,13 @@ class RelayMachine(RuleBasedStateMachine):
 
     @rule(back=st.integers(0, 40))
     def edit_a_copy(self, back: int) -> None:
-        """Another inode, which the mark or a running relay reveals; without a header, nothing explains it."""
+        """Another inode, which the mark or a running relay reveals; without a header, nothing explains it.
+
+        Between a prune and the first look of a relay at the pruned file, its header explains the copy too.
+        """
+        mark, header = self.root.log_state("wc").watermark(), read_log(self.path)[0]
+        if mark is not None and header is not None and header.base > mark.base:
+            return
         published = self.published()
         if published:
             self.edit(edit_a_copy, max(published - 1 - back, 0), longer=False)
