@@ -126,6 +126,8 @@ CASES = [
     Case("an earlier log's first line", log(retired=frozenset({E}), noted=shown(epoch=F, inode=FILE)), "returned",
          retire=frozenset({F})),
     Case("an earlier log's header", log(header=OLD, retired=frozenset({OLD})), "returned", OLD),
+    Case("a log without a header, after a header whose epoch was replaced", log(written=(F, OLD), noted=shown(epoch=F)),
+         "other", E, retire=frozenset({F})),
     Case("an earlier epoch in the state file", log(written=(OLD,), retired=frozenset({OLD})), "returned", OLD),
 ]  # fmt: skip
 

@@ -64,11 +64,13 @@ class Facts:
     def epoch(self) -> int:
         """The log's epoch by its files: the header's, else the state file's, else that of the first line.
 
-        A header's epoch yields only to one that was written to replace it. 0 if there is no line.
+        A header's epoch yields only to one that was written to replace it, which says nothing of a log without that
+        header. 0 if there is no line.
         """
         if self.natural_epoch is None:
             return 0
-        if self.written and (self.header_epoch is None or self.written[1:] == (self.header_epoch,)):
+        replaced = () if self.header_epoch is None else (self.header_epoch,)
+        if self.written and self.written[1:] == replaced:
             return self.written[0]
         return self.natural_epoch if self.header_epoch is None else self.header_epoch
 
