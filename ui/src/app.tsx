@@ -1,7 +1,8 @@
 // The page: the fleet, and over it the workcell that the address names.
+
+import { route } from './common/address.ts';
 import { FleetView } from './fleet/fleet-view.tsx';
 import { ItemRow } from './item/item-row.tsx';
-import { route } from './shared/address.ts';
 import { TopBar } from './top-bar.tsx';
 import { WorkcellPanel } from './workcell/panel.tsx';
 

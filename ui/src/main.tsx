@@ -1,8 +1,8 @@
 // The entry point: starts what acts, then draws. Importing any other module has no effect.
 import { render } from 'preact';
 import { App } from './app.tsx';
-import { watchAddress } from './shared/address.ts';
-import { start } from './shared/state.ts';
+import { watchAddress } from './common/address.ts';
+import { start } from './common/state.ts';
 import { startTheme } from './theme.ts';
 import './styles/base.css';
 import './styles/help.css';

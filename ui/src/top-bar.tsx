@@ -1,7 +1,8 @@
 // The bar above everything: the name, the connection's state, the theme.
+
+import { route } from './common/address.ts';
+import { ConnectionState } from './common/connection-state.tsx';
 import { help } from './fleet/keys.ts';
-import { route } from './shared/address.ts';
-import { ConnectionState } from './shared/connection-state.tsx';
 import { nextTheme, theme } from './theme.ts';
 
 const THEMES = { auto: '◐ auto', light: '☀ light', dark: '☾ dark' };

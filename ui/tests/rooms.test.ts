@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest';
 const LAYERS = [
   ['.'],
   ['fleet', 'workcell', 'item'],
-  ['shared'],
+  ['common'],
   ['text'],
   ['core'],
   ['contract.ts', 'styles'],
@@ -50,8 +50,8 @@ describe('the folders of the page', () => {
   test.each([
     ['fleet/a.ts', "import { b } from '../workcell/b.ts';"],
     ['item/a.ts', "import type { Rows } from '../workcell/rows.ts';"],
-    ['shared/a.ts', "export * from '../item/b.ts';"],
-    ['text/a.ts', "const b = await import('../shared/b.ts');"],
+    ['common/a.ts', "export * from '../item/b.ts';"],
+    ['text/a.ts', "const b = await import('../common/b.ts');"],
     ['core/deep/a.ts', "import '../../main.tsx';"],
   ])('%s may not hold %s', (path, source) => {
     expect(violations(path, source)).toHaveLength(1);

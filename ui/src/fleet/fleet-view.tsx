@@ -2,12 +2,12 @@
 import { computed, signal } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
 import { useLayoutEffect, useRef } from 'preact/hooks';
+import { Help } from '../common/help.tsx';
+import { Spent } from '../common/spent.tsx';
+import { fleetComplete, statusesSeen, workcells } from '../common/state.ts';
 import { matches } from '../core/fleet.ts';
 import { count, spentTogether, whole } from '../core/format.ts';
 import type { Summary } from '../core/wire.ts';
-import { Help } from '../shared/help.tsx';
-import { Spent } from '../shared/spent.tsx';
-import { fleetComplete, statusesSeen, workcells } from '../shared/state.ts';
 import { FLEET_KEYS, help, rowOf, useFleetKeys, useFocusReturned } from './keys.ts';
 import { WorkcellCard } from './workcell-card.tsx';
 

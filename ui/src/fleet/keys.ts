@@ -2,8 +2,8 @@
 import { signal } from '@preact/signals';
 import type { RefObject } from 'preact';
 import { useEffect } from 'preact/hooks';
-import { route } from '../shared/address.ts';
-import type { Keys } from '../shared/help.tsx';
+import { route } from '../common/address.ts';
+import type { Keys } from '../common/help.tsx';
 
 export const FLEET_KEYS: Keys = [
   ['j / k', 'next, previous workcell'],

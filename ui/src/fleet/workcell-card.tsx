@@ -1,13 +1,14 @@
 // One workcell at a glance: its agent, activity, age and cost.
+
+import { IssueChip } from '../common/issue-chip.tsx';
+import { OpenCalls } from '../common/open-calls.tsx';
+import { Spent } from '../common/spent.tsx';
+import { now } from '../common/state.ts';
+import { StatusBadge } from '../common/status-badge.tsx';
 import { timeOf } from '../core/event.ts';
 import { age, cachedShare, countsInWords, spent, tokensBriefly, whole } from '../core/format.ts';
 import { routeTo } from '../core/route.ts';
 import type { Summary } from '../core/wire.ts';
-import { IssueChip } from '../shared/issue-chip.tsx';
-import { OpenCalls } from '../shared/open-calls.tsx';
-import { Spent } from '../shared/spent.tsx';
-import { now } from '../shared/state.ts';
-import { StatusBadge } from '../shared/status-badge.tsx';
 import { VisibleText } from '../text/visible-text.tsx';
 
 export function WorkcellCard({ workcell }: { workcell: Summary }) {

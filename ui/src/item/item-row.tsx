@@ -1,10 +1,10 @@
 // One row of the timeline: its title, time and permalink, and the body for its kind.
 
 import { useLayoutEffect, useRef } from 'preact/hooks';
+import type { RowProps } from '../common/row.ts';
 import { clockTime, tokens, whole } from '../core/format.ts';
 import { wholeLineUrl } from '../core/history.ts';
 import { routeTo } from '../core/route.ts';
-import type { RowProps } from '../shared/row.ts';
 import { Body } from './body.tsx';
 import { memo } from './memo.ts';
 import { Title } from './title.tsx';

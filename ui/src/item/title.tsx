@@ -1,11 +1,11 @@
 // The first line of a row: an icon and a word for its kind, and its subject.
 import type { ComponentChildren } from 'preact';
+import { RunningTime } from '../common/running-time.tsx';
+import { openedWorkcell } from '../common/state.ts';
+import { StatusBadge } from '../common/status-badge.tsx';
 import { cost, counted, duration, tokens } from '../core/format.ts';
 import type { CallItem, Item, TextItem } from '../core/item.ts';
 import { callSubject } from '../core/subject.ts';
-import { RunningTime } from '../shared/running-time.tsx';
-import { openedWorkcell } from '../shared/state.ts';
-import { StatusBadge } from '../shared/status-badge.tsx';
 import { VisibleText } from '../text/visible-text.tsx';
 import { FileName } from './file-name.tsx';
 

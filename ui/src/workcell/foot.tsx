@@ -1,9 +1,9 @@
 // The foot of the panel: which events are shown, of how many, and the button to the end.
 import type { Signal } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
+import { status } from '../common/state.ts';
 import { whole } from '../core/format.ts';
 import type { Timeline } from '../core/timeline.ts';
-import { status } from '../shared/state.ts';
 
 interface Props {
   timeline: Timeline;

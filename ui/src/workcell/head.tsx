@@ -1,14 +1,15 @@
 // The head of the panel: the workcell's name, state and totals.
+
+import { closeWorkcell } from '../common/address.ts';
+import { ConnectionState } from '../common/connection-state.tsx';
+import { IssueChip } from '../common/issue-chip.tsx';
+import { OpenCalls } from '../common/open-calls.tsx';
+import { Spent } from '../common/spent.tsx';
+import { now, openedWorkcell } from '../common/state.ts';
+import { StatusBadge } from '../common/status-badge.tsx';
 import { timeOf } from '../core/event.ts';
 import { counted, countsInWords, duration, spent, tokens, whole } from '../core/format.ts';
 import type { Summary } from '../core/wire.ts';
-import { closeWorkcell } from '../shared/address.ts';
-import { ConnectionState } from '../shared/connection-state.tsx';
-import { IssueChip } from '../shared/issue-chip.tsx';
-import { OpenCalls } from '../shared/open-calls.tsx';
-import { Spent } from '../shared/spent.tsx';
-import { now, openedWorkcell } from '../shared/state.ts';
-import { StatusBadge } from '../shared/status-badge.tsx';
 import { VisibleText } from '../text/visible-text.tsx';
 
 export function Head({ workcell, onHelp }: { workcell: string; onHelp: () => void }) {

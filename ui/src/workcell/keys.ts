@@ -1,8 +1,8 @@
 // The keys of an open workcell.
 import type { Signal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
-import { closeWorkcell } from '../shared/address.ts';
-import type { Keys } from '../shared/help.tsx';
+import { closeWorkcell } from '../common/address.ts';
+import type { Keys } from '../common/help.tsx';
 import type { View } from './view.ts';
 
 export const WORKCELL_KEYS: Keys = [

@@ -2,9 +2,9 @@
 import { useSignal } from '@preact/signals';
 import type { ComponentType } from 'preact';
 import { useEffect, useLayoutEffect, useMemo, useRef } from 'preact/hooks';
-import { closeWorkcell } from '../shared/address.ts';
-import { Help } from '../shared/help.tsx';
-import type { RowProps } from '../shared/row.ts';
+import { closeWorkcell } from '../common/address.ts';
+import { Help } from '../common/help.tsx';
+import type { RowProps } from '../common/row.ts';
 import { Head } from './head.tsx';
 import { useKeys, WORKCELL_KEYS } from './keys.ts';
 import { TimelineView } from './timeline-view.tsx';

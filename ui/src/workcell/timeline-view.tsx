@@ -1,8 +1,8 @@
 // The timeline: draws only the rows in view, each at its own place, and the foot below them.
 import type { ComponentType } from 'preact';
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
+import type { RowProps } from '../common/row.ts';
 import { whole } from '../core/format.ts';
-import type { RowProps } from '../shared/row.ts';
 import { Edge, Empty } from './edge.tsx';
 import { Foot } from './foot.tsx';
 import type { View } from './view.ts';

@@ -1,10 +1,10 @@
 // The state of an open panel: its timeline, and the list, scroll position, rows and selection that show it.
 import { signal } from '@preact/signals';
+import { connection, eachFrame } from '../common/state.ts';
 import { fetchPage } from '../core/history.ts';
 import type { Item } from '../core/item.ts';
 import { Timeline } from '../core/timeline.ts';
 import { VirtualList } from '../core/virtual.ts';
-import { connection, eachFrame } from '../shared/state.ts';
 import { OpenItems } from './open-items.ts';
 import { Rows } from './rows.ts';
 import { Scroll } from './scroll.ts';
