@@ -27,9 +27,9 @@ from support.logs import event_line, write_log
 from support.processes import Up
 from workcast.broker.connection import connect
 from workcast.broker.embedded import EmbeddedBroker
+from workcast.broker.keys import feed_key, summary_key
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
-from workcast.broker.stream import feed_key, summary_key
 from workcast.producer import TelemetryWriter
 
 TEXT = "x" * 100

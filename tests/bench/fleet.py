@@ -12,7 +12,7 @@ from bench.gateway import Row, fresh_root, many_viewers, stream_url
 from support.processes import Up
 from workcast.broker.connection import connect
 from workcast.broker.embedded import EmbeddedBroker
-from workcast.broker.stream import feed_key, summary_key, workcells_key
+from workcast.broker.keys import feed_key, summary_key, workcells_key
 from workcast.ledger.summary import Summary, to_json
 
 _WORKCELLS: Final = 200

@@ -10,10 +10,11 @@ import pytest
 
 from support.broker_checker import completeness_problems
 from support.logs import event_line, write_log
+from workcast.broker.keys import stream_key, summary_key, workcells_key
 from workcast.broker.log import natural_epoch
 from workcast.broker.log_relay import LogRelay
+from workcast.broker.publisher import Publisher
 from workcast.broker.root import Root
-from workcast.broker.stream import Publisher, stream_key, summary_key, workcells_key
 
 LINES = [event_line(number) for number in range(5)]
 EPOCH = natural_epoch(LINES[0])

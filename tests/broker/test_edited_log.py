@@ -12,12 +12,13 @@ from support.broker_checker import completeness_problems
 from support.log_edits import edit_a_copy, edit_in_place, prune, read_log
 from support.logs import event_line, write_log
 from workcast.broker.history import Extent, History
+from workcast.broker.keys import feed_key, stream_key
 from workcast.broker.log import LogReader
 from workcast.broker.log_facts import epoch_of
 from workcast.broker.log_relay import LogRelay
+from workcast.broker.publisher import Publisher
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
-from workcast.broker.stream import Publisher, feed_key, stream_key
 from workcast.broker.watermark import Watermark
 
 WORKCELL = "wc"

@@ -12,11 +12,12 @@ from support.broker_checker import completeness_problems
 from support.logs import event_line, write_log
 from support.valkey import ReplicatedServer
 from support.waiting import wait_until
+from workcast.broker.batch import Budgets
 from workcast.broker.connection import connect
+from workcast.broker.keys import stream_key
 from workcast.broker.log import natural_epoch
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
-from workcast.broker.stream import Budgets, stream_key
 
 LINES = [event_line(number, f"{number} " + "x" * (number * 37 % 300)) for number in range(3000)]
 EPOCH = natural_epoch(LINES[0])

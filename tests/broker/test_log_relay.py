@@ -14,12 +14,14 @@ import pytest
 from support.broker_checker import completeness_problems, stream_problems
 from support.log_edits import prune
 from support.logs import event_line, write_log
+from workcast.broker.batch import Budgets
 from workcast.broker.errors import OriginConflictError
+from workcast.broker.keys import feed_key, presence_key, stream_key, summary_key
 from workcast.broker.log import LogReader
 from workcast.broker.log_facts import epoch_of
 from workcast.broker.log_relay import LogRelay
+from workcast.broker.publisher import Publisher
 from workcast.broker.root import Root
-from workcast.broker.stream import Budgets, Publisher, feed_key, presence_key, stream_key, summary_key
 
 WORKCELL = "wc"
 

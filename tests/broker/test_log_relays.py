@@ -14,13 +14,15 @@ import pytest
 
 from support.broker_checker import completeness_problems
 from support.logs import event_line, write_log
+from workcast.broker.batch import Budgets
+from workcast.broker.keys import feed_key, stream_key, summary_key, wanted_key, workcells_key
 from workcast.broker.log import LogReader
 from workcast.broker.log_facts import epoch_of
 from workcast.broker.log_relay import LogRelay
 from workcast.broker.log_relays import LogRelays
 from workcast.broker.names import CHECKPOINT_SUFFIX, RUN_LOCK_FILE, state_file
+from workcast.broker.publisher import Publisher
 from workcast.broker.root import Root
-from workcast.broker.stream import Budgets, Publisher, feed_key, stream_key, summary_key, wanted_key, workcells_key
 from workcast.broker.verify import verify
 from workcast.broker.warn_once import WarnOnce
 

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from support.logs import event_line, write_log
+from workcast.broker.keys import feed_key, stream_key, summary_key
 from workcast.broker.log_relay import LogRelay
 from workcast.broker.names import RUN_LOCK_FILE
+from workcast.broker.publisher import Publisher
 from workcast.broker.root import Root
 from workcast.broker.run_lock import hold_lock
-from workcast.broker.stream import Publisher, feed_key, stream_key, summary_key
 
 WORKCELL = "wc"
 CALL = b'{"type":"tool_call","timestamp":"2026-01-01T00:00:00.000Z","tool":"Bash","args":{},"call_id":"c1"}'

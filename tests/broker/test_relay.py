@@ -22,11 +22,12 @@ from support.valkey import Server
 from support.waiting import DEADLINE, wait_until
 from workcast.broker.connection import check_url, connect, connect_async, mask_url
 from workcast.broker.errors import BrokerError
+from workcast.broker.keys import LAYOUT_KEY, feed_key, stream_key
 from workcast.broker.log import LogReader
 from workcast.broker.log_facts import epoch_of
+from workcast.broker.publisher import Publisher
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
-from workcast.broker.stream import LAYOUT_KEY, Publisher, feed_key, stream_key
 
 
 @contextmanager

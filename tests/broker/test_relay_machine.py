@@ -21,13 +21,15 @@ from support.logs import event_line
 from support.valkey import ReplicatedServer
 from support.writers import Writers
 from workcast.broker.appender import Appender
+from workcast.broker.batch import Budgets
 from workcast.broker.connection import connect
 from workcast.broker.errors import BrokerError
+from workcast.broker.keys import feed_key, stream_key
 from workcast.broker.log import LogReader
 from workcast.broker.log_facts import epoch_of
 from workcast.broker.log_relay import LogRelay
+from workcast.broker.publisher import Publisher
 from workcast.broker.root import Root
-from workcast.broker.stream import Budgets, Publisher, feed_key, stream_key
 from workcast.events.wire import wire
 
 WRITERS = Writers()

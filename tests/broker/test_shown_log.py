@@ -13,9 +13,9 @@ from workcast.broker.history import Extent, History
 from workcast.broker.log import LogReader, natural_epoch
 from workcast.broker.log_facts import epoch_of
 from workcast.broker.log_relay import LogRelay
+from workcast.broker.publisher import Publisher
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
-from workcast.broker.stream import Publisher
 
 LINES = [event_line(number) for number in range(30)]
 EPOCH = natural_epoch(LINES[0])

@@ -9,10 +9,11 @@ import pytest
 from support.logs import event_line, write_log
 from workcast.broker.appender import Appender
 from workcast.broker.errors import WorkcellIdError
+from workcast.broker.keys import stream_key
 from workcast.broker.log_relay import LogRelay
+from workcast.broker.publisher import Publisher, StreamEntry
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
-from workcast.broker.stream import Publisher, StreamEntry, stream_key
 from workcast.broker.verify import Verdict, verifiable, verify, verify_patiently
 
 LINES = [event_line(number) for number in range(40)]

@@ -17,10 +17,10 @@ from support.valkey import free_port
 from support.waiting import wait_until, wait_until_async
 from workcast.broker.history import History
 from workcast.broker.names import DEMO_FILE
+from workcast.broker.publisher import Publisher
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
-from workcast.broker.stream import Publisher
 from workcast.producer.demo import ACTS, Act, perform
 from workcast.producer.replay import RECORDINGS
 from workcast.producer.writer import read_telemetry_events

@@ -15,8 +15,8 @@ from websockets.sync.client import connect
 from support.logs import event_line, write_log
 from support.processes import Program, Up, refusal, workcast
 from support.waiting import wait_until
+from workcast.broker.keys import stream_key
 from workcast.broker.root import Root
-from workcast.broker.stream import stream_key
 
 LINES = [event_line(number) for number in range(300)]
 

@@ -10,10 +10,10 @@ from support.channels import open_at
 from support.logs import event_line, write_log
 from support.viewers import running_hub
 from support.waiting import wait_until_async
+from workcast.broker.keys import feed_key
 from workcast.broker.log import natural_epoch
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
-from workcast.broker.stream import feed_key
 from workcast.consumer.channel import Channel
 from workcast.consumer.hub import Hub
 

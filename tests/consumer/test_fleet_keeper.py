@@ -13,10 +13,10 @@ import pytest
 from support.logs import event_line, write_log
 from support.viewers import Viewer, events_of, head_of, running_hub, running_relay
 from support.waiting import DEADLINE, wait_until_async
+from workcast.broker.keys import feed_key, summary_key, workcells_key
 from workcast.broker.log import natural_epoch
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
-from workcast.broker.stream import feed_key, summary_key, workcells_key
 from workcast.consumer.hub import Hub
 from workcast.ledger.summary import Summary
 

@@ -18,9 +18,9 @@ from support.gateway import Gateway, get, relayed_gateway
 from support.logs import event_line, write_log
 from support.viewers import running_relay
 from support.waiting import wait_until
+from workcast.broker.keys import feed_key, summary_key
 from workcast.broker.log import natural_epoch
 from workcast.broker.root import Root
-from workcast.broker.stream import feed_key, summary_key
 from workcast.consumer import gateway as gateway_module
 from workcast.consumer.guard import CONTENT_SECURITY_POLICY
 from workcast.consumer.settings import GatewaySettings

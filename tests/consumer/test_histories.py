@@ -31,11 +31,12 @@ from support.logs import event_line, write_log
 from support.valkey import Server
 from support.viewers import Viewer, running_hub, running_relay
 from support.waiting import wait_until_async
+from workcast.broker.batch import Budgets
 from workcast.broker.connection import connect
+from workcast.broker.keys import feed_key, stream_key
 from workcast.broker.log import LogReader
 from workcast.broker.log_facts import epoch_of
 from workcast.broker.root import Root
-from workcast.broker.stream import Budgets, feed_key, stream_key
 from workcast.events.wire import wire
 
 T = TypeVar("T")

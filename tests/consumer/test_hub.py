@@ -17,10 +17,10 @@ from support.logs import event_line, write_log
 from support.viewers import Viewer, events_of, head_of, running_hub, running_relay
 from support.waiting import wait_until_async
 from workcast.broker.embedded import EmbeddedBroker
+from workcast.broker.keys import feed_key, summary_key
 from workcast.broker.log import natural_epoch
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
-from workcast.broker.stream import feed_key, summary_key
 from workcast.consumer.hub import Hub
 
 LINES = [event_line(n) for n in range(50)]

@@ -15,10 +15,11 @@ from support.log_edits import prune
 from support.logs import event_line, write_log
 from support.viewers import Viewer, events_of, head_of, running_hub, running_relay
 from support.waiting import wait_until, wait_until_async
+from workcast.broker.batch import Budgets
+from workcast.broker.keys import feed_key, stream_key, summary_key
 from workcast.broker.log import natural_epoch
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
-from workcast.broker.stream import Budgets, feed_key, stream_key, summary_key
 from workcast.consumer.channel import Channel
 from workcast.consumer.frame import Frame
 from workcast.consumer.hub import Hub

@@ -7,7 +7,7 @@ from zlib import crc32
 
 from pydantic_core import from_json
 
-from workcast.broker.stream import partition, stream_key, summary_key, workcells_key
+from workcast.broker.keys import partition, stream_key, summary_key, workcells_key
 from workcast.events.wire import inspect, wire
 from workcast.ledger.summary import Fold, to_json
 

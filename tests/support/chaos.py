@@ -24,8 +24,8 @@ from support.socket_viewers import SocketViewer
 from support.valkey import ReplicatedServer
 from support.writers import Writers
 from workcast.broker.connection import connect
+from workcast.broker.keys import feed_key, stream_key
 from workcast.broker.root import Root
-from workcast.broker.stream import feed_key, stream_key
 
 WORKCELLS: Final = ("one", "two")
 _GATEWAYS: Final = 2

@@ -18,7 +18,7 @@ from workcast.broker.embedded import EmbeddedBroker
 from workcast.broker.history import History
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
-from workcast.broker.stream import Subscriber
+from workcast.broker.subscriber import Subscriber
 from workcast.consumer.archive import RootArchive
 from workcast.consumer.gateway import create_app
 from workcast.consumer.hub import Hub

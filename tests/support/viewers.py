@@ -10,11 +10,12 @@ from typing import Any, Self
 
 from support.history_checker import Connected, Entry, Requested
 from support.waiting import wait_until_async
+from workcast.broker.batch import Budgets
 from workcast.broker.history import History
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
-from workcast.broker.stream import Budgets, Subscriber
+from workcast.broker.subscriber import Subscriber
 from workcast.consumer.archive import RootArchive
 from workcast.consumer.hub import Hub
 from workcast.consumer.prepared import PreparedFrame

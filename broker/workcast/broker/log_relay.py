@@ -13,14 +13,15 @@ from zlib import crc32
 
 from pydantic import ValidationError
 
+from workcast.broker.batch import Answer, Batch, Budgets
 from workcast.broker.errors import OriginConflictError
 from workcast.broker.identity import Decision, decide
 from workcast.broker.log import LogReader
 from workcast.broker.log_facts import contradicts, gather_facts
 from workcast.broker.log_state import Checkpoint
+from workcast.broker.publisher import StreamEntry
 from workcast.broker.root import Root
 from workcast.broker.run_lock import writer_signs
-from workcast.broker.stream import Answer, Batch, Budgets, StreamEntry
 from workcast.broker.watermark import Watermark
 from workcast.events.wire import inspect
 from workcast.ledger.lost import OPEN, as_lost, writer_is_gone

@@ -8,11 +8,12 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
+from workcast.broker.batch import Batch
 from workcast.broker.errors import BrokerError, OriginConflictError, WorkcellIdError
 from workcast.broker.log_relay import LogRelay
 from workcast.broker.price_file import usable_prices
+from workcast.broker.publisher import Publisher
 from workcast.broker.root import Root
-from workcast.broker.stream import Batch, Publisher
 from workcast.broker.warn_once import WarnOnce
 
 _CHUNK: Final = 256

@@ -8,10 +8,11 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from workcast.broker.batch import Budgets
 from workcast.broker.errors import BrokerError
 from workcast.broker.log_relays import LogRelays
+from workcast.broker.publisher import Publisher
 from workcast.broker.root import Root
-from workcast.broker.stream import Budgets, Publisher
 from workcast.broker.warn_once import WarnOnce
 from workcast.broker.watch import Alarm, Watcher, watch
 

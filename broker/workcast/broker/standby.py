@@ -10,9 +10,9 @@ from workcast.broker.bell import Bell
 from workcast.broker.errors import BrokerError
 from workcast.broker.log_relay import LogRelay
 from workcast.broker.price_file import usable_prices
+from workcast.broker.publisher import Publisher
 from workcast.broker.root import Root
 from workcast.broker.running import find_up
-from workcast.broker.stream import Publisher
 from workcast.broker.warn_once import WarnOnce
 
 _PATIENCE_SECONDS: Final = 0.25

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from workcast.broker.errors import WorkcellIdError
 from workcast.broker.log import LogReader
 from workcast.broker.log_facts import decide_by_files
+from workcast.broker.publisher import Publisher, StreamEntry
 from workcast.broker.root import Root
-from workcast.broker.stream import Publisher, StreamEntry
 from workcast.broker.watermark import Watermark
 from workcast.events.wire import wire
 

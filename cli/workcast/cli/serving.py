@@ -9,7 +9,7 @@ import tenacity
 
 from workcast.broker.connection import mask_url
 from workcast.broker.errors import BrokerError
-from workcast.broker.stream import Publisher
+from workcast.broker.publisher import Publisher
 from workcast.cli.messages import say
 
 _QUIET_SECONDS: Final = 1.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Final
 
+from workcast.broker.publisher import Publisher
 from workcast.broker.root import Root
 from workcast.broker.running import find_up, served
-from workcast.broker.stream import Publisher
 from workcast.broker.verify import Verdict, verifiable, verify_patiently
 from workcast.cli.gateway_client import GatewayError
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
 
-from workcast.broker.stream import Budgets
+from workcast.broker.batch import Budgets
 from workcast.consumer.frame import Frame, build_frame, split
 
 _STREAM_ENTRIES: Final = Budgets().stream_entries

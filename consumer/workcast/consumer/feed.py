@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final
 
-from workcast.broker.stream import FeedEntry
+from workcast.broker.subscriber import FeedEntry
 from workcast.consumer.channels import Channels
 from workcast.consumer.fleet_keeper import FleetKeeper
 from workcast.consumer.heartbeats import Heartbeats

@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from typing import Protocol, TypeVar
 
 from workcast.broker.errors import BrokerError
-from workcast.broker.stream import FeedEntry
+from workcast.broker.subscriber import FeedEntry
 from workcast.broker.watermark import Watermark
 
 T = TypeVar("T")
