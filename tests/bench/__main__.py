@@ -19,12 +19,13 @@ from typing import Any
 from websockets.asyncio.client import connect as connect_viewer
 
 from bench.fleet import fleet
-from bench.gateway import deliveries, many_viewers, memory, replay
+from bench.gateway import Row, deliveries, fresh_root, many_viewers, memory, replay, stream_url
 from bench.parse import parse
 from bench.startup import startup
 from bench.viewers import latencies, measure_viewer
 from support.logs import event_line, write_log
 from support.processes import Up
+from support.waiting import wait_until
 from workcast.broker.connection import connect
 from workcast.broker.embedded import EmbeddedBroker
 from workcast.broker.keys import feed_key, summary_key
@@ -46,7 +47,7 @@ def seconds_per_call(call: Callable[[], object], count: int = 20_000) -> float:
     return min(rounds)
 
 
-def emit(directory: Path) -> list[tuple[str, str, str]]:
+def emit(directory: Path) -> list[Row]:
     """Measure an emit against ``json.dumps``, write and flush on one open handle, without any guarantee."""
 
     def earlier(file: io.TextIOWrapper) -> None:
@@ -66,11 +67,9 @@ def emit(directory: Path) -> list[tuple[str, str, str]]:
     ]
 
 
-def relay(directory: Path) -> list[tuple[str, str, str]]:
+def relay(directory: Path) -> list[Row]:
     """Measure a backlog through the relay against pipelined, unchecked XADD of the same lines into one stream."""
-    root = Root(directory / "relay")
-    root.directory.mkdir()
-    root.prepare()
+    root = fresh_root(directory, "relay")
     count = 50_000
     lines = [event_line(number, TEXT) for number in range(count)]
     write_log(root, "wc", lines)
@@ -87,17 +86,12 @@ def relay(directory: Path) -> list[tuple[str, str, str]]:
         start = time.perf_counter()
         relaying = Relay(root, broker.url)
         relaying.start()
-        while int(client.hget(summary_key("wc"), "head") or 0) < min(count, 10_000):
-            time.sleep(0.001)
-        first = client.xrange(feed_key(0), count=1)
-        while int(client.hget(summary_key("wc"), "head") or 0) < count:
-            time.sleep(0.001)
-        window = int(client.xlen(feed_key(0)))
-        rate = window / (time.perf_counter() - start)
+        wait_until(lambda: int(client.hget(summary_key("wc"), "head") or 0) == count, what="the whole log relayed")
+        took = time.perf_counter() - start
+        rate = int(client.xlen(feed_key(0))) / took
         latency = file_to_feed(root, client)
         relaying.close()
         client.close()
-        assert first
     return [
         ("XADD by redis-py, pipelined by 512", f"{floor:,.0f}/s", "1.00"),
         ("relay: synced, in stream and feed, folded", f"{rate:,.0f}/s", f"{rate / floor:.2f}"),
@@ -123,14 +117,13 @@ def percentiles(times: list[float]) -> tuple[float, float]:
     return cuts[49], cuts[98]
 
 
-def emit_to_viewer(directory: Path, viewers: int, events: int = 300, pause: float = 0.01) -> list[tuple[str, str, str]]:
+def emit_to_viewer(directory: Path, viewers: int, events: int = 300, pause: float = 0.01) -> list[Row]:
     """Measure from an emit in one process to its frame at a viewer in another, with ``viewers`` watching."""
-    root = Root(directory / f"viewers-{viewers}")
-    root.directory.mkdir()
-    root.prepare()
+    root = fresh_root(directory, f"viewers-{viewers}")
     with Up(root.directory) as up, TelemetryWriter(root.log("wc")) as writer:
         writer.started("claude")
-        url = f"ws{up.url.removeprefix('http')}/api/stream"
+        up.show("wc", 1)
+        url = stream_url(up)
         with many_viewers(url, viewers - 1) if viewers > 1 else contextlib.nullcontext():
             times = asyncio.run(_measure(url, writer, events, pause))
     p50, p99 = percentiles(times)
@@ -149,7 +142,7 @@ async def _measure(url: str, writer: TelemetryWriter, events: int, pause: float)
 
 def main() -> None:
     """Print each row as soon as it is measured."""
-    parts: list[Callable[[Path], list[tuple[str, str, str]]]] = [
+    parts: list[Callable[[Path], list[Row]]] = [
         emit,
         relay,
         partial(emit_to_viewer, viewers=1),

@@ -53,6 +53,7 @@ def deliveries(directory: Path, viewers: int = 200, rate: int = 1000, seconds: f
     root = fresh_root(directory, "deliveries")
     with Up(root.directory) as up, TelemetryWriter(root.log("wc")) as writer:
         writer.started("claude")
+        up.show("wc", 1)
         with many_viewers(stream_url(up), viewers):
             process = psutil.Process(up.pid)
             before, start = process.cpu_times(), time.perf_counter()
@@ -114,6 +115,7 @@ def memory(directory: Path, viewers: int = 500, frozen: int = 50) -> list[Row]:
     root = fresh_root(directory, "memory")
     with Up(root.directory) as up, TelemetryWriter(root.log("wc")) as writer, ExitStack() as stack:
         writer.started("claude")
+        up.show("wc", 1)
         process = psutil.Process(up.pid)
         with many_viewers(stream_url(up), 5):
             start = process.memory_info().rss

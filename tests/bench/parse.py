@@ -14,6 +14,7 @@ from typing import Final
 import orjson
 import psutil
 
+from bench.gateway import Row
 from support.recorded import RECORDED
 from workcast.events.models import ResponseChunk
 from workcast.producer.adapters import adapter_for
@@ -21,8 +22,6 @@ from workcast.producer.adapters.base import Adapter
 from workcast.producer.adapters.claude import ClaudeAdapter
 from workcast.producer.lines import LineSplitter
 from workcast.producer.replay import Recording, relabel
-
-Row = tuple[str, str, str]
 
 _AT: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _READ_BYTES: Final = 1 << 16
