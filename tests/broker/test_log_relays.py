@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Generator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,38 @@ def test_heartbeats_can_go_out_between_any_two_logs(root: Root, publisher: Publi
     assert len(pauses) >= 20
     relays.publish(never)
     assert len(pauses) >= 40
+
+
+def test_heartbeats_can_go_out_between_any_two_checkpoints(root: Root, publisher: Publisher) -> None:
+    for number in range(20):
+        write_log(root, f"wc-{number}", ENDED)
+    counts: list[int] = []
+
+    def count() -> None:
+        counts.append(len(list(root.state.glob(f"*{CHECKPOINT_SUFFIX}"))))
+
+    relays = LogRelays(root, publisher, WarnOnce(logging.getLogger("workcast.relay")), None, count)
+    start(relays).sweep()
+    count()
+    assert counts[-1] == 20
+    assert max(after - before for before, after in pairwise(counts)) == 1
+
+
+def test_a_checkpoint_that_a_start_took_up_is_not_written_again(
+    root: Root, new_relays: Callable[[], LogRelays]
+) -> None:
+    write_log(root, "wc", ENDED)
+    path = root.state / state_file("wc", CHECKPOINT_SUFFIX)
+    start(new_relays()).checkpoint()
+    kept = path.stat().st_ino
+    relays = start(new_relays())
+    relays.checkpoint()
+    assert path.stat().st_ino == kept
+    write_log(root, "wc", [event_line(31)])
+    relays.mark_changed(["wc"])
+    publish(relays)
+    relays.checkpoint()
+    assert path.stat().st_ino != kept
 
 
 def test_a_requested_window_is_published_though_the_log_is_attached_again_before(

@@ -7,6 +7,7 @@ import secrets
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final, Protocol
 from zlib import crc32
@@ -87,6 +88,7 @@ class LogRelay:
         self._synced = -1
         self._fold = self._new_fold()
         self._checkpointed: Watermark | None = None
+        """Epoch, head and last line of the log at the checkpoint that is on disk."""
         self._lost_at: tuple[int, int] | None = None
         """Epoch and end of the log when its writer was found to be gone."""
         self._published_lost_at: tuple[int, int] | None = None
@@ -230,10 +232,12 @@ class LogRelay:
         if self._attached:
             self._reader.save_index()
         own = self._own
-        if own is None or own.crc is None or own == self._checkpointed or self._fold.offset != own.head:
+        if own is None or own.crc is None or self._fold.offset != own.head:
             return
-        self._state.write_checkpoint(Checkpoint(own, self._fold.to_state()))
-        self._checkpointed = own
+        here = Watermark(own.epoch, own.head, own.crc)
+        if here != self._checkpointed:
+            self._state.write_checkpoint(Checkpoint(here, self._fold.to_state()))
+            self._checkpointed = here
 
     def vouch(self) -> None:
         """Sync the log and raise its watermark while there is no broker, so that a gateway may show its lines.
@@ -338,10 +342,10 @@ class LogRelay:
 
     def _take_up_fold(self, checkpoint: Checkpoint | None, epoch: int) -> Fold:
         if checkpoint is not None and checkpoint.watermark.epoch == epoch:
-            try:
-                return Fold.from_state(checkpoint.fold, self._prices)
-            except ValidationError:
-                pass  # damaged, or of another price table: fold again
+            with suppress(ValidationError):  # damaged, or of another price table: fold again
+                fold = Fold.from_state(checkpoint.fold, self._prices)
+                self._checkpointed = checkpoint.watermark
+                return fold
         return self._new_fold(self._reader.base)
 
     def _new_fold(self, base: int = 0) -> Fold:

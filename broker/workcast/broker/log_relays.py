@@ -149,7 +149,7 @@ class LogRelays:
             with self._guarding(workcell, _judging(workcell)):
                 relay.judge()
                 self._warnings.passed(_judging(workcell))
-        self.checkpoint()
+                self._keep_checkpoint(workcell, relay)
 
     def _reconcile(self) -> None:
         known, lost = list(self._relays), list[str]()
@@ -185,11 +185,14 @@ class LogRelays:
     def checkpoint(self) -> None:
         """Keep indexes and folds on disk."""
         for workcell, relay in self._relays.items():
-            try:
-                relay.checkpoint()
-                self._warnings.passed(_checkpoint(workcell))
-            except OSError as error:
-                self._warnings.warn(_checkpoint(workcell), f"cannot keep a checkpoint of {workcell}: {error}")
+            self._keep_checkpoint(workcell, relay)
+
+    def _keep_checkpoint(self, workcell: str, relay: LogRelay) -> None:
+        try:
+            relay.checkpoint()
+            self._warnings.passed(_checkpoint(workcell))
+        except OSError as error:
+            self._warnings.warn(_checkpoint(workcell), f"cannot keep a checkpoint of {workcell}: {error}")
 
     def vouch(self, until: Callable[[], bool]) -> None:
         """Note how far the changed logs may be shown, while there is no broker to publish them to."""
