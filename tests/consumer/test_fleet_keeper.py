@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from support.logs import event_line, write_log
-from support.viewers import Viewer, events_of, head_of, running_hub, running_relay
+from support.viewers import Viewer, events_of, head_of, running_hub, running_relay, status_of
 from support.waiting import DEADLINE, wait_until_async
 from workcast.broker.keys import feed_key, summary_key, workcells_key
 from workcast.broker.log import natural_epoch
@@ -22,11 +22,6 @@ from workcast.ledger.summary import Summary
 
 LINES = [event_line(n) for n in range(50)]
 EPOCH = natural_epoch(LINES[0])
-
-
-def status_of(hub: Hub, workcell: str) -> str | None:
-    summary = hub.fleet.get(workcell)
-    return None if summary is None else summary.status
 
 
 async def test_a_workcell_in_the_feed_alone_does_not_enter_the_fleet(hub: Hub, root: Root, redis_client: Any) -> None:

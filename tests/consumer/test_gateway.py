@@ -228,22 +228,6 @@ def test_without_a_broker_health_is_503_and_history_is_still_served(offline: Gat
         assert [message["op"] for message in receive_until(viewer, "live")] == ["hello", "subscribed", "events", "live"]
 
 
-@pytest.mark.parametrize("connected", [True, False])
-def test_reading_writes_nothing(tmp_path: Path, redis_url: str, *, connected: bool) -> None:
-    root = Root(tmp_path / "root")
-    root.workcell("wc").mkdir(parents=True)
-    write_log(root, "wc", LINES)
-    before = sorted(root.directory.rglob("*"))
-    with Gateway(root, redis_url if connected else f"unix://{tmp_path}/nothing.sock").running() as gateway:
-        for path in ("", "/wc", "/wc/events", "/wc/events/3", "/wc/account"):
-            assert get(gateway, f"/api/workcells{path}").status_code in (200, 404)
-        assert [w["id"] for w in get(gateway, "/api/workcells").json()["workcells"]] == ["wc"]
-        with connect(gateway.stream) as viewer:
-            viewer.send('{"op":"subscribe","workcell":"wc","from":"start"}')
-            receive_until(viewer, "live")
-    assert sorted(root.directory.rglob("*")) == before
-
-
 # ── headers and files ────────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize(
     "path", ["/", "/healthz", "/api/workcells", "/api/workcells/unknown", "/api/workcells/a/events?limit=0", "/nothing"]

@@ -14,7 +14,7 @@ import pytest
 from support.channels import open_at, read_all
 from support.history_checker import Log, problems
 from support.logs import event_line, write_log
-from support.viewers import Viewer, events_of, head_of, running_hub, running_relay
+from support.viewers import Viewer, events_of, head_of, running_hub, running_relay, status_of
 from support.waiting import wait_until_async
 from workcast.broker.embedded import EmbeddedBroker
 from workcast.broker.keys import feed_key, summary_key
@@ -25,11 +25,6 @@ from workcast.consumer.hub import Hub
 
 LINES = [event_line(n) for n in range(50)]
 EPOCH = natural_epoch(LINES[0])
-
-
-def status_of(hub: Hub, workcell: str) -> str | None:
-    summary = hub.fleet.get(workcell)
-    return None if summary is None else summary.status
 
 
 async def test_after_a_flush_viewers_go_on_without_reset_gap_or_repetition(

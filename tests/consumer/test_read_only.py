@@ -33,13 +33,18 @@ def gateway(root: Root, redis_url: str, tmp_path: Path, request: pytest.FixtureR
         yield gateway
 
 
-def state_of(root: Root) -> dict[str, tuple[int, bytes]]:
-    """All files below the workcells' directory, as they are now."""
-    files = [path for path in root.workcells.rglob("*") if path.is_file()]
-    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+def state_of(root: Root) -> dict[Path, tuple[int, bytes]]:
+    """Everything below the root, as it is now."""
+    return {
+        path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        for path in root.directory.rglob("*")
+    }
 
 
-def test_no_request_creates_or_changes_a_file(root: Root, gateway: Gateway) -> None:
+@pytest.mark.parametrize("has_state", [True, False])
+def test_no_request_creates_or_changes_a_file(root: Root, gateway: Gateway, *, has_state: bool) -> None:
+    if not has_state:
+        root.state.rmdir()
     write_log(root, "wc", LINES)
     before = state_of(root)
     for path in PATHS:

@@ -177,6 +177,12 @@ def head_of(hub: Hub, workcell: str) -> int | None:
     return None if summary is None else summary.head
 
 
+def status_of(hub: Hub, workcell: str) -> str | None:
+    """The status in the fleet's summary of a workcell; None if the fleet lacks it."""
+    summary = hub.fleet.get(workcell)
+    return None if summary is None else summary.status
+
+
 def events_of(messages: list[Message], workcell: str) -> list[Message]:
     """Return the events of all ``events`` messages, in order."""
     return [event for m in messages if m["op"] == "events" and m["workcell"] == workcell for event in m["events"]]
