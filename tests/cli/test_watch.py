@@ -100,10 +100,20 @@ def test_a_follower_that_dies_is_started_again(root: Root, homes: dict[str, str]
         assert up.wait() == 0
 
 
-def test_an_agent_without_known_transcripts_is_refused(root: Root) -> None:
-    done = workcast("watch", "gemini", "--root", str(root.directory))
+def test_the_follower_of_an_up_logs_as_the_up_does(root: Root, homes: dict[str, str]) -> None:
+    root.workcell(CELL).write_bytes(b"")  # in the place of the workcell's directory
+    put(homes, BASIC, lines_of(BASIC))
+    with Up(root.directory, "--watch", env=homes) as up:
+        wait_until(lambda: f"{CELL} cannot be written now" in up.err, what=up.err)
+        line = next(line for line in up.err.splitlines() if CELL in line)
+    assert re.match(rf"[-0-9]{{10}} [:,0-9]+ WARNING workcast: {CELL} ", line)
+
+
+def test_an_agent_without_known_transcripts_is_refused(tmp_path: Path) -> None:
+    done = workcast("watch", "gemini", "--root", str(tmp_path))
     assert done.returncode == 2
     assert b"expected claude or codex, got gemini" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_default_directories_are_those_of_the_home(root: Root, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import typer
 from workcast.broker.root import Root
 from workcast.broker.roots import parse_root
 from workcast.broker.running import served
+from workcast.cli.log_lines import log_to_stderr
 from workcast.producer.transcripts.discovery import AGENTS, Agent, transcripts_directory
 from workcast.producer.transcripts.follower import Follower
 
@@ -32,10 +33,10 @@ def watch_agents(root: Root, agents: Sequence[str], since: float) -> None:
     Raises:
         WorkcastError: the root is missing, or cannot be written.
     """
-    root.prepare()
     names: list[Agent] = [name for name in AGENTS if name in agents]
     if unknown := set(agents) - set(names):
         raise typer.BadParameter(f"expected {' or '.join(AGENTS)}, got {', '.join(sorted(unknown))}")
+    root.prepare()
     for name in names:
         directory = transcripts_directory(name)
         typer.echo(f"{name}: {directory}" + ("" if directory.is_dir() else ", which does not exist yet"), err=True)
@@ -44,7 +45,7 @@ def watch_agents(root: Root, agents: Sequence[str], since: float) -> None:
 
 def watch_beside(root: str, since: str) -> None:
     """Follow all agents until stdin ends; :class:`Watch` starts this."""
-    logging.basicConfig(format="%(message)s")
+    log_to_stderr(verbose=False, timed=True)
     follower = _follower(parse_root(Path(root)), AGENTS, float(since))
     threading.Thread(target=_stop_at_eof, args=(follower,), daemon=True).start()
     follower.run()
