@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Generator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,27 @@ def test_an_unreachable_gateway_is_reported_in_one_sentence() -> None:
     assert "cannot list the workcells of http://127.0.0.1:1" in refusal(workcast("ls", "--url", "http://127.0.0.1:1/"))
 
 
-def test_a_server_that_is_not_a_gateway_is_reported_in_one_sentence(tmp_path: Path) -> None:
+class Stranger(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"hello": "world"}')
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name
+        pass
+
+
+@pytest.mark.parametrize("words", [("ls",), ("account", "wc")])
+def test_an_answer_of_another_program_is_reported_in_one_sentence(words: tuple[str, ...]) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            message = refusal(workcast(*words, "--url", f"http://127.0.0.1:{server.server_port}"))
+        finally:
+            server.shutdown()
+    assert "expected a workcast gateway there, got another program" in message
+
+
+def test_a_server_without_workcells_is_reported_in_one_sentence(tmp_path: Path) -> None:
     with Up(tmp_path) as up:
         assert "cannot list the workcells" in refusal(workcast("ls", "--url", f"{up.url}/nowhere"))

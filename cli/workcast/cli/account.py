@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator
-from typing import Any, Final
+from typing import Final
 
-import httpx
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from pydantic_core import to_json
 from rich.console import Console
 from rich.text import Text
@@ -18,7 +17,7 @@ from workcast.broker.history import History
 from workcast.broker.price_file import current_prices
 from workcast.broker.root import Root, check_workcell_id
 from workcast.broker.roots import Roots
-from workcast.cli.gateway_client import GatewayError, gateway_url
+from workcast.cli.gateway_client import fetch, gateway_url
 from workcast.cli.listing import Column, print_listing
 from workcast.cli.listing import Row as ListedRow
 from workcast.cli.printable import harmless_json, printable
@@ -66,11 +65,11 @@ def _items(first: AccountPage, pages: Generator[AccountPage]) -> Generator[Row]:
         yield from page.items
 
 
-def _pages(fetch: Callable[[int], AccountPage]) -> Generator[AccountPage]:
+def _pages(fetch_page: Callable[[int], AccountPage]) -> Generator[AccountPage]:
     """Yield page after page, up to the number of rows that the first page states."""
     offset, count = 0, 1
     while offset < count:
-        page = fetch(offset)
+        page = fetch_page(offset)
         count = page.count if offset == 0 else count
         yield page
         if not page.items:
@@ -79,32 +78,12 @@ def _pages(fetch: Callable[[int], AccountPage]) -> Generator[AccountPage]:
 
 
 def _from_gateway(address: str, workcell: str, rows: Rows) -> Callable[[int], AccountPage]:
-    def fetch(offset: int) -> AccountPage:
+    def fetch_page(offset: int) -> AccountPage:
         query: dict[str, str | int] = {"rows": rows, "offset": offset, "limit": MAX_ROWS}
-        try:
-            reply = httpx.get(
-                f"{address}/api/workcells/{workcell}/account", params=query, timeout=_TIMEOUT_SECONDS, trust_env=False
-            )
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise GatewayError(f"cannot get an account from {address}: {error}; is workcast running there?") from error
-        if reply.status_code != 200:
-            raise GatewayError(f"cannot get the account of {workcell} from {address}: {_reason(reply)}")
-        try:
-            return AccountPage.model_validate_json(reply.content)
-        except ValidationError as error:
-            raise GatewayError(
-                f"expected a workcast gateway at {address}, got an answer from something else"
-            ) from error
+        url, purpose = f"{address}/api/workcells/{workcell}/account", f"get the account of {workcell} from {address}"
+        return fetch(url, AccountPage, purpose, _TIMEOUT_SECONDS, query)
 
-    return fetch
-
-
-def _reason(reply: httpx.Response) -> str:
-    try:
-        detail: Any = reply.json()["detail"]
-    except (ValueError, KeyError, TypeError):
-        detail = None
-    return detail if isinstance(detail, str) else f"HTTP {reply.status_code}"
+    return fetch_page
 
 
 def _from_files(root: Root, workcell: str, rows: Rows) -> Callable[[int], AccountPage]:

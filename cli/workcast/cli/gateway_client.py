@@ -1,12 +1,20 @@
-"""Finding the gateway of a root, and its URLs."""
+"""The gateway of a root: its URLs, and requests to it."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import BaseModel, ValidationError
 
 from workcast.broker.root import Root
 from workcast.broker.running import find_up
 from workcast.events.errors import WorkcastError
+
+if TYPE_CHECKING:
+    import httpx
+
+Answer = TypeVar("Answer", bound=BaseModel)
 
 
 class GatewayError(WorkcastError):
@@ -46,3 +54,37 @@ def socket_url(http_url: str) -> str:
     parts = urlsplit(http_url)
     scheme = "wss" if parts.scheme == "https" else "ws"
     return urlunsplit((scheme, parts.netloc, f"{parts.path}/api/stream", "", ""))
+
+
+def fetch(
+    url: str, answer: type[Answer], purpose: str, timeout: float, query: dict[str, str | int] | None = None
+) -> Answer:
+    """Return the answer of a gateway to a GET request.
+
+    Args:
+        purpose: what the request is for, for messages: ``list the workcells of …``.
+        timeout: seconds.
+
+    Raises:
+        GatewayError: the gateway cannot be reached or refuses, or the answer is not of this kind.
+    """
+    import httpx
+
+    try:
+        reply = httpx.get(url, params=query, timeout=timeout, trust_env=False)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise GatewayError(f"cannot {purpose}: {error}; is workcast up running there?") from error
+    if reply.status_code != 200:
+        raise GatewayError(f"cannot {purpose}: {_reason(reply)}")
+    try:
+        return answer.model_validate_json(reply.content)
+    except ValidationError as error:
+        raise GatewayError(f"cannot {purpose}: expected a workcast gateway there, got another program") from error
+
+
+def _reason(reply: httpx.Response) -> str:
+    try:
+        detail: Any = reply.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        detail = None
+    return detail if isinstance(detail, str) else f"HTTP {reply.status_code}"

@@ -5,18 +5,17 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-import httpx
-from pydantic import ValidationError
-
 from workcast.broker.errors import RootError
 from workcast.broker.log_summary import read_summary
 from workcast.broker.price_file import current_prices
 from workcast.broker.root import Root
-from workcast.cli.gateway_client import GatewayError, gateway_url
+from workcast.cli.gateway_client import fetch, gateway_url
 from workcast.cli.listing import Column, Row, print_listing
 from workcast.cli.printable import harmless_json
 from workcast.consumer.protocol import Workcells
 from workcast.ledger.summary import Summary
+
+_TIMEOUT_SECONDS: Final = 10.0
 
 _COLUMNS: Final = (
     Column("WORKCELL"),
@@ -61,15 +60,8 @@ def _row(summary: Summary) -> Row:
 
 
 def _from_gateway(address: str) -> list[Summary]:
-    try:
-        reply = httpx.get(f"{address}/api/workcells", timeout=10, trust_env=False).raise_for_status()
-        workcells = Workcells.model_validate_json(reply.content).workcells
-    except httpx.HTTPStatusError as error:
-        raise GatewayError(f"cannot list the workcells of {address}: HTTP {error.response.status_code}") from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise GatewayError(f"cannot list the workcells of {address}: {error}; is workcast up running there?") from error
-    except ValidationError as error:
-        raise GatewayError(f"expected a workcast gateway at {address}, got an answer of another program") from error
+    url = f"{address}/api/workcells"
+    workcells = fetch(url, Workcells, f"list the workcells of {address}", _TIMEOUT_SECONDS).workcells
     return [workcell.summary or Summary(id=workcell.id) for workcell in workcells]
 
 
