@@ -24,7 +24,7 @@ from support.socket_viewers import SocketViewer
 from support.valkey import ReplicatedServer
 from support.writers import Writers
 from workcast.broker.connection import connect
-from workcast.broker.keys import feed_key, stream_key
+from workcast.broker.keys import feed_key, stream_key, summary_key
 from workcast.broker.root import Root
 
 WORKCELLS: Final = ("one", "two")
@@ -58,7 +58,6 @@ class World:
         self.viewers: list[SocketViewer] = []
         self.logbooks = {name: Logbook(self.root, name, directory / name) for name in WORKCELLS}
         self.ports = [_lasting_port() for _ in range(_GATEWAYS)]
-        self._programs = contextlib.ExitStack()
         self._relay: Program | None = None
         self._gateways: dict[int, Program] = {}
         self._stopped: set[int] = set()
@@ -211,8 +210,7 @@ class World:
         self._send_to_the_broker("XTRIM", self.random.choice(keys), "MAXLEN", self.random.choice((0, 0, 3, 50)))
 
     def forget_a_summary(self) -> None:
-        keys = self.random.choice(WORKCELLS)
-        self._send_to_the_broker("DEL", f"workcast:{{0}}:summary:{keys}")
+        self._send_to_the_broker("DEL", summary_key(self.random.choice(WORKCELLS)))
 
     def _send_to_the_broker(self, *command: str | int) -> None:
         process = self.server.process
