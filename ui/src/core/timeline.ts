@@ -45,7 +45,7 @@ export class Timeline implements Subscriber {
 
   /**
    * Bring an offset into the window, or with null keep the window (at first: load the tail). Gives up any load that
-   * was requested before. Returns whether it was done: false if a later request replaced this one.
+   * was requested before. Returns whether it was done: false if it failed, or a later request replaced it.
    */
   async show(offset: number | null): Promise<boolean> {
     this.#giveUp();
@@ -308,17 +308,19 @@ export class Timeline implements Subscriber {
     const { signal } = this.#request;
     this.loading = what;
     this.#changed();
+    let done = true;
     try {
       await work(signal);
     } catch (error) {
       if (signal.aborted) return false;
+      done = false;
       this.notice = error instanceof Error ? error.message : String(error);
       if (this.phase === 'loading') this.#tail();
     }
     if (signal.aborted) return false;
     this.loading = null;
     this.#changed();
-    return true;
+    return done;
   }
 
   #giveUp(): void {

@@ -130,6 +130,17 @@ describe('a timeline', () => {
     expectDense(timeline);
   });
 
+  test('keeps its window when a jump fails, says why, and reports it as not done', async () => {
+    const fails: FetchPage = () => Promise.reject(new Error('the gateway answered 503'));
+    const { timeline, receives, events } = open(fails);
+    receives('subscribed', { epoch: 1, offset: 900, head: 1_000 });
+    events(900, 1_000);
+    expect(await timeline.jump(10)).toBe(false);
+    expect(timeline.notice).toBe('the gateway answered 503');
+    expect(timeline.loading).toBeNull();
+    expect([timeline.window.lo, timeline.window.hi]).toEqual([900, 1_000]);
+  });
+
   describe('given a newer request', () => {
     test.each([
       ['in order', [1_000, 7_000]],
