@@ -134,7 +134,7 @@ def test_a_log_that_was_written_without_a_lock_is_never_lost(tmp_path: Path) -> 
 
 
 def test_a_run_that_is_stopped_is_not_lost_but_ends_with_its_whole_group(place: Path) -> None:
-    """As with Ctrl-Z: its heart is still, but it may go on. Its agent is in another group, and ends all the same."""
+    """As with Ctrl-Z: without heartbeats, but it may continue. Its agent is in another group, and ends all the same."""
     with run(place) as going:
         pids = await_call(place)
         os.kill(going.pid, signal.SIGSTOP)
