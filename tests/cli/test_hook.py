@@ -356,6 +356,23 @@ def test_a_torn_index_is_repaired(root: Root, lost: int) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["@ 1;", "@ x 1 00;", "@ {inode} 0 00;", "@ {inode} 9 zz;", "@ {inode} -9 ;", "p 5", "p []", "p " + "[" * 9999],
+)
+def test_a_damaged_index_is_repaired(root: Root, line: str) -> None:
+    hook_now(root, named("UserPromptSubmit"))
+    hook_now(root, named("PreToolUse"))
+    path = next(root.state.glob("*.session"))
+    with path.open("a") as file:
+        file.write(line.format(inode=root.log(CELL).stat().st_ino) + "\n")
+    hook_now(root, named("UserPromptSubmit"))
+    hook_now(root, named("PostToolUse"))
+    assert [event["type"] for event in logged(root, CELL)] == [
+        "started", "prompt_sent", "tool_call", "bash_command", "tool_result", "bash_output",
+    ]  # fmt: skip
+
+
 def test_a_hook_loads_neither_pydantic_nor_redis() -> None:
     code = "import sys; from workcast.cli.hook import run; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout.split()

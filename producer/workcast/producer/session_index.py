@@ -33,6 +33,7 @@ JUST_NOW_S: Final = 10.0
 """Two equal prompts within so many seconds are the same one."""
 _PROMPTS: Final = 5
 """How many prompts are compared: the newest."""
+_PROMPT_FIELDS: Final = 5
 _BEGINNING: Final = 200
 _LAST_BYTES: Final = 32
 _BLOCK_BYTES: Final = 1 << 20
@@ -90,8 +91,10 @@ class SessionIndex:
             start = self._text.rfind(b"\np ", 0, end)
             if start < 0:
                 return
-            with suppress(ValueError):  # a torn line
-                yield json.loads(self._text[start + 3 : self._text.find(b"\n", start + 1)])
+            with suppress(ValueError, RecursionError):  # a damaged line
+                prompt = json.loads(self._text[start + 3 : self._text.find(b"\n", start + 1)])
+                if isinstance(prompt, list) and len(prompt) == _PROMPT_FIELDS:  # pyright: ignore[reportUnknownArgumentType]
+                    yield prompt
             end = start + 1
 
     @property
@@ -156,12 +159,14 @@ class SessionIndex:
         start = self._text.rfind(b"\n@ ", 0, found)
         if start < 0:
             return 0, False
-        inode, position, last = self._text[start + 3 : found].split(b" ")
-        end, expected = int(position), bytes.fromhex(last.decode())
-        if int(inode) == status.st_ino and end <= status.st_size:
-            before = os.pread(log, len(expected), end - len(expected))
-            if before == expected:
-                return end, True
+        try:
+            inode, position, last = self._text[start + 3 : found].split(b" ")
+            end, expected = int(position), bytes.fromhex(last.decode())
+            is_same = int(inode) == status.st_ino and len(expected) <= end <= status.st_size
+        except ValueError:  # it is damaged, and only saves reading the log
+            return 0, False
+        if is_same and os.pread(log, len(expected), end - len(expected)) == expected:
+            return end, True
         return 0, os.pread(log, 13, 0) == b'{"type":"log"'  # its header: what was pruned was in the log
 
     def _mark(self, log: int, inode: int, position: int) -> None:
