@@ -74,14 +74,19 @@ async def test_the_fleet_is_the_union_of_directories_and_broker(root: Root, redi
 
 
 async def test_other_tasks_have_their_turn_while_many_workcells_enter_the_fleet(hub: Hub, redis_client: Any) -> None:
-    turns, seen = 0, list[int]()
-    update = hub.fleet.update
+    turns, seen, asked = 0, list[int](), list[int]()
+    update, summaries = hub.fleet.update, hub._keeper._source.summaries
 
     def record(summaries: dict[str, Summary], removed: Iterable[str] = ()) -> None:
         seen.extend([turns] * len(summaries))
         update(summaries, removed)
 
+    async def ask(workcells: list[str]) -> dict[str, bytes]:
+        asked.append(len(workcells))
+        return await summaries(workcells)
+
     hub.fleet.update = record  # type: ignore[method-assign,assignment]
+    hub._keeper._source.summaries = ask  # type: ignore[method-assign,assignment]
     names = [f"wc-{number}" for number in range(1000)]
     for name in names:
         redis_client.hset(summary_key(name), "json", Summary(id=name, epoch=EPOCH, head=1).model_dump_json())
@@ -91,6 +96,7 @@ async def test_other_tasks_have_their_turn_while_many_workcells_enter_the_fleet(
             turns += 1
             await asyncio.sleep(0)
     assert max(Counter(seen).values()) <= 500
+    assert max(asked) <= 500
 
 
 def notify(redis_client: Any, workcell: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from pydantic import ValidationError
@@ -21,7 +21,7 @@ _TURN_SECONDS: Final = 0.25
 _LIST_SECONDS: Final = 1.0
 """How long a list of all workcells waits for those that the fleet lacks."""
 _PIECE: Final = 256
-"""Summaries that are taken in one go: decoding those of a large fleet would hold up the viewers for half a second."""
+"""Summaries that are fetched and taken in one go: those of a large fleet would hold up the viewers for a second."""
 
 logger = logging.getLogger("workcast.hub")
 
@@ -102,17 +102,17 @@ class FleetKeeper:
             self._listing.cancel()
             await asyncio.gather(self._listing, return_exceptions=True)
 
-    async def _fetch(self, workcells: set[str], noticed: Iterable[str] = ()) -> None:
-        found = await self._source.summaries(sorted(workcells))
-        gone = await asyncio.to_thread(self._without_directory, [name for name in noticed if name not in found])
-        self._present -= gone
-        # A workcell without a summary must have been in the last listing: what is gone by now must not come back.
-        there = [name for name in workcells if name in found or name in self._present]
-        self._update({}, gone)
-        for start in range(0, len(there), _PIECE):
-            piece = there[start : start + _PIECE]
-            self._update({name: self._summary(name, found.get(name)) for name in piece})
-            await asyncio.sleep(0)
+    async def _fetch(self, workcells: set[str], noticed: Collection[str] = ()) -> None:
+        names = sorted(workcells)
+        for start in range(0, len(names), _PIECE):
+            piece = names[start : start + _PIECE]
+            found = await self._source.summaries(piece)
+            lost = [name for name in piece if name in noticed and name not in found]
+            gone = await asyncio.to_thread(self._without_directory, lost) if lost else set[str]()
+            self._present -= gone
+            # A workcell without a summary must have been in the last listing: what is gone by now must not come back.
+            there = [name for name in piece if name in found or name in self._present]
+            self._update({name: self._summary(name, found.get(name)) for name in there}, gone)
 
     def _without_directory(self, workcells: list[str]) -> set[str]:
         return {workcell for workcell in workcells if not self._archive.has(workcell)}
