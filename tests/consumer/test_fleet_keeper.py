@@ -86,7 +86,7 @@ async def test_other_tasks_have_their_turn_while_many_workcells_enter_the_fleet(
         return await summaries(workcells)
 
     hub.fleet.update = record  # type: ignore[method-assign,assignment]
-    hub._keeper._source.summaries = ask  # type: ignore[method-assign,assignment]
+    hub._keeper._source.summaries = ask  # type: ignore[method-assign]
     names = [f"wc-{number}" for number in range(1000)]
     for name in names:
         redis_client.hset(summary_key(name), "json", Summary(id=name, epoch=EPOCH, head=1).model_dump_json())

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from typing import Final, Protocol
 from zlib import crc32
 
 from pydantic import ValidationError
 
 from workcast.broker.batch import Answer, Batch, Budgets
+from workcast.broker.claim import PROOF_ENTRIES, agrees
 from workcast.broker.errors import OriginConflictError
-from workcast.broker.identity import Decision, decide
-from workcast.broker.log import LogReader
-from workcast.broker.log_facts import contradicts, gather_facts
 from workcast.broker.log_state import Checkpoint
 from workcast.broker.publisher import StreamEntry
 from workcast.broker.root import Root
 from workcast.broker.run_lock import writer_signs
+from workcast.broker.shown_log import SCAN_BYTES, ShownLog
 from workcast.broker.watermark import Watermark
 from workcast.events.wire import inspect
 from workcast.ledger.lost import OPEN, as_lost, writer_is_gone
@@ -34,10 +31,6 @@ BATCH_LINES: Final = 512
 BATCH_BYTES: Final = 1 << 20
 _LAST_LINES: Final = 8
 """Where the end of an ended run is looked for."""
-_PROOF_ENTRIES: Final = 64
-"""How many of a stream's last entries must be lines of a log that claims it."""
-_SCAN_BYTES: Final = 32 << 20
-"""Bytes of a log that are searched for lines before other logs have their turn."""
 
 logger = logging.getLogger("workcast.relay")
 
@@ -67,16 +60,8 @@ class LogRelay:
         self._root = root
         self._broker = broker
         self._prices = prices or shipped_prices()
-        self._reader = LogReader(root.log(workcell), root.index(workcell))
-        self._state = root.log_state(workcell)
-        self._generation: int | None = None
-        self._saw_replacement = False
+        self._log = ShownLog(root, workcell)
         self._attached = False
-        self._epoch = 0
-        self._own: Watermark | None = None
-        """How far this relay has published the log or found it published, and of which file."""
-        self._noted: Watermark | None = None
-        """The noted watermark when this relay was attached."""
         self._next = 0
         """The offset of the next line to publish."""
         self._begins_window = False
@@ -87,6 +72,7 @@ class LogRelay:
         self._replaces: int | None = None
         self._synced = -1
         self._fold = self._new_fold()
+        self._fold_epoch = 0
         self._checkpointed: Watermark | None = None
         """Epoch, head and last line of the log at the checkpoint that is on disk."""
         self._lost_at: tuple[int, int] | None = None
@@ -102,7 +88,7 @@ class LogRelay:
     @property
     def watermark(self) -> Watermark | None:
         """How far this relay has published the log, or found it published."""
-        return self._own
+        return self._log.own
 
     def detach(self) -> None:
         """Compare log and broker again before the next batch: the broker may have forgotten everything."""
@@ -112,7 +98,7 @@ class LogRelay:
         """Compare with the broker's watermark; False if the broker has lost something."""
         if not self._attached or self._begins_window:
             return True
-        if stored.epoch == self._epoch and stored.head >= self._next:
+        if stored.epoch == self._log.epoch and stored.head >= self._next:
             self._published_base = stored.base  # a relay that has not seen a prune may have published an older one
             return True
         self.detach()
@@ -121,12 +107,12 @@ class LogRelay:
     def follow(self, stored: Watermark) -> bool:
         """Go on from where another relay has published to; True if it has published everything."""
         self._refresh()
-        if not self._attached or stored.epoch != self._epoch:
+        if not self._attached or stored.epoch != self._log.epoch:
             return False
         if stored.head > self._next:
             # Should its stream be missing, a whole window must begin, not one at this place.
             self._next, self._begins_window = stored.head, False
-        return self._next >= self._reader.end and not self._reader.is_behind
+        return self._next >= self._log.reader.end and not self._log.reader.is_behind
 
     def pump(self) -> bool:
         """Publish at most one batch of what the stream lacks; True if there may be more.
@@ -137,7 +123,7 @@ class LogRelay:
             OSError: the log cannot be read.
         """
         self._refresh()
-        if self._reader.is_behind:
+        if self._log.reader.is_behind:
             return True
         if not self._attached and not self.attach():
             return False
@@ -150,7 +136,7 @@ class LogRelay:
         if (batch := self.summary_alone()) is not None:
             self.take(self._broker.publish(batch, _now_ms()), batch)
             return True
-        if self._next >= self._reader.end:
+        if self._next >= self._log.reader.end:
             self._publish_base()
             return False
         return self._publish()
@@ -162,7 +148,7 @@ class LogRelay:
             stored: the broker's watermark.
         """
         self._refresh()
-        if self._reader.is_behind or not self.attach(stored):
+        if self._log.reader.is_behind or not self.attach(stored):
             return False
         is_missing = stored.crc is None or self._begins_window
         self._window_may_wait = is_missing and not self._is_requested and self._may_have_ended()
@@ -172,7 +158,7 @@ class LogRelay:
 
     def _may_have_ended(self) -> bool:
         """Whether it is worth folding the log to its end before its window: folding twice costs half the rate."""
-        reader = self._reader
+        reader = self._log.reader
         if self._lost_at is not None or self._fold.offset >= reader.end:
             return True
         start = max(reader.base, reader.end - _LAST_LINES)
@@ -180,19 +166,19 @@ class LogRelay:
 
     def summary_alone(self) -> Batch | None:
         """Return a batch without lines if that is all that the broker needs; None if it needs nothing, or a window."""
-        if not self._window_may_wait or self._fold.offset < self._reader.end or self._foreign is not None:
+        if not self._window_may_wait or self._fold.offset < self._log.reader.end or self._foreign is not None:
             return None
         self._window_may_wait = False
-        if self._next >= self._reader.end or not self._has_ended():
+        if self._next >= self._log.reader.end or not self._has_ended():
             return None
-        end, noted = self._reader.end, self._state.watermark()
-        shown = self._shown(end)
+        end, noted = self._log.reader.end, self._log.state.watermark()
+        shown = self._log.watermark_at(end)
         if shown.crc is None or self._root.leads_out(self.workcell):
             self.detach()  # the file was replaced since the refresh, or may have been read through a link
             return None
-        if noted is None or noted.epoch != self._epoch or noted.head < end:
-            self._reader.sync()
-            self._state.raise_watermark(shown)
+        if noted is None or noted.epoch != self._log.epoch or noted.head < end:
+            self._log.reader.sync()
+            self._log.state.raise_watermark(shown)
         self._begins_window = True
         return self._batch(end, [], end)
 
@@ -212,7 +198,7 @@ class LogRelay:
         """
         if not self._attached or self._fold.status not in OPEN:
             return
-        here = (self._epoch, self._fold.offset)
+        here = (self._log.epoch, self._fold.offset)
         lost_at = here if self._writer_is_gone() else None
         if lost_at == self._published_lost_at:
             return
@@ -230,38 +216,24 @@ class LogRelay:
     def checkpoint(self) -> None:
         """Keep index and fold on disk, so that the next start neither scans nor folds the whole log."""
         if self._attached:
-            self._reader.save_index()
-        own = self._own
+            self._log.reader.save_index()
+        own = self._log.own
         if own is None or own.crc is None or self._fold.offset != own.head:
             return
         here = Watermark(own.epoch, own.head, own.crc)
         if here != self._checkpointed:
-            self._state.write_checkpoint(Checkpoint(here, self._fold.to_state()))
+            self._log.state.write_checkpoint(Checkpoint(here, self._fold.to_state()))
             self._checkpointed = here
 
     def vouch(self) -> None:
-        """Sync the log and raise its watermark while there is no broker, so that a gateway may show its lines.
-
-        A log that is not the noted one stays as it is: the next attach gives it an epoch.
+        """Note how far the log may be shown while there is no broker.
 
         Raises:
             OSError: the log cannot be read or synced.
         """
-        noted = self._state.watermark()
+        noted = self._log.state.watermark()
         self._refresh()
-        reader = self._reader
-        facts = gather_facts(
-            reader, self._state, noted=noted, own=self._own, saw_replacement=self._saw_replacement
-        )  # fmt: skip
-        decision = decide(facts)
-        known = noted is not None and noted.head == reader.end and not decision.moved
-        if known or reader.is_behind or not (decision.keeps_what_was_shown or decision.kind == "new"):
-            return
-        reader.sync()
-        last = reader.read(reader.end - 1, 1, 1).lines
-        if last:
-            shown = Watermark(decision.epoch, reader.end, crc32(last[0]), reader.base, reader.inode)
-            self._state.raise_watermark(shown)
+        self._log.vouch(noted)
 
     # ── attaching ────────────────────────────────────────────────────────────────────────────────────────────────────
     def attach(self, stored: Watermark | None = None) -> bool:
@@ -275,30 +247,22 @@ class LogRelay:
             OSError: the log cannot be read.
         """
         self._attached = self._window_may_wait = False
-        if self._reader.end == self._reader.base:  # as workcells begin: no reason to ask the broker at each sweep
+        log, reader = self._log, self._log.reader
+        if log.is_empty:  # as workcells begin: no reason to ask the broker at each sweep
             return False
         if stored is None:
             stored = self._broker.watermarks([self.workcell])[0]
-        checkpoint, noted = self._state.checkpoint(), self._state.watermark()
+        checkpoint, noted = log.state.checkpoint(), log.state.watermark()
         gone = self._writer_is_gone()
         # After the watermarks were read: another relay may have published lines that were written in between.
         self._refresh(sys.maxsize)
-        reader = self._reader
-        facts = gather_facts(
-            reader, self._state, noted=noted, checkpoint=checkpoint.watermark if checkpoint else None, broker=stored,
-            own=self._own, saw_replacement=self._saw_replacement,
-        )  # fmt: skip
-        decision = decide(facts)
+        decision = log.identify(stored, noted, checkpoint.watermark if checkpoint else None)
         if decision.kind == "empty":
             return False
-        if decision.retire:
-            self._state.retire_epochs(decision.retire)
-        epoch = self._fresh_epoch(decision) if decision.needs_epoch else decision.epoch
-        if epoch != self._epoch or self._fold.offset > reader.end:
-            self._fold = self._take_up_fold(checkpoint, epoch)
+        if log.epoch != self._fold_epoch or self._fold.offset > reader.end:
+            self._fold, self._fold_epoch = self._take_up_fold(checkpoint, log.epoch), log.epoch
         self._fold.offset = max(self._fold.offset, reader.base)  # pruned lines are no longer counted
-        self._epoch = epoch
-        self._lost_at = (epoch, reader.end) if gone else None
+        self._lost_at = (log.epoch, reader.end) if gone else None
         self._replaces = decision.replaces
         self._begins_window = decision.head is None
         self._next = self._window_start() if decision.head is None else decision.head
@@ -306,39 +270,14 @@ class LogRelay:
         self._published_base = stored.base if decision.head is not None and not self._has_claimed else None
         is_foreign = bool(stored.epoch and stored.origin) and stored.origin != self._root.ensure_origin()
         self._foreign = stored if is_foreign else None
-        self._own, self._noted = self._shown(decision.head or reader.base), noted
-        if decision.moved and noted is not None:
-            # It was pruned: from here on this is the file. Once the broker has the new base, nothing else says so.
-            self._state.raise_watermark(replace(noted, inode=reader.inode, base=reader.base))
-        self._attached, self._saw_replacement = True, False
+        self._attached = True
         if self._is_requested:
             self._rewind()
         return True
 
-    def _refresh(self, limit: int = _SCAN_BYTES) -> None:
+    def _refresh(self, limit: int = SCAN_BYTES) -> None:
         """Read what was added to the log; detach from a file that was replaced or rewritten."""
-        self._reader.refresh(limit)
-        if self._generation != self._reader.generation:
-            self._saw_replacement |= self._generation is not None
-            self._generation = self._reader.generation
-            self._attached = False
-
-    def _shown(self, head: int) -> Watermark:
-        """Return the watermark of this log at ``head``."""
-        reader = self._reader
-        last = reader.read(head - 1, 1, 1).lines if head > reader.base else []
-        return Watermark(self._epoch, head, crc32(last[0]) if last else None, reader.base, reader.inode)
-
-    def _own_at(self, head: int, crc: int) -> Watermark:
-        return Watermark(self._epoch, head, crc, self._reader.base, self._reader.inode)
-
-    def _fresh_epoch(self, decision: Decision) -> int:
-        epoch = 0
-        while epoch in (0, decision.epoch):
-            epoch = secrets.randbits(48)
-        header = self._reader.header
-        self._state.write_epoch(epoch, header.epoch if header else None)
-        return epoch
+        self._attached &= self._log.refresh(limit)
 
     def _take_up_fold(self, checkpoint: Checkpoint | None, epoch: int) -> Fold:
         if checkpoint is not None and checkpoint.watermark.epoch == epoch:
@@ -346,14 +285,14 @@ class LogRelay:
                 fold = Fold.from_state(checkpoint.fold, self._prices)
                 self._checkpointed = checkpoint.watermark
                 return fold
-        return self._new_fold(self._reader.base)
+        return self._new_fold(self._log.reader.base)
 
     def _new_fold(self, base: int = 0) -> Fold:
         return Fold(offset=base, tally=Tally(self._prices))
 
     def _window_start(self) -> int:
         """The first offset that the budgets leave in the stream."""
-        reader, budgets = self._reader, self._broker.budgets
+        reader, budgets = self._log.reader, self._broker.budgets
         by_bytes = reader.offset_near(reader.end_position - budgets.stream_bytes)
         return max(reader.base, min(by_bytes, reader.end - 1), reader.end - budgets.stream_entries)
 
@@ -364,24 +303,24 @@ class LogRelay:
     def _catch_up(self) -> None:
         """Fold one batch of lines that are in the stream already, or not needed in it."""
         count = min(self._fold_end() - self._fold.offset, 8 * BATCH_LINES)
-        for line in self._reader.read(self._fold.offset, count, 4 * BATCH_BYTES).lines:
+        for line in self._log.reader.read(self._fold.offset, count, 4 * BATCH_BYTES).lines:
             self._fold.add(inspect(line)[1])
 
     def _fold_end(self) -> int:
         """How far to fold before anything is published."""
-        return self._reader.end if self._window_may_wait else self._next
+        return self._log.reader.end if self._window_may_wait else self._next
 
     def _has_ended(self) -> bool:
         """Whether the last run has completed, or is lost."""
-        return self._fold.status not in OPEN or self._lost_at == (self._epoch, self._fold.offset)
+        return self._fold.status not in OPEN or self._lost_at == (self._log.epoch, self._fold.offset)
 
     def _publish(self) -> bool:
-        reader = self._reader
-        noted = self._state.watermark()
+        reader = self._log.reader
+        noted = self._log.state.watermark()
         span = reader.read(self._next, BATCH_LINES, BATCH_BYTES)
         # Without lines, the file was replaced since the refresh. And a directory that became a link out of the root may
         # have been read through it.
-        if not span.lines or self._is_contradicted(noted) or self._root.leads_out(self.workcell):
+        if not span.lines or self._log.is_contradicted(noted) or self._root.leads_out(self.workcell):
             self.detach()
             return True
         if span.end > self._synced:
@@ -390,26 +329,16 @@ class LogRelay:
         batch = self._batch(span.offset, list(self._entries(span.offset, span.lines)), span.end)
         # Noted before it is published: should both this relay and the broker forget what was shown, and the log be
         # replaced, the next relay must not give the new lines the offsets of the old ones. Never taken back.
-        self._state.raise_watermark(self._own_at(batch.end, batch.entries[-1][0]))
+        self._log.state.raise_watermark(self._log.watermark_at(batch.end, batch.entries[-1][0]))
         self.take(self._broker.publish(batch, _now_ms()), batch)
         return True
 
     def _batch(self, offset: int, entries: list[tuple[int, bytes]], end: int) -> Batch:
         return Batch(
-            workcell=self.workcell, epoch=self._epoch, origin=self._root.ensure_origin(), base=self._reader.base,
-            offset=offset, entries=entries, window_start=self._window_start(), begins_window=self._begins_window,
-            replaces=self._replaces, summary=self._summary(end),
+            workcell=self.workcell, epoch=self._log.epoch, origin=self._root.ensure_origin(),
+            base=self._log.reader.base, offset=offset, entries=entries, window_start=self._window_start(),
+            begins_window=self._begins_window, replaces=self._replaces, summary=self._summary(end),
         )  # fmt: skip
-
-    def _is_contradicted(self, noted: Watermark | None) -> bool:
-        """Whether the log is no longer the one that this relay and the one that came furthest have published.
-
-        A relay that lags has never read what the other one published, nor seen it give the log another epoch.
-        """
-        if noted is not None and noted.epoch != self._epoch and noted != self._noted:
-            return True
-        shown = {mark for mark in (self._own, noted) if mark is not None and mark.epoch == self._epoch}
-        return any(contradicts(self._reader, watermark) for watermark in shown)
 
     def _entries(self, offset: int, lines: list[bytes]) -> Iterator[tuple[int, bytes]]:
         for at, line in enumerate(lines, offset):
@@ -421,8 +350,8 @@ class LogRelay:
     def _summary(self, end: int) -> bytes:
         if self._fold.offset != end:
             return b""  # an old batch, published again: the newer summary stays
-        summary = self._fold.summary(self.workcell, self._epoch, self._reader.base, self._root.origin())
-        is_lost = self._lost_at == (self._epoch, end) and self._fold.status in OPEN
+        summary = self._fold.summary(self.workcell, self._log.epoch, self._log.reader.base, self._root.origin())
+        is_lost = self._lost_at == (self._log.epoch, end) and self._fold.status in OPEN
         return to_json(as_lost(summary) if is_lost else summary)
 
     def take(self, answer: Answer, batch: Batch) -> None:
@@ -433,9 +362,8 @@ class LogRelay:
         """
         match answer.kind:
             case "ok":
-                if self._own is None or batch.end >= self._own.head:  # else the window is published again
-                    crc = batch.entries[-1][0] if batch.entries else None
-                    self._own = self._shown(batch.end) if crc is None else self._own_at(batch.end, crc)
+                if self._log.own is None or batch.end >= self._log.own.head:  # else the window is published again
+                    self._log.own = self._log.watermark_at(batch.end, batch.entries[-1][0] if batch.entries else None)
                 self._next, self._begins_window, self._replaces = batch.end, False, None
                 self._is_requested &= not batch.entries
                 self._published_base = batch.base
@@ -443,7 +371,7 @@ class LogRelay:
                 self._rewind()
             case "gap":
                 head = int(answer.value)
-                if head >= self._reader.base:
+                if head >= self._log.reader.base:
                     self._next = head
                 else:
                     self._rewind()
@@ -467,7 +395,9 @@ class LogRelay:
         """
         self.detach()
         origin = self._root.ensure_origin()
-        if not self._agrees(stored) or not self._broker.claim(self.workcell, stored, origin):
+        entries = self._broker.entries(self.workcell, PROOF_ENTRIES)
+        proven = agrees(self._log.reader, self._log.epoch, stored, entries)
+        if not proven or not self._broker.claim(self.workcell, stored, origin):
             raise self._origin_conflict(stored.origin)
         self._has_claimed = True
         logger.warning(
@@ -475,36 +405,20 @@ class LogRelay:
             "is published under %s from now on", self.workcell, stored.origin, origin,
         )  # fmt: skip
 
-    def _agrees(self, stored: Watermark) -> bool:
-        """Whether the last lines that were published are the log's; without a stream, whether its epoch and head are.
-
-        The log may have been pruned since, but not of all of those lines.
-        """
-        reader = self._reader
-        entries = self._broker.entries(self.workcell, _PROOF_ENTRIES)
-        if not entries:
-            return stored.epoch == self._epoch and reader.base < stored.head <= reader.end
-        known = [entry for entry in entries if entry.offset >= reader.base]
-        return bool(known) and all(self._has_published(entry) for entry in known)
-
-    def _has_published(self, entry: StreamEntry) -> bool:
-        lines = self._reader.read(entry.offset, 1, 1).lines if entry.offset < self._reader.end else []
-        return bool(lines) and crc32(lines[0]) == entry.crc
-
     def _publish_base(self) -> None:
         """Publish the base after a prune that no new line followed."""
-        if self._published_base != self._reader.base and self._has_published_all():
+        if self._published_base != self._log.reader.base and self._has_published_all():
             self._amend()
 
     def _has_published_all(self) -> bool:
-        reader = self._reader
+        reader = self._log.reader
         return self._attached and not reader.is_behind and self._next == self._fold.offset == reader.end
 
     def _amend(self) -> bool:
         """Publish base and summary at the same head; False if the broker has both, or another head."""
-        end, base = self._reader.end, self._reader.base
+        end, base = self._log.reader.end, self._log.reader.base
         origin = self._root.ensure_origin()
-        amended = self._broker.amend(self.workcell, self._epoch, origin, end, base, self._summary(end))
+        amended = self._broker.amend(self.workcell, self._log.epoch, origin, end, base, self._summary(end))
         self._published_base, self._has_claimed = base, False
         return amended
 
