@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from support.logs import event_line, write_log
 from support.processes import Program, Up, gone, workcast
-from support.supervised import all_gone, reported_pids
+from support.supervised import all_gone, backstops_of, keepers_of, reported_pids
 from support.waiting import wait_until
 from workcast.broker.names import RUN_LOCK_FILE
 from workcast.broker.root import Root
@@ -23,7 +24,8 @@ AGENT = f"""#!/bin/sh
 [ -e finish ] && {{ echo '{{"type":"result","subtype":"success","is_error":false}}'; exit; }}
 [ -e deaf ] && trap '' TERM
 echo $$ >> pids
-setsid env -i sh -c 'echo $$ >> pids; [ -e deaf ] && trap "" TERM; while :; do sleep 600 & wait; done' &
+setsid env -i sh -c 'echo $$ >> pids; [ -e deaf ] && trap "" TERM; exec <&- >&- 2>&-
+while :; do sleep 600 & wait; done' &
 (setsid sh -c 'echo $$ >> pids; exec sleep 600' &)
 while [ $(wc -l < pids) -lt 3 ]; do sleep 0.05; done
 echo '{CALL}'
@@ -93,6 +95,24 @@ def test_a_run_that_is_killed_takes_its_agent_with_it_and_is_lost(place: Path) -
     wait_until(lambda: listed(place)["status"] == "lost", what="the keeper's end")
     assert listed(place)["open_calls"] == []
     assert [event["type"] for event in events(place)][-1] == "tool_call"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers")
+@pytest.mark.parametrize("whom", ["keeper", "backstop"])
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_run_that_is_killed_together_with_its_keeper_leaves_nothing(place: Path, whom: str, *, deaf: bool) -> None:
+    """Its agent has a daemon in another session, twice removed, with an empty environment and closed descriptors."""
+    if deaf:
+        (place / "deaf").touch()
+    with run(place) as going:
+        pids = await_call(place)
+        (other,) = {"keeper": keepers_of, "backstop": backstops_of}[whom](going.pid)
+        for pid in (going.pid, other.pid):
+            os.kill(pid, signal.SIGKILL)
+        going.process.wait()
+    all_gone(pids)
+    let_time_pass(place)
+    wait_until(lambda: listed(place)["status"] == "lost", what="the end of all that holds the lock")
 
 
 def test_the_gateway_shows_a_lost_run_and_the_next_one_in_its_workcell(place: Path) -> None:

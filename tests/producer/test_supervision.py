@@ -20,7 +20,7 @@ import pytest
 
 from support import keeper_elsewhere
 from support.processes import gone
-from support.supervised import is_keeper, keepers_of, reported_pids, zombies_of
+from support.supervised import backstops_of, is_keeper, keepers_of, reported_pids, zombies_of
 from support.waiting import wait_until_async
 from workcast.broker.names import RUN_LOCK_FILE, RUN_VARIABLE
 from workcast.broker.run_lock import HEARTBEAT_S, RunLockedError, hold_lock, writer_signs
@@ -60,6 +60,9 @@ def until_reported(count):
 report(os.getpid())
 """
 DEAF = "trap '' TERM INT HUP; while :; do sleep 600 & wait; done"
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers")
 
 
 class Place:
@@ -235,17 +238,30 @@ async def test_a_keeper_ignores_signals_that_are_meant_for_others(place: Place) 
     assert not_one_lives(pids)
 
 
-async def test_a_killed_keeper_takes_the_agent_with_it_and_the_log_ends(place: Place) -> None:
+@pytest.mark.parametrize("again", [False, True], ids=["", "deaf"])
+async def test_a_killed_keeper_takes_all_that_it_kept_with_it_and_the_log_ends(place: Place, *, again: bool) -> None:
     child = "report(subprocess.Popen(['sleep', '600'], start_new_session=True).pid)"
-    run = place.start(f"{child}\ndaemon('exec sleep 600')\nforever()")
+    run = place.start(f"{child}\ndaemon({DEAF if again else 'exec sleep 600'!r})\nforever()")
     pids = await place.pids(3)
     (kept_by,) = keepers_of(os.getpid())
     kept_by.kill()
     ended = await asyncio.wait_for(run, 20)
     assert (ended.status, ended.exit_code) == ("failed", 137)
-    assert gone(pids[0])
-    assert gone(pids[1])
-    os.kill(pids[2], signal.SIGKILL)  # its environment was cleared, and its keeper is gone: it cannot be found
+    if sys.platform == "linux":
+        assert not_one_lives(pids)
+    else:
+        os.kill(pids[2], signal.SIGKILL)  # its environment was cleared, and its keeper is gone: it cannot be found
+
+
+@linux
+async def test_a_killed_backstop_ends_the_agent(place: Place) -> None:
+    run = place.start(f"daemon({DEAF!r})\nforever()")
+    pids = await place.pids(2)
+    (backstop,) = backstops_of(os.getpid())
+    backstop.kill()
+    ended = await asyncio.wait_for(run, 30)
+    assert (ended.status, ended.exit_code) == ("cancelled", 143)  # it was asked to end
+    assert not_one_lives(pids)
 
 
 async def test_the_agent_finds_its_signals_as_a_shell_leaves_them(place: Place) -> None:
@@ -389,10 +405,36 @@ async def test_an_agent_that_stops_its_keeper_is_ended_all_the_same(place: Place
     assert not_one_lives(pids)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends a child with its parent")
-async def test_an_agent_ends_with_its_keeper_even_if_the_host_does_nothing(place: Place) -> None:
-    source = f"daemon('sleep 600')\nuntil_reported(2)\n{DIES_WITH}"
-    await place.start(source)
+@linux
+@pytest.mark.parametrize("stopped", ["keeper", "backstop", "both"])
+async def test_whatever_of_a_run_is_stopped_goes_on_or_is_ended(place: Place, stopped: str) -> None:
+    attack = (
+        "keeper = os.getppid()\nbackstop = int(open(f'/proc/{keeper}/stat').read().rpartition(')')[2].split()[1])\n"
+    )
+    whom = "(backstop, keeper)" if stopped == "both" else f"({stopped},)"
+    source = f"daemon({DEAF!r})\nuntil_reported(2)\n{attack}print('ready', flush=True)\n"
+    source += f"while True:\n    time.sleep(0.01)\n    for pid in {whom}: os.kill(pid, signal.SIGSTOP)\n"
+    ended = await asyncio.wait_for(place.start(source), 60)
+    assert (ended.status, ended.exit_code) == ("failed", 137)
+    assert not_one_lives(await place.pids(2))
+
+
+@linux
+async def test_a_keeper_that_was_stopped_once_continues_at_once(place: Place) -> None:
+    stop = asyncio.Event()
+    run = place.start("forever()", stop=stop)
+    pids = await place.pids(1)
+    (kept_by,) = keepers_of(os.getpid())
+    kept_by.send_signal(signal.SIGSTOP)
+    await wait_until_async(lambda: kept_by.status() != psutil.STATUS_STOPPED)
+    stop.set()
+    assert (await asyncio.wait_for(run, 20)).status == "cancelled"
+    assert not_one_lives(pids)
+
+
+@linux
+async def test_an_agent_is_bound_to_its_keeper_by_the_kernel(place: Place) -> None:
+    await place.start(DIES_WITH)
     assert place.output == "9\n"
 
 

@@ -14,5 +14,5 @@ if __name__ == "__main__":
     keeper = module_from_spec(spec)
     sys.modules["keeper"] = keeper
     spec.loader.exec_module(keeper)
-    keeper.become_subreaper = lambda: False  # type: ignore[attr-defined]
+    keeper.become_subreaper = lambda *_: False  # type: ignore[attr-defined]
     keeper.main()

@@ -38,14 +38,19 @@ def _environment(process: psutil.Process) -> dict[str, str]:
 
 
 def keepers_of(pid: int) -> list[psutil.Process]:
-    """Return the keepers started by a process."""
+    """Return the keepers that a process has started; a backstop without a keeper counts as one."""
+    return [keeper for child in backstops_of(pid) for keeper in backstops_of(child.pid) or [child]]
+
+
+def backstops_of(pid: int) -> list[psutil.Process]:
+    """Return the backstops that a process has started; where there are none, its keepers."""
     with suppress(psutil.NoSuchProcess):
         return [child for child in psutil.Process(pid).children() if is_keeper(child)]
     return []
 
 
 def is_keeper(process: psutil.Process) -> bool:
-    """Whether a process is a keeper, judging by its command line."""
+    """Whether a process is a keeper or a backstop, judging by its command line."""
     with suppress(psutil.Error):
         return any("keeper" in Path(word).name for word in process.cmdline())
     return False

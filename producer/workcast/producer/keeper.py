@@ -7,6 +7,8 @@ runs the agent, which may be any program) need not become a subreaper itself. El
 parents and by the mark in their environment.
 
 The keeper outlives the host: when its control socket ends, because the host was killed, it ends the agent all the same.
+Where there are subreapers it has a *backstop*, a process between the host and the keeper: a subreaper too, so that all
+that a killed keeper leaves behind becomes its child, and is killed.
 
 Run as a program of its own (``python -I -S keeper.py SOCKET [HELD]…``) that starts fast: only the standard library is
 imported before there is something to end. SOCKET is the descriptor of its control socket, HELD are descriptors that it
@@ -46,6 +48,10 @@ _PR_SET_NAME: Final = 15
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _NAME: Final = b"workcast-keeper"
 """Not ``python``: agents like to kill every process of that name."""
+_BACKSTOP_NAME: Final = b"backstop"
+"""Another one, so that not both are killed by their name."""
+MAX_STOPS: Final = 3
+"""A process that is stopped so often is under attack."""
 _IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """Meant for the host or the agent; the host reaches the keeper by its socket."""
 _DEFAULT: Final = (*_IGNORED, signal.SIGPIPE, signal.SIGXFSZ)
@@ -92,14 +98,14 @@ def _receive(control: socket.socket) -> Order:
     return Order(*marshal.loads(read(int.from_bytes(read(HEADER_BYTES), "big"))))  # noqa: S302 - the host wrote it
 
 
-def become_subreaper() -> bool:
+def become_subreaper(name: bytes = _NAME) -> bool:
     """Become the parent of every descendant that loses its own; False if the system cannot do that."""
     if sys.platform != "linux":
         return False
     import ctypes
 
     libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_NAME, _NAME, 0, 0, 0)
+    libc.prctl(_PR_SET_NAME, name, 0, 0, 0)
     done: int = libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     return done == 0
 
@@ -151,15 +157,14 @@ class Keeper:
         OSError: the agent cannot be started.
     """
 
-    def __init__(self, control: socket.socket, order: Order) -> None:
+    def __init__(self, control: socket.socket, order: Order, *, backstop: int | None) -> None:
         self._control = control
         self._order = order
+        self._backstop = backstop
         self._woken = self._receive_deaths()
         self._poll = select.poll()  # select() refuses descriptors from 1024 on
         for descriptor in (control.fileno(), self._woken):
             self._poll.register(descriptor, select.POLLIN)
-        for number in _IGNORED:
-            signal.signal(number, signal.SIG_IGN)
         self._reaps_all = become_subreaper()
         self._known: set[psutil.Process] = set()
         """Every descendant ever seen, where the keeper is not the parent of orphans."""
@@ -249,8 +254,14 @@ class Keeper:
             os.read(self._woken, 4096)
         if self._control.fileno() in ready:
             self._take_orders()
-        elif self._host_lives and os.getppid() != self._order.host:
+        elif self._host_lives and self._is_orphan():
             self._lose_host()
+
+    def _is_orphan(self) -> bool:
+        """Whether the host or the backstop was killed."""
+        if self._backstop is None:
+            return os.getppid() != self._order.host
+        return os.getppid() != self._backstop or _parent_of(self._backstop) != self._order.host
 
     def _take_orders(self) -> None:
         try:
@@ -279,14 +290,7 @@ class Keeper:
     def _leftovers(self) -> Any:
         """:mod:`workcast.producer.leftovers`, loaded by its path: there is no package here."""
         if self._loaded is None:
-            from importlib.util import module_from_spec, spec_from_file_location
-            from pathlib import Path
-
-            sys.path.append(self._order.packages)
-            spec = spec_from_file_location("leftovers", str(Path(__file__).with_name("leftovers.py")))
-            assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - it is beside this file
-            self._loaded = module_from_spec(spec)
-            spec.loader.exec_module(self._loaded)
+            self._loaded = _load_leftovers(self._order)
         return self._loaded
 
     def _find_left(self) -> set[psutil.Process]:
@@ -298,6 +302,60 @@ class Keeper:
         return found
 
 
+def _load_leftovers(order: Order) -> ModuleType:
+    from importlib.util import module_from_spec, spec_from_file_location
+    from pathlib import Path
+
+    sys.path.append(order.packages)
+    spec = spec_from_file_location("leftovers", str(Path(__file__).with_name("leftovers.py")))
+    assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - it is beside this file
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _parent_of(pid: int) -> int | None:
+    """Return the parent of a process of Linux; None if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - pathlib takes long to load
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except OSError:
+        return None
+
+
+def back_up(keeper: int, order: Order) -> None:
+    """Continue the keeper when something stops it; when it was killed, or is stopped too often, end all that it kept.
+
+    Returns once the keeper has ended and none of that is left, or cannot be ended.
+    """
+    stops = 0
+    while True:
+        pid, status = os.waitpid(-1, os.WUNTRACED)
+        if os.WIFSTOPPED(status):
+            stops += pid == keeper
+            os.kill(pid, signal.SIGKILL if stops >= MAX_STOPS else signal.SIGCONT)
+        elif pid == keeper:
+            break
+    if status == 0:
+        return
+    leftovers: Any = _load_leftovers(order)
+    give_up_at = time.monotonic() + _GIVE_UP_S
+    with suppress(ChildProcessError):  # there are none any more
+        while time.monotonic() < give_up_at:
+            leftovers.signal_all(leftovers.descendants(os.getpid()), signal.SIGKILL)
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+            time.sleep(_KILL_AGAIN_S)
+
+
+def _leave_the_agents_files() -> None:
+    """Release its directory and its standard streams: as long as its pipes are held, their readers see no end."""
+    os.chdir("/")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(nowhere, number)
+
+
 def main() -> None:
     """Take an order from the socket whose descriptor is the first argument, and carry it out."""
     descriptors = [int(word) for word in sys.argv[1:]]
@@ -305,18 +363,26 @@ def main() -> None:
         os.set_inheritable(descriptor, False)  # noqa: FBT003 - the library takes it by position
     control = socket.socket(fileno=descriptors[0])
     try:
-        keeper = Keeper(control, _receive(control))
+        order = _receive(control)
     except EOFError:  # the host was killed before it sent its order
         return
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    backstop = os.getpid() if become_subreaper(_BACKSTOP_NAME) else None
+    if backstop is not None and (pid := os.fork()):
+        control.close()  # the host must see its end with the keeper's
+        _leave_the_agents_files()
+        back_up(pid, order)
+        return
+    try:
+        keeper = Keeper(control, order, backstop=backstop)
     except OSError as error:
         control.sendall(f"failed {error.errno}\n".encode())
         return
-    os.chdir("/")
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for number in range(3):  # the agent's: as long as the keeper holds its pipes, their readers see no end
-        os.dup2(nowhere, number)
+    _leave_the_agents_files()
     keeper.run()
 
 
 if __name__ == "__main__":
     main()
+    os._exit(0)  # there is nothing to clean up, which would take longer than the rest of an end

@@ -22,7 +22,7 @@ from typing import IO, Final, TypeVar
 import psutil
 
 from workcast.producer import keeper as keeper_program
-from workcast.producer.keeper import KILL, STOP, Order, encode
+from workcast.producer.keeper import KILL, MAX_STOPS, STOP, Order, encode
 from workcast.producer.leftovers import ROUNDS, descendants, end_all, lives, signal_all
 
 T = TypeVar("T")
@@ -32,9 +32,7 @@ PIPE_BYTES: Final = 1 << 20
 """The capacity of a pipe, where it can be set: the most that Linux gives to any user. Node writes to pipes without
 waiting, and a Node program that exits (Gemini CLI does) loses what did not fit."""
 GUARD_S: Final = 0.5
-"""Between two checks of whether the keeper is stopped."""
-MAX_STOPS: Final = 3
-"""A keeper that is stopped so often is under attack."""
+"""Between two checks of whether the keeper, or its backstop, is stopped."""
 KEEPER: Final = Path(keeper_program.__file__)
 
 
@@ -76,7 +74,7 @@ class ChildProcess:
     """A process in a session and process group of its own, and everything that it starts. Made in a running event loop.
 
     A keeper (:mod:`workcast.producer.keeper`) is its parent, and ends all of it on request, and when this process is
-    killed.
+    killed. This process's own child is the keeper's backstop, where there is one.
 
     Args:
         stderr: a file; None: a pipe, like stdout.
@@ -165,7 +163,10 @@ class ChildProcess:
             pipe.close()
 
     async def guard(self) -> None:
-        """Continue the keeper whenever something has stopped it; the third time, end it and all that it keeps."""
+        """Continue our child whenever something has stopped it; the third time, end it and all that is below it.
+
+        The keeper may be our child's child, which continues it then.
+        """
         times = 0
         while not self.gone.done():
             await asyncio.wait({self.gone}, timeout=GUARD_S)
