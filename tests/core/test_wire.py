@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workcast.events.wire import MAX_BYTES, wire
+from workcast.events.wire import MAX_BYTES, read_event, wire
 
 
 def make(**fields: object) -> bytes:
@@ -136,3 +136,13 @@ def test_the_wire_carries_strict_json(numbers: list[str], size: int, rest: bytes
 
 def test_an_infinite_number_becomes_null_when_a_line_is_cut() -> None:
     assert strictly(wire(b'{"type":"x","g":1e400,"p":"' + b"a" * 70_000 + b'"}'))["g"] is None
+
+
+@pytest.mark.parametrize("size", [10, 2 * MAX_BYTES])
+def test_an_event_is_read_whole_however_long_it_is(size: int) -> None:
+    assert read_event(make(result="x" * size))["result"] == "x" * size
+
+
+@given(st.binary(max_size=40))
+def test_a_line_that_is_not_an_event_is_read_as_the_wire_has_it(line: bytes) -> None:
+    assert read_event(line) == json.loads(wire(line))

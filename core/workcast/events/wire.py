@@ -36,15 +36,27 @@ def wire(line: bytes) -> bytes:
 
 def inspect(line: bytes) -> tuple[bytes, dict[str, Any] | None]:
     """Return ``wire(line)`` and the parsed event, or None if the line is malformed."""
+    event = _parse(line)
+    if isinstance(event, str):
+        return to_json(_malformed(line, event)), None
+    return line if len(line) <= MAX_BYTES else _cut_to_size(event, len(line)), event
+
+
+def read_event(line: bytes) -> dict[str, Any]:
+    """Return the event of a line, whole however long it is; of a malformed line, the object that stands for it."""
+    event = _parse(line)
+    return _malformed(line, event) if isinstance(event, str) else event
+
+
+def _parse(line: bytes) -> dict[str, Any] | str:
+    """Return the event, or the reason why the line is malformed."""
     try:
         value = as_object(from_json(line, allow_inf_nan=False))
     except ValueError:
-        return _malformed(line, "json" if _is_utf8(line) else "utf8"), None
+        return "json" if _is_utf8(line) else "utf8"
     if value is None:
-        return _malformed(line, "object"), None
-    if not isinstance(value.get("type"), str):
-        return _malformed(line, "type"), None
-    return line if len(line) <= MAX_BYTES else _cut_to_size(value, len(line)), value
+        return "object"
+    return value if isinstance(value.get("type"), str) else "type"
 
 
 def _is_utf8(line: bytes) -> bool:
@@ -55,9 +67,9 @@ def _is_utf8(line: bytes) -> bool:
     return True
 
 
-def _malformed(line: bytes, reason: str) -> bytes:
+def _malformed(line: bytes, reason: str) -> dict[str, Any]:
     raw = line[:MAX_RAW].decode(errors="backslashreplace")
-    return to_json({"type": "malformed", "reason": reason, "bytes": len(line), "raw": raw})
+    return {"type": "malformed", "reason": reason, "bytes": len(line), "raw": raw}
 
 
 def _cut_to_size(value: dict[str, Any], size: int) -> bytes:
