@@ -73,7 +73,8 @@ def test_what_became_a_link_out_of_the_root_is_not_read(
     moved = tmp_path_factory.mktemp("outside") / "moved"
     (root.workcells / link).rename(moved)
     (root.workcells / link).symlink_to(moved)
-    assert history.extent("wc") is None
-    assert history.synced_extent("wc") is None
-    with pytest.raises(EpochError, match="expected a workcell that has a log here"):
+    nothing = None if link == "wc" else Extent(0, 0, 0)  # a workcell whose log is missing
+    assert history.extent("wc") == nothing
+    assert history.synced_extent("wc") == nothing
+    with pytest.raises(EpochError, match=r"expected a workcell that has a log here|its log has 0"):
         history.read("wc", epoch, 0, 9)

@@ -38,7 +38,7 @@ def test_a_root_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
         Root(tmp_path).prepare()
 
 
-def test_only_directories_within_the_root_are_workcells(root: Root, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_only_directories_are_workcells(root: Root, tmp_path_factory: pytest.TempPathFactory) -> None:
     (root.workcells / "real").mkdir()
     (root.workcells / "inside").symlink_to(root.workcells / "real")
     (root.workcells / "outside").symlink_to(tmp_path_factory.mktemp("outside"))
@@ -46,10 +46,12 @@ def test_only_directories_within_the_root_are_workcells(root: Root, tmp_path_fac
     (root.workcells / "bad id").mkdir()
     (root.workcells / "lent").mkdir()
     (root.workcells / "lent" / "telemetry.jsonl").symlink_to(tmp_path_factory.mktemp("secrets") / "passwd")
-    assert root.ids() == ["inside", "real"]
-    assert not root.holds("outside")
-    assert not root.holds("lent")
-    assert root.leads_out("lent")
+    assert root.ids() == ["lent", "real"]
+    assert root.links() == ["inside", "outside"]
+    assert not any(map(root.holds, root.links()))
+    assert "symbolic link" in root.oddity("outside")
+    assert "symbolic link" in root.oddity("lent")
+    assert root.oddity("real") == ""
 
 
 def test_an_origin_stays_the_same_and_differs_between_roots(

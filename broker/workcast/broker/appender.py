@@ -11,12 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from workcast.broker.below import open_below
 from workcast.broker.environment import DEFAULT_LOCK_TIMEOUT_S
 from workcast.broker.errors import LogLockedError
-from workcast.broker.files import LockedError, check_regular, lock_descriptor
+from workcast.broker.files import LockedError, lock_descriptor
 
-_OPEN: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
-"""Non-blocking, so that a FIFO in the log's place is refused at once."""
+_OPEN: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND
 
 
 class _Record:
@@ -77,7 +77,8 @@ class Appender:
         Raises:
             ValueError: ``lines`` does not end with a newline.
             LogLockedError: another writer held the log's lock for too long; nothing of ``lines`` is in the log.
-            OSError: the file cannot be opened or written; nothing of ``lines`` is then in the log.
+            OSError: the file cannot be opened or written; nothing of ``lines`` is then in the log. An
+            :class:`~workcast.broker.below.OddFileError` if it was replaced by a link, a FIFO or another user's file.
         """
         if not lines.endswith(b"\n"):
             raise ValueError("expected whole lines, each ending with a newline")
@@ -176,9 +177,8 @@ class Appender:
         """Lock the file that the path names now; return its status."""
         while True:
             if self._descriptor < 0:
-                self._descriptor = os.open(self._path, _OPEN, 0o644)
+                self._descriptor = open_below(self._path, _OPEN)
                 self._end = -1
-                check_regular(self._descriptor, self._path)
             try:
                 lock_descriptor(self._descriptor)
             except LockedError:
@@ -186,8 +186,9 @@ class Appender:
                 self._wait_for_lock(deadline)
             here = os.fstat(self._descriptor)
             try:
-                there = os.stat(self._name)  # noqa: PTH116
-            except FileNotFoundError:
+                # By its path, which only shows that it was replaced: it is never opened so.
+                there = os.lstat(self._name)
+            except (FileNotFoundError, NotADirectoryError):
                 there = None
             if there is not None and (there.st_ino, there.st_dev) == (here.st_ino, here.st_dev):
                 return here

@@ -216,7 +216,7 @@ class EmbeddedBroker:
         state = self._root.read_state(BROKER_STATE_FILE)
         if state is not None:
             end_orphan(state, self._root.directory)
-            (self._root.state / BROKER_STATE_FILE).unlink(missing_ok=True)
+            self._root.remove_state(BROKER_STATE_FILE)
 
     def _close(self) -> None:
         with self._changing:
@@ -225,4 +225,4 @@ class EmbeddedBroker:
                 self._process.kill()  # its data is in the logs too, and a hanging server ignores anything milder
         self._thread.join(_JOIN_SECONDS)
         self._made.close()
-        (self._root.state / BROKER_STATE_FILE).unlink(missing_ok=True)
+        self._root.remove_state(BROKER_STATE_FILE)

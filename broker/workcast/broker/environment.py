@@ -46,6 +46,21 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
     )
 
 
+def shares_with_group(variables: Mapping[str, str] | None = None) -> bool:
+    """Whether the group of a root's directory may read and write what workcast makes there.
+
+    Raises:
+        SettingError: the value cannot be understood.
+    """
+    match (os.environ if variables is None else variables).get(names.SHARE_VARIABLE):
+        case None | "":
+            return False
+        case "group":
+            return True
+        case other:
+            raise SettingError(f"{names.SHARE_VARIABLE}: expected 'group' or nothing, got {other!r}")
+
+
 def read_gateway_settings(variables: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the gateway's settings that the environment gives, as text, by the settings' names."""
     env = os.environ if variables is None else variables

@@ -1,4 +1,4 @@
-"""Locking, replacing and creating files, safely beside other processes."""
+"""Locking, replacing and creating files of a root, safely beside other processes; see :mod:`workcast.broker.below`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
+
+from workcast.broker.below import create_in, directory_of, open_below
 
 _EXCLUSIVE: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
 _SHARED: Final = fcntl.LOCK_SH | fcntl.LOCK_NB
@@ -63,7 +65,7 @@ def unlock_descriptor(descriptor: int) -> None:
 
 
 @contextmanager
-def lock_file(path: Path, *, shared: bool = False, wait: float = 0.0, mode: int = 0o644) -> Generator[int]:
+def lock_file(path: Path, *, shared: bool = False, wait: float = 0.0, mode: int | None = None) -> Generator[int]:
     """Hold a lock on a file, which is created if missing; yields its descriptor, open for reading and writing.
 
     The file stays afterwards: a file that is removed and created again could be locked twice.
@@ -72,15 +74,15 @@ def lock_file(path: Path, *, shared: bool = False, wait: float = 0.0, mode: int 
         path: the file.
         shared: let others hold a shared lock at the same time.
         wait: seconds; 0: try once.
-        mode: permissions of a file that is created.
+        mode: the most that the file permits; None: what the group is given too, if it shares the root.
 
     Raises:
         LockedError: the lock was not free within ``wait`` seconds.
+        OddFileError: it is not a regular file, or not ours.
         OSError: the file cannot be opened or locked.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, mode)
+    descriptor = open_below(path, os.O_RDWR | os.O_CREAT, mode=mode)
     try:
-        check_regular(descriptor, path)
         lock_descriptor(descriptor, shared=shared, wait=wait)
         yield descriptor
     finally:
@@ -93,7 +95,7 @@ def is_locked(path: Path, *, shared_too: bool = False) -> bool:
     False if the file is missing or cannot be read. Without ``shared_too``, checks do not get in each other's way.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = open_below(path, os.O_RDONLY)
     except OSError:
         return False
     try:
@@ -128,56 +130,75 @@ def check_regular(descriptor: int, path: Path) -> None:
         raise OSError(errno.EINVAL, "expected a regular file", str(path))
 
 
-def replace_file(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = False) -> None:
-    """Write a whole file: a reader sees the old content or the new one.
+def replace_file(
+    path: Path, data: bytes, *, mode: int | None = None, durable: bool = False, trusted: Path | None = None
+) -> None:
+    """Write a whole file: a reader sees the old content or the new one. A link or a FIFO in its place is replaced.
 
     Args:
         path: the file; its directory must exist.
         data: the new content.
-        mode: permissions of the file.
+        mode: the most that the file permits; None: what the group is given too, if it shares the root.
         durable: return only once the content and the name are on disk.
+        trusted: see :func:`~workcast.broker.below.directory_of`.
 
     Raises:
         OSError: the file cannot be written; the old one is then as it was.
     """
-    temporary = _temporary_path(path)
-    try:
-        with _naming(path):
-            _write_new(temporary, data, mode, durable=durable)
-            temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if durable:
-        sync_directory(path.parent)
+    with directory_of(path, writes=True, trusted=trusted) as (directory, name), _naming(path):
+        temporary = _temporary_name(name)
+        try:
+            with os.fdopen(create_in(directory, temporary, path, mode=mode, trusted=trusted), "wb") as file:
+                file.write(data)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+        except BaseException:
+            _remove(temporary, directory)
+            raise
+        if durable:
+            os.fsync(directory)
 
 
-def create_file_once(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
+def create_file_once(path: Path, data: bytes, *, mode: int | None = None) -> bool:
     """Create a file with all its content; False, and nothing changed, if the path exists already.
 
     Raises:
         OSError: the file cannot be written.
     """
-    temporary = _temporary_path(path)
-    try:
-        with _naming(path):
-            _write_new(temporary, data, mode, durable=False)
-            os.link(temporary, path)
-    except FileExistsError:
-        return False
-    else:
-        return True
-    finally:
-        temporary.unlink(missing_ok=True)
+    with directory_of(path, writes=True) as (directory, name):
+        temporary = _temporary_name(name)
+        try:
+            with _naming(path):
+                with os.fdopen(create_in(directory, temporary, path, mode=mode), "wb") as file:
+                    file.write(data)
+                os.link(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+        except FileExistsError:
+            return False
+        else:
+            return True
+        finally:
+            _remove(temporary, directory)
+
+
+def check_writable(directory: Path) -> None:
+    """Check that files can be created in a directory, by creating one.
+
+    Raises:
+        OSError: none can be.
+    """
+    path = directory / "check"
+    with directory_of(path, writes=True) as (descriptor, name):
+        temporary = _temporary_name(name)
+        os.close(create_in(descriptor, temporary, path))
+        _remove(temporary, descriptor)
 
 
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable: new, renamed and removed files."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with directory_of(path / "x", writes=True) as (directory, _):
+        os.fsync(directory)
 
 
 @contextmanager
@@ -189,14 +210,10 @@ def _naming(path: Path) -> Generator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def _temporary_path(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+def _temporary_name(name: str) -> str:
+    return f".{name}.{os.getpid()}.{os.urandom(4).hex()}"
 
 
-def _write_new(path: Path, data: bytes, mode: int, *, durable: bool) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        if durable:
-            file.flush()
-            os.fsync(descriptor)
+def _remove(name: str, directory: int) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=directory)

@@ -10,7 +10,6 @@ import errno
 import hashlib
 import json
 import os
-import stat
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
@@ -20,7 +19,9 @@ from typing import Any, Final
 
 from pydantic_core import from_json
 
+from workcast.broker.below import OddFileError, open_below
 from workcast.broker.files import replace_file
+from workcast.broker.watermark import BASES, EPOCHS
 from workcast.events.json_value import as_object
 
 _CHUNK_BYTES: Final = 1 << 20
@@ -32,12 +33,6 @@ _LINE_BYTES: Final = 1 << 16
 """Bytes of the first and of the last line that each refresh compares."""
 _SAVE_ENTRIES: Final = 64
 """An index is saved when it has grown by this many entries: 4 MiB of log, which are scanned in milliseconds."""
-_EPOCHS: Final = range(1, 1 << 48)
-"""0 stands for a log without a line."""
-_BASES: Final = range(1 << 52)
-"""The broker's scripts and browsers count in doubles, exact below 2^53: the other half is for the lines that follow."""
-_NO_FILE: Final = (errno.ENOENT, errno.ELOOP, errno.EMLINK, errno.ENXIO)
-"""Missing; a symbolic link, on Linux and macOS or on FreeBSD; a socket, or a device that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +57,7 @@ def parse_header(line: bytes) -> Header | None:
 
 
 def _header(epoch: object, base: object) -> Header | None:
-    if type(epoch) is not int or type(base) is not int or epoch not in _EPOCHS or base not in _BASES:
+    if type(epoch) is not int or type(base) is not int or epoch not in EPOCHS or base not in BASES:
         return None  # a bool is an int for isinstance
     return Header(epoch, base)
 
@@ -353,13 +348,7 @@ def _last_bytes(before: bytes, block: bytes) -> bytes:
 
 def _open(path: Path) -> int | None:
     """Open the log; None if it is missing, or not a regular file."""
-    try:  # without O_NONBLOCK, opening a FIFO waits for a writer
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno in _NO_FILE:
-            return None
-        raise
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
-    os.close(descriptor)
-    return None
+    try:
+        return open_below(path, os.O_RDONLY)
+    except (FileNotFoundError, OddFileError):
+        return None

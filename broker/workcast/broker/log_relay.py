@@ -90,6 +90,11 @@ class LogRelay:
         """How far this relay has published the log, or found it published."""
         return self._log.own
 
+    @property
+    def has_log(self) -> bool:
+        """Whether the last check found a log: a regular file, to which no link leads."""
+        return self._log.reader.inode >= 0
+
     def detach(self) -> None:
         """Compare log and broker again before the next batch: the broker may have forgotten everything."""
         self._attached = False
@@ -173,8 +178,8 @@ class LogRelay:
             return None
         end, noted = self._log.reader.end, self._log.state.watermark()
         shown = self._log.watermark_at(end)
-        if shown.crc is None or self._root.leads_out(self.workcell):
-            self.detach()  # the file was replaced since the refresh, or may have been read through a link
+        if shown.crc is None:
+            self.detach()  # the file was replaced since the refresh
             return None
         if noted is None or noted.epoch != self._log.epoch or noted.head < end:
             self._log.reader.sync()
@@ -318,9 +323,8 @@ class LogRelay:
         reader = self._log.reader
         noted = self._log.state.watermark()
         span = reader.read(self._next, BATCH_LINES, BATCH_BYTES)
-        # Without lines, the file was replaced since the refresh. And a directory that became a link out of the root may
-        # have been read through it.
-        if not span.lines or self._log.is_contradicted(noted) or self._root.leads_out(self.workcell):
+        # Without lines, the file was replaced since the refresh.
+        if not span.lines or self._log.is_contradicted(noted):
             self.detach()
             return True
         if span.end > self._synced:

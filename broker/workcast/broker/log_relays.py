@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from workcast.broker.batch import Batch
+from workcast.broker.below import is_directory_below
 from workcast.broker.errors import BrokerError, OriginConflictError, WorkcellIdError
 from workcast.broker.log_relay import LogRelay
 from workcast.broker.price_file import usable_prices
@@ -47,6 +48,8 @@ class LogRelays:
         """Logs that changed since they were vouched for; None: all of them."""
         self._missing: set[str] = set()
         """Workcells in the broker that the last sweep found no directory of."""
+        self._links: set[str] = set()
+        """Links in place of workcells, of which the last sweep has warned."""
         self._foreign: set[str] = set()
         """Workcells in the broker that other roots have published."""
 
@@ -104,8 +107,6 @@ class LogRelays:
                     return
                 self._pause()
                 with self._guarding(workcell):
-                    if self._root.leads_out(workcell):
-                        continue  # publishing it is refused, with a warning
                     relay = self._relay(workcell)
                     if not relay.attach_briefly(watermark):
                         continue
@@ -143,6 +144,7 @@ class LogRelays:
                 self._warnings.passed(problem)
         self._reconcile()
         if self._only is None:
+            self._warn_of_links()
             self._forget_gone(set(present))
         for workcell, relay in tuple(self._relays.items()):
             self._pause()
@@ -150,6 +152,14 @@ class LogRelays:
                 relay.judge()
                 self._warnings.passed(_judging(workcell))
                 self._keep_checkpoint(workcell, relay)
+
+    def _warn_of_links(self) -> None:
+        links = set(self._root.links())
+        for passed in self._links - links:
+            self._warnings.passed(passed)
+        for link in links:
+            self._warnings.warn(link, f"{link} is not published: {self._root.oddity(link)}")
+        self._links = links
 
     def _reconcile(self) -> None:
         known, lost = list(self._relays), list[str]()
@@ -166,7 +176,7 @@ class LogRelays:
 
     def _forget_gone(self, present: set[str]) -> None:
         """Remove from the broker what has had no directory for two sweeps and was published from this root."""
-        if not self._root.workcells.is_dir():
+        if not is_directory_below(self._root.workcells):
             return  # not mounted, perhaps
         gone = {workcell for workcell in self._publisher.workcells() if self._is_ours(workcell)} - present
         for workcell in gone & self._missing:
@@ -202,17 +212,17 @@ class LogRelays:
             if until():
                 return
             with self._guarding(workcell):
-                if not self._root.leads_out(workcell):
-                    self._relay(workcell).vouch()
+                self._relay(workcell).vouch()
 
     def _pump(self, workcell: str) -> bool:
         more = False
         with self._guarding(workcell):
-            if self._root.leads_out(workcell):
-                self._warnings.warn(workcell, f"{workcell} is not published: it is a symbolic link out of its root")
-                return False
-            more = self._relay(workcell).pump()
-            self._warnings.passed(workcell)
+            relay = self._relay(workcell)
+            more = relay.pump()
+            if not relay.has_log and (what := self._root.oddity(workcell)):
+                self._warnings.warn(workcell, f"{workcell} is not published: {what}")
+            else:
+                self._warnings.passed(workcell)
         return more
 
     def _relay(self, workcell: str) -> LogRelay:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from workcast.broker.below import make_directory, open_below, read_below
+from workcast.broker.damaged import ignore
 from workcast.broker.files import lock_descriptor, replace_file
 from workcast.broker.names import (
     CHECKPOINT_SUFFIX,
@@ -16,11 +19,18 @@ from workcast.broker.names import (
     WATERMARK_SUFFIX,
     state_file,
 )  # fmt: skip
-from workcast.broker.watermark import Watermark
+from workcast.broker.watermark import BASES, EPOCHS, HEADS, Watermark
 from workcast.events.json_value import as_object
 
 _LOCK_SECONDS: Final = 10.0
 """How long to wait for the lock of the watermark, which is held for microseconds."""
+_NUMBERS_BYTES: Final = 1 << 20
+"""Of epochs: 60,000 of them."""
+_WATERMARK_BYTES: Final = 256
+_CHECKPOINT_BYTES: Final = 1 << 24
+"""Several times what the state of any log takes."""
+_CRCS: Final = range(1 << 32)
+_INODES: Final = range(1 << 64)
 _WATERMARK: Final = b"%15d %16d %10d %20d %16d\n"
 """Of one width, so that a write in place leaves nothing of the earlier one."""
 
@@ -48,7 +58,8 @@ class LogState:
 
     def written_epoch(self) -> tuple[int, ...]:
         """Return the epoch that was written for the log, and the header's epoch it replaces; empty if none was."""
-        return self._numbers(EPOCH_SUFFIX)
+        numbers = self._numbers(EPOCH_SUFFIX)
+        return numbers if len(numbers) <= 2 else ()
 
     def write_epoch(self, epoch: int, header_epoch: int | None = None) -> None:
         """Keep an epoch for the log, durably: it must be on disk before a line is shown under it.
@@ -58,7 +69,7 @@ class LogState:
             header_epoch: the epoch in the log's header, which this one replaces.
         """
         text = f"{epoch}\n" if header_epoch is None else f"{epoch} {header_epoch}\n"
-        self._directory.mkdir(parents=True, exist_ok=True)
+        make_directory(self._directory)
         replace_file(self._path(EPOCH_SUFFIX), text.encode(), durable=True)
 
     def retired_epochs(self) -> frozenset[int]:
@@ -67,17 +78,20 @@ class LogState:
 
     def retire_epochs(self, epochs: frozenset[int]) -> None:
         """Record, durably, that these epochs stood for earlier logs."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        with self._path(RETIRED_SUFFIX).open("a", encoding="ascii") as file:
-            file.write("".join(f"{epoch}\n" for epoch in sorted(epochs)))
+        make_directory(self._directory)
+        descriptor = open_below(self._path(RETIRED_SUFFIX), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write("".join(f"{epoch}\n" for epoch in sorted(epochs)).encode())
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(descriptor)
 
     def watermark(self) -> Watermark | None:
         """Return how far the log was shown, and of which file; None if that was never noted."""
+        path = self._path(WATERMARK_SUFFIX)
         try:
-            return _parse_watermark(self._path(WATERMARK_SUFFIX).read_bytes())
-        except OSError:
+            return _parse_watermark(read_below(path, _WATERMARK_BYTES))
+        except (OSError, ValueError) as error:
+            ignore(path, error)
             return None
 
     def raise_watermark(self, shown: Watermark) -> None:
@@ -88,56 +102,87 @@ class LogState:
         descriptor = self._open_watermark()
         try:
             lock_descriptor(descriptor, wait=_LOCK_SECONDS)
-            before = _parse_watermark(os.pread(descriptor, 256, 0))
+            there = os.pread(descriptor, _WATERMARK_BYTES + 1, 0)
+            before = None
+            with suppress(ValueError):  # as of a new file
+                before = _parse_watermark(there)
             if before is not None and before.epoch == shown.epoch:
                 furthest = before if before.head >= shown.head else shown
                 newest = before if before.base > shown.base else shown
                 shown = replace(furthest, inode=newest.inode, base=newest.base)
-            fields = (shown.epoch, shown.head, shown.crc or 0, shown.inode or 0, shown.base)
-            os.pwrite(descriptor, _WATERMARK % fields, 0)
+            line = _WATERMARK % (shown.epoch, shown.head, shown.crc or 0, shown.inode or 0, shown.base)
+            os.pwrite(descriptor, line, 0)
+            if len(there) > len(line):
+                os.ftruncate(descriptor, len(line))  # what was there was not a watermark
         finally:
             os.close(descriptor)
 
     def checkpoint(self) -> Checkpoint | None:
         """Return what a relay kept to save the next one work; None if nothing was kept, or it is damaged."""
+        path = self._path(CHECKPOINT_SUFFIX)
         try:
-            state: Any = as_object(json.loads(self._path(CHECKPOINT_SUFFIX).read_bytes()))
-        except (OSError, ValueError):
+            return _parse_checkpoint(read_below(path, _CHECKPOINT_BYTES))
+        except (OSError, ValueError, RecursionError) as error:
+            ignore(path, error)
             return None
-        match state:
-            case {"epoch": int() as epoch, "head": int() as head, "crc": int() as crc}:
-                return Checkpoint(Watermark(epoch, head, crc), state.get("fold"))
-            case _:
-                return None
 
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint for the next relay."""
         shown = checkpoint.watermark
         fields = {"epoch": shown.epoch, "head": shown.head, "crc": shown.crc, "fold": checkpoint.fold}
-        self._directory.mkdir(parents=True, exist_ok=True)
+        make_directory(self._directory)
         replace_file(self._path(CHECKPOINT_SUFFIX), json.dumps(fields).encode())
 
     def _path(self, suffix: str) -> Path:
         return self._directory / state_file(self._name, suffix)
 
     def _numbers(self, suffix: str) -> tuple[int, ...]:
+        path = self._path(suffix)
         try:
-            return tuple(int(word) for word in self._path(suffix).read_text(encoding="ascii").split())
-        except (OSError, ValueError):
+            numbers = [_number(word) for word in read_below(path, _NUMBERS_BYTES).split()]
+        except OSError as error:
+            ignore(path, error)
             return ()
+        if not all(numbers):
+            ignore(path, ValueError("expected epochs from 1 to below 2^48"))
+        return tuple(filter(None, numbers))
 
     def _open_watermark(self) -> int:
-        path, flags = self._path(WATERMARK_SUFFIX), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        path, flags = self._path(WATERMARK_SUFFIX), os.O_RDWR | os.O_CREAT
         try:
-            return os.open(path, flags, 0o644)
+            return open_below(path, flags)
         except FileNotFoundError:  # the state directory was removed
-            self._directory.mkdir(parents=True, exist_ok=True)
-            return os.open(path, flags, 0o644)
+            make_directory(self._directory)
+            return open_below(path, flags)
 
 
-def _parse_watermark(text: bytes) -> Watermark | None:
-    try:
-        epoch, head, crc, inode, *base = map(int, text.split())
-    except ValueError:
-        return None
-    return Watermark(epoch, head, crc, base[0] if base else 0, inode)
+def _number(word: bytes) -> int:
+    """Return the epoch in a word; 0 if it is none."""
+    number = int(word) if word.isdigit() and len(word) < 16 else 0
+    return number if number in EPOCHS else 0
+
+
+def _parse_watermark(text: bytes) -> Watermark:
+    """Parse a line that :meth:`LogState.raise_watermark` wrote, or an earlier version, which left out the base.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    epoch, head, crc, inode, *base = map(int, text.split())
+    return _checked(Watermark(epoch, head, crc, base[0] if base else 0, inode))
+
+
+def _parse_checkpoint(text: bytes) -> Checkpoint:
+    match as_object(json.loads(text)):
+        case {"epoch": int() as epoch, "head": int() as head, "crc": int() as crc, **rest}:
+            return Checkpoint(_checked(Watermark(int(epoch), int(head), int(crc))), rest.get("fold"))
+        case _:
+            raise ValueError("expected an object with epoch, head and crc")
+
+
+def _checked(shown: Watermark) -> Watermark:
+    fields = ((shown.epoch, EPOCHS), (shown.head, HEADS), (shown.crc, _CRCS), (shown.base, BASES))
+    for value, allowed in (*fields, (shown.inode or 0, _INODES)):
+        if value not in allowed:
+            raise ValueError(f"expected a number below {allowed.stop}, got {value}")
+    return shown

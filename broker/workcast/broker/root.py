@@ -8,23 +8,33 @@ import logging
 import os
 import re
 import secrets
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from workcast.broker import names
+from workcast.broker.below import (
+    OddFileError,
+    is_directory_below,
+    list_directory,
+    make_directory,
+    oddity,
+    open_below,
+    read_below,
+    remove_below,
+    stat_below,
+)
+from workcast.broker.damaged import ignore
 from workcast.broker.errors import RootError, WorkcellIdError
-from workcast.broker.files import create_file_once, replace_file
+from workcast.broker.files import check_writable, create_file_once, replace_file
 from workcast.broker.log_state import LogState
 from workcast.events.json_value import as_object
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 _ORIGIN: Final = re.compile(rb"([0-9a-f]{16})\n(?:(\d+ \d+)\n)?")
-_READ_PLAIN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""Follow no link, and do not wait for the other end of a FIFO."""
 _MAX_ORIGIN_BYTES: Final = 128
+_MAX_STATE_BYTES: Final = 1 << 24
 IGNORE_ALL: Final = b"# Made by workcast, which keeps its runs here. Edit it as you like.\n*\n"
 
 
@@ -70,14 +80,22 @@ class Root:
         self._origin = self._origin_place = self._written_place = ""
 
     def check(self) -> None:
-        """Check that the root is a directory.
+        """Check that the root is a directory, and that ``.workcells`` is no link.
 
         Raises:
-            RootError: it is missing, or not a directory.
+            RootError: it is missing, or not a directory, or its workcells are elsewhere.
         """
         if not self.directory.is_dir():
             what = "it is not a directory" if self.directory.exists() else "it does not exist"
             raise RootError(f"expected a directory as root, got {self.directory}: {what}; create it or name another")
+        if self.workcells.is_symlink():
+            target = self.workcells.resolve()
+            renamed = target.name == names.WORKCELLS_DIRECTORY
+            first = "" if renamed else f"rename that to {names.WORKCELLS_DIRECTORY}, and "
+            raise RootError(
+                f"expected {self.workcells} to be a directory, got a symbolic link to {target}, which is not followed; "
+                f"{first}name {target.parent} as root"
+            )
 
     def prepare(self) -> None:
         """Create the workcells' directory and the state directory.
@@ -87,9 +105,10 @@ class Root:
         """
         self.check()
         try:
-            self.state.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.state):
-                pass
+            make_directory(self.state)
+            check_writable(self.state)
+        except OddFileError as error:
+            raise RootError(f"cannot write to {self.state}: {error.strerror}") from error
         except OSError as error:
             raise RootError(f"cannot write to {self.state}: {error.strerror}; check its permissions") from error
         self.hide_from_git()
@@ -100,17 +119,25 @@ class Root:
         A workcell that is a git worktree reads nothing above its own top, so an agent's files stay visible there. If
         nothing can be written, git goes on showing the directory.
         """
-        with suppress(OSError), (self.workcells / names.GITIGNORE_FILE).open("xb") as file:
+        path = self.workcells / names.GITIGNORE_FILE
+        with suppress(OSError), os.fdopen(open_below(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
             file.write(IGNORE_ALL)
 
     def ids(self) -> list[str]:
         """Return the ids of all workcells, sorted."""
         try:
-            with os.scandir(self.workcells) as entries:
-                found = sorted(entry.name for entry in entries if _ID.fullmatch(entry.name))
-        except (FileNotFoundError, NotADirectoryError):
+            found = list_directory(self.workcells).directories
+        except (FileNotFoundError, OddFileError):
             return []
-        return [workcell for workcell in map(self.id_of, found) if self.holds(workcell)]
+        return [self.id_of(name) for name in sorted(found) if _ID.fullmatch(name)]
+
+    def links(self) -> list[str]:
+        """Return the ids of what would be workcells, if they were directories and not links."""
+        try:
+            found = list_directory(self.workcells).links
+        except (FileNotFoundError, OddFileError):
+            return []
+        return [self.id_of(name) for name in sorted(found) if _ID.fullmatch(name)]
 
     def id_of(self, workcell: str) -> str:
         """Return the id of the workcell with this directory name; an id with a root's name is returned as it is."""
@@ -144,20 +171,12 @@ class Root:
         return self.workcells / self.local(workcell)
 
     def holds(self, workcell: str) -> bool:
-        """Whether the workcell's directory exists, and neither it nor its log leads out of this root.
+        """Whether the workcell's directory exists. A symbolic link is not one, wherever it leads."""
+        return self.owns(workcell) and is_directory_below(self.workcell(workcell))
 
-        Check again before each read: either may become a symbolic link at any time.
-        """
-        return self.owns(workcell) and self.workcell(workcell).is_dir() and not self.leads_out(workcell)
-
-    def leads_out(self, workcell: str) -> bool:
-        """Whether the workcell's directory, or its log, is a symbolic link out of this root.
-
-        A log that is a link inside the root counts as missing: :class:`~workcast.broker.log.LogReader` follows none.
-        """
-        path = self.workcell(workcell)
-        links = [link for link in (path, path / names.LOG_FILE) if link.is_symlink()]
-        return not all(link.resolve().is_relative_to(self.directory.resolve()) for link in links)
+    def oddity(self, workcell: str) -> str:
+        """Say why the workcell's log counts as missing though something is in its place; empty if nothing is wrong."""
+        return oddity(self.log(workcell))
 
     def log(self, workcell: str) -> Path:
         """Return the path of a workcell's log."""
@@ -193,7 +212,7 @@ class Root:
             OSError: it cannot be written.
         """
         if not self._origin_place or _place_of(self.state) != self._written_place:
-            self.state.mkdir(parents=True, exist_ok=True)
+            make_directory(self.state)
             place, path = _place_of(self.state), self.state / names.ORIGIN_FILE
             stored, its_place = self._read_origin()
             if not stored:  # perhaps because the directory was made again while this process runs
@@ -213,24 +232,47 @@ class Root:
 
     def _read_origin(self) -> tuple[str, str]:
         """Return the origin as it is written, and its place; empty if there is none, or its place was not recorded."""
+        path = self.state / names.ORIGIN_FILE
         try:
-            with os.fdopen(os.open(self.state / names.ORIGIN_FILE, _READ_PLAIN), "rb") as file:
-                found = _ORIGIN.fullmatch(file.read(_MAX_ORIGIN_BYTES))
-        except OSError:
+            found = _ORIGIN.fullmatch(read_below(path, _MAX_ORIGIN_BYTES))
+        except OSError as error:
+            ignore(path, error)
             return "", ""
-        return (found[1].decode(), (found[2] or b"").decode()) if found else ("", "")
+        if not found:
+            ignore(path, ValueError("expected an origin and its place"))
+            return "", ""
+        return found[1].decode(), (found[2] or b"").decode()
 
-    def write_state(self, name: str, text: str, *, mode: int = 0o644) -> None:
-        """Replace a whole file of the state directory: a reader sees the old one or the new one."""
-        self.state.mkdir(parents=True, exist_ok=True)
+    def write_state(self, name: str, text: str, *, mode: int | None = None) -> None:
+        """Replace a whole file of the state directory: a reader sees the old one or the new one.
+
+        Args:
+            name: of the file.
+            text: its content.
+            mode: the most that the file permits; None: what the group is given too, if it shares the root.
+        """
+        make_directory(self.state)
         replace_file(self.state / name, text.encode(), mode=mode)
 
     def read_state(self, name: str) -> dict[str, object] | None:
-        """Return a JSON object from the state directory; None if the file is missing or unreadable."""
+        """Return a JSON object from the state directory; None if the file is missing, odd or malformed."""
+        path = self.state / name
         try:
-            return as_object(json.loads((self.state / name).read_bytes()))
-        except (OSError, ValueError):
+            state = as_object(json.loads(read_below(path, _MAX_STATE_BYTES)))
+        except (OSError, ValueError, RecursionError) as error:
+            ignore(path, error)
             return None
+        if state is None:
+            ignore(path, ValueError("expected a JSON object"))
+        return state
+
+    def remove_state(self, name: str) -> None:
+        """Remove a file of the state directory, if it exists.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        remove_below(self.state / name)
 
 
 class LoneLog(Root):
@@ -239,16 +281,12 @@ class LoneLog(Root):
     def __init__(self, path: Path) -> None:
         super().__init__(path.absolute().parent)
         self.state = self.directory / names.STATE_DIRECTORY
-        self._path = path.resolve()
+        self._path = path.absolute()
 
     def log(self, workcell: str) -> Path:
         """Return the path of the log, whatever the id."""
         check_workcell_id(workcell)
         return self._path
-
-    def leads_out(self, workcell: str) -> bool:  # noqa: ARG002 - part of a root's interface
-        """Return False: there is no root around the log."""
-        return False
 
 
 def root_of(log: Path) -> Root | None:
@@ -262,11 +300,8 @@ def root_of(log: Path) -> Root | None:
 
 def _place_of(directory: Path) -> str:
     """Return device and inode of a directory; empty if it is missing."""
-    try:
-        found = directory.stat()
-    except OSError:
-        return ""
-    return f"{found.st_dev} {found.st_ino}"
+    found = stat_below(directory)
+    return "" if found is None else f"{found.st_dev} {found.st_ino}"
 
 
 def _origin_of_copy(origin: str, place: str) -> str:

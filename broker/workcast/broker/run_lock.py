@@ -13,12 +13,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from workcast.broker.below import open_below, read_below
 from workcast.broker.files import LockedError, lock_descriptor, lock_file
 from workcast.broker.names import RUN_LOCK_FILE
 from workcast.ledger.lost import WriterSigns
 
 HEARTBEAT_S: Final = 2.0
 """How often the modification time of a lock that is held is renewed."""
+_HOLDER_BYTES: Final = 20
 CHECK_S: Final = 0.5
 """How long to wait for the lock: a process that checks whether it is held holds it for a moment too."""
 
@@ -69,7 +71,7 @@ def writer_signs(directory: Path) -> WriterSigns | None:
     Call it before the log is read: if the writer is gone, everything that it wrote is then read.
     """
     try:
-        descriptor = os.open(directory / RUN_LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_below(directory / RUN_LOCK_FILE, os.O_RDONLY)
     except OSError:
         return None
     try:
@@ -89,7 +91,7 @@ def _is_held(descriptor: int) -> bool:
 
 def _holder(path: Path) -> str:
     with suppress(OSError):
-        return path.read_bytes()[:20].decode("ascii", "replace").strip()
+        return read_below(path, _HOLDER_BYTES).decode("ascii", "replace").strip()
     return ""
 
 

@@ -128,8 +128,8 @@ def _verify_stream(
 
 
 def _verify_gone(root: Root, workcell: str, stored: Watermark | None) -> Verdict:
-    if root.leads_out(workcell):
-        problem = "it is a symbolic link out of its root, and is not published"
+    if what := root.oddity(workcell):
+        problem = f"{what}: it is not published"
     elif stored is None or not stored.epoch:
         raise WorkcellIdError(f"expected a workcell that {root.directory} or its broker knows, got {workcell!r}")
     else:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from workcast.broker.bell import Bell
+from workcast.broker.below import stat_below
 from workcast.broker.inotify import Inotify
 from workcast.broker.names import LOG_FILE
 from workcast.broker.root import Root
@@ -26,11 +27,8 @@ _Place = tuple[int, int]
 
 def _place_of(directory: Path) -> _Place | None:
     """Return device and inode of a directory; None if it is missing."""
-    try:
-        found = directory.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+    found = stat_below(directory)
+    return None if found is None else (found.st_dev, found.st_ino)
 
 
 class Watcher(Protocol):
@@ -98,7 +96,7 @@ class InotifyWatcher:
             if self._place is None:
                 self._parent = self._inotify.add(self._root.directory, made)
             else:
-                gone = flags.DELETE | flags.DELETE_SELF | flags.MOVE_SELF
+                gone = flags.DELETE | flags.DELETE_SELF | flags.MOVE_SELF | flags.DONT_FOLLOW
                 self._parent = self._inotify.add(self._root.workcells, made | gone)
         for workcell in self._root.ids():
             self._add(workcell)
@@ -136,7 +134,8 @@ class InotifyWatcher:
             if not self._root.holds(workcell):
                 return False
             watch = self._inotify.add(
-                self._root.workcell(workcell), flags.MODIFY | flags.CREATE | flags.MOVED_TO | flags.DELETE
+                self._root.workcell(workcell),
+                flags.MODIFY | flags.CREATE | flags.MOVED_TO | flags.DELETE | flags.DONT_FOLLOW,
             )
         except (OSError, ValueError):
             return False  # removed, not a workcell, or out of watches: the relay's sweep reads its log all the same

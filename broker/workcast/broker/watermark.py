@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+EPOCHS: Final = range(1, 1 << 48)
+"""0 stands for a log without a line."""
+BASES: Final = range(1 << 52)
+"""The broker's scripts and browsers count in doubles, exact below 2^53: the other half is for the lines that follow."""
+HEADS: Final = range(1 << 53)
 
 
 @dataclass(frozen=True, slots=True)
