@@ -8,6 +8,9 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -15,13 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from support.processes import environment, workcast
 from support.transcripts import FOLDER, SESSIONS, import_session, lines_of, logged, transcript_at
 from workcast.broker.environment import Environment
 from workcast.broker.names import LOG_FILE, SESSION_INDEX_SUFFIX, SESSION_LOCK_SUFFIX, state_file
 from workcast.broker.root import Root
+from workcast.cli.hook import MAX_BYTES as MAX_PAYLOAD
+from workcast.cli.hook import read_payload
 from workcast.events.codec import build
+from workcast.events.wire import MAX_BYTES as WIRE_BYTES
+from workcast.events.wire import wire
 from workcast.producer.hooks.recorder import CATCH_UP_BYTES, HookError, record
 from workcast.producer.session_index import MAX_BYTES, SessionIndex
 
@@ -341,6 +350,30 @@ def test_the_index_stays_small_and_keeps_the_calls_that_have_not_returned(root: 
     assert again.is_open
 
 
+def test_an_index_stays_small_whatever_the_ids(root: Root, tmp_path: Path) -> None:
+    root.workcell(CELL).mkdir(parents=True)
+    root.log(CELL).write_bytes(b"")
+    index = SessionIndex(tmp_path / "index", root.log(CELL))
+    long = ["\ud800" * 1_000_000 + str(number) for number in range(20)]
+    index.add({"type": "tool_call", "call_id": one} for one in long)
+    index.add({"type": "tool_result", "call_id": one} for one in long[1:])
+    index.add([{"type": "prompt_sent", "prompt": "x", "prompt_id": long[0], "timestamp": long[0], "source": long[0]}])
+    index.add({"type": kind, "call_id": f"{n}"} for n in range(200_000) for kind in ("tool_call", "tool_result"))
+    again = SessionIndex(tmp_path / "index", root.log(CELL))
+    assert (tmp_path / "index").stat().st_size <= MAX_BYTES
+    assert [again.has_call(long[0]), again.has_result(long[0])] == [True, False]
+    assert again.has_result("199999")
+
+
+def test_an_index_too_large_to_be_one_is_made_again(root: Root) -> None:
+    hook_now(root, named("PreToolUse"))
+    path = next(root.state.glob("*.session"))
+    os.truncate(path, 1 << 30)
+    hook_now(root, named("PreToolUse"))
+    assert [event["type"] for event in logged(root, CELL)].count("tool_call") == 1
+    assert path.stat().st_size < MAX_BYTES
+
+
 @pytest.mark.parametrize("lost", [1, 2, 20, 75, 90, 110, 150, 300])
 def test_a_torn_index_is_repaired(root: Root, lost: int) -> None:
     hook_now(root, named("UserPromptSubmit"))
@@ -417,6 +450,104 @@ def test_whatever_a_payloads_values_are_it_is_recorded_or_refused_at_once(root: 
     for cell in root.ids():
         for event in logged(root, cell):
             build(event)
+
+
+def nested(text: str, levels: int) -> str:
+    return "".join("[" if level % 2 else '{"k":' for level in range(levels)) + text + "".join(
+        "]" if level % 2 else "}" for level in reversed(range(levels))
+    )  # fmt: skip
+
+
+LONG = "1" * 5000
+LEAVES = [
+    "null",
+    "true",
+    "0",
+    "-1",
+    "1.5",
+    "1e999",
+    "-1e999",
+    "NaN",
+    '"x"',
+    '"\\ud800"',
+    '"\\ud83d\\ude00"',
+    LONG,
+    "-" + LONG,
+]
+VALUES = st.recursive(
+    st.sampled_from(LEAVES),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda items: f"[{','.join(items)}]")
+        | st.builds(nested, inner, st.integers(150, 300))
+    ),
+    max_leaves=5,
+)
+
+
+@given(VALUES, VALUES, st.sampled_from(["PreToolUse", "PostToolUse", "PostToolUseFailure"]))
+def test_whatever_a_hook_records_is_on_the_wire_as_itself(given_input: str, response: str, kind: str) -> None:
+    payload = (
+        f'{{"session_id":"s","hook_event_name":"{kind}","tool_use_id":"c","tool_name":"Some",'
+        f'"tool_input":{{"a":{given_input}}},"tool_response":{response},"error":{response}}}'
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        record(payload.encode(), directory, Environment())
+        lines = Root(Path(directory)).log("claude-s").read_bytes().splitlines()
+    assert len(lines) >= 2
+    for line in lines:
+        assert len(line) > WIRE_BYTES or wire(line) == line
+        assert json.loads(wire(line))["type"] == json.loads(line)["type"] != "malformed"
+
+
+def levels_of(value: Any) -> Iterator[Any]:
+    """Yield what is nested in a value of :func:`nested`, down to the 7."""
+    while value != 7:
+        value = json.loads(value) if isinstance(value, str) else value
+        value = value["k"] if "k" in value else value[0]
+        yield value
+
+
+@pytest.mark.parametrize("levels", [1, 150, 178, 190, 199, 200, 230, 256, 700])
+def test_a_payload_of_any_depth_is_recorded_whole(root: Root, levels: int) -> None:
+    payload = json.dumps(named("PreToolUse", tool_name="Some", tool_input={"a": 1}))
+    record(payload.replace('{"a": 1}', f'{{"a": {nested("7", levels)}}}').encode(), str(root.directory), Environment())
+    (call,) = (event for event in logged(root, CELL) if event["type"] == "tool_call")
+    assert sum(1 for _ in levels_of(call["args"]["a"])) == levels
+    for line in root.log(CELL).read_bytes().splitlines():
+        assert wire(line) == line
+
+
+def test_a_payload_that_is_nested_without_end_is_refused() -> None:
+    with pytest.raises(HookError, match="expected a JSON object on stdin"):
+        record(nested("7", 100_000).encode(), None, Environment())
+
+
+def test_a_payload_that_is_too_large_is_refused() -> None:
+    done = workcast("hook", stdin=b" " * (MAX_PAYLOAD + 1))
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.startswith(b"workcast hook: expected a payload of at most 32 MiB on stdin, got more")
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_payload_that_does_not_end_is_refused(*, goes_on: bool) -> None:
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        with suppress(BrokenPipeError):
+            while goes_on:
+                os.write(writing, b" ")
+        os.close(writing)
+
+    writer = threading.Thread(target=write if goes_on else lambda: None)
+    writer.start()
+    try:
+        with pytest.raises(HookError, match="expected the end of the payload on stdin within"):
+            read_payload(reading, 0.2)
+    finally:
+        os.close(reading)
+        writer.join()
+    if not goes_on:
+        os.close(writing)
 
 
 @pytest.mark.parametrize("cwd", ["/x" * 50_000, "\0", ["x"], 1, {}])

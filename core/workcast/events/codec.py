@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
@@ -11,15 +10,12 @@ from typing import Any, Final, cast
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from workcast.events.depth import MAX_DIGITS, is_shallow, shallow
 from workcast.events.errors import EventError
 from workcast.events.json_value import as_object
 from workcast.events.models import MODELS, BaseEvent, KnownEvent, OtherEvent
 
-_MAX_DEPTH: Final = 180
-"""Nesting limit of a field's value: the serializer supports about 250 levels, parsers of the wire about 200."""
-_MAX_WIRE_DEPTH: Final = 198
-"""A line with no more brackets than this is not nested too deep for the wire."""
-_TOO_LONG: Final = 10**4300
+_TOO_LONG: Final = 10**MAX_DIGITS
 """The first whole number with more digits than the wire's parser takes."""
 _STRIDE: Final = 1000
 _LONG_RUN: Final = re.compile(rb"[0-9]{4}")
@@ -63,8 +59,7 @@ def dump(event: BaseEvent) -> bytes:
 
 def _fits_wire(line: bytes) -> bool:
     """Whether the wire's parser takes a line; parses only one with many brackets, or perhaps with a long number."""
-    is_flat = line.count(b"[") + line.count(b"{") <= _MAX_WIRE_DEPTH
-    if is_flat and (len(line) <= 4 * _STRIDE or _LONG_RUN.search(line[::_STRIDE]) is None):
+    if is_shallow(line) and (len(line) <= 4 * _STRIDE or _LONG_RUN.search(line[::_STRIDE]) is None):
         return True
     try:
         from_json(line, allow_inf_nan=False)
@@ -76,34 +71,13 @@ def _fits_wire(line: bytes) -> bool:
 def _dump_clean(event: BaseEvent) -> bytes:
     """Like :func:`dump`, after replacing what the serializer refuses."""
     try:
-        fields: dict[str, Any] = _clean(_shallow(event.model_dump(exclude_unset=True, warnings=False)))
+        fields: dict[str, Any] = _clean(shallow(event.model_dump(exclude_unset=True, warnings=False)))
         clean = type(event).model_construct(set(fields), **fields)
         return clean.__pydantic_serializer__.to_json(
             clean, exclude_unset=True, fallback=lambda value: _clean(str(value)), warnings=False
         )
     except (ValueError, RecursionError) as error:
         raise EventError(f"expected an event that can be written as JSON, got {event.type!r}: {error}") from error
-
-
-def _shallow(fields: dict[str, Any]) -> dict[str, Any]:
-    """Replace values nested too deep by a string of their JSON; level by level, since recursion could overflow."""
-    level: list[Any] = [fields]
-    for depth in range(_MAX_DEPTH):
-        below: list[Any] = []
-        for outer in level:
-            keys: Iterable[Any] = range(len(outer)) if as_object(outer) is None else list(outer)
-            for key in keys:
-                inner: Any = outer[key]
-                fields_of = as_object(inner)
-                if fields_of is None and not isinstance(inner, list | tuple | set | frozenset):
-                    continue
-                if depth == _MAX_DEPTH - 1:
-                    outer[key] = json.dumps(inner, ensure_ascii=False, default=str)
-                    continue
-                outer[key] = [*inner] if fields_of is None else {**fields_of}
-                below.append(outer[key])
-        level = below
-    return fields
 
 
 def _clean(value: Any) -> Any:

@@ -12,6 +12,7 @@ index, a small text file beside it, is kept up to date by every writer of the lo
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,8 +26,10 @@ from workcast.events.json_value import as_object
 
 MAX_BYTES: Final = 1 << 20
 """Some 5,000 calls. Beyond it, the older half is dropped, but for calls that have no result yet."""
-_LARGEST_BYTES: Final = 1 << 26
-"""Of any index that is read: what one event may add before the index is shortened."""
+_LARGEST_BYTES: Final = 4 << 20
+"""Of any index that is read: one that was shortened has at most 1,000 old calls and a newer half, under 2 MiB."""
+_MAX_ID: Final = 128
+"""Characters; a longer one is indexed by its hash."""
 MAX_OPEN_CALLS: Final = 1000
 """Calls without a result that are kept from the older half: the newest."""
 JUST_NOW_S: Final = 10.0
@@ -60,7 +63,9 @@ class SessionIndex:
         self._log = log
         try:
             self._text = b"\n" + read_regular(path, _LARGEST_BYTES)
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, errno.EFBIG}:  # too large: it is no index
+                raise
             self._text = b"\n"
         self._new: list[str] = []
 
@@ -79,7 +84,7 @@ class SessionIndex:
         """
         for beginning, length, its_id, timestamp, source in self._prompts():
             same = [beginning, length] == [prompt[:_BEGINNING], len(prompt)]
-            transcribed = prompt_id is not None and its_id == prompt_id and source != "hook"
+            transcribed = prompt_id is not None and its_id == _short(prompt_id) and source != "hook"
             if (same or transcribed) and _is_near(timestamp, at):
                 return True
         return False
@@ -178,7 +183,7 @@ class SessionIndex:
         self._new.clear()
         self._text += added
         if len(self._text) > MAX_BYTES:
-            self._compact()
+            self._shorten()
             whole = True
         if whole:
             replace_file(self._path, self._text[1:], mode=_MODE)
@@ -191,6 +196,13 @@ class SessionIndex:
             finally:
                 os.close(descriptor)
 
+    def _shorten(self) -> None:
+        """Drop the older half, again and again, until the index is small or has only calls that have not returned."""
+        before = len(self._text) + 1
+        while MAX_BYTES < len(self._text) < before:
+            before = len(self._text)
+            self._compact()
+
     def _compact(self) -> None:
         half = self._text.find(b"\n", len(self._text) // 2)
         older, newer = self._text[:half].split(b"\n"), self._text[half:]
@@ -201,7 +213,16 @@ class SessionIndex:
 
 
 def _entry(kind: str, call_id: str) -> bytes:
-    return f"\n{kind} {json.dumps(call_id)}\n".encode()
+    return f"\n{kind} {json.dumps(_short(call_id))}\n".encode()
+
+
+def _short(value: object) -> str | None:
+    """Return a text as the index has it; None for anything else."""
+    if not isinstance(value, str) or len(value) <= _MAX_ID:
+        return value if isinstance(value, str) else None
+    from hashlib import sha256  # seldom needed, and takes a hook half a millisecond
+
+    return sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _entries_of(line: bytes) -> list[str]:
@@ -216,14 +237,14 @@ def _entries(event: Mapping[str, Any]) -> list[str]:
     call_id = event.get("call_id")
     match event.get("type"):
         case "tool_call" if isinstance(call_id, str):
-            return [f"c {json.dumps(call_id)}"]
+            return [f"c {json.dumps(_short(call_id))}"]
         case "tool_result" if isinstance(call_id, str):
-            return [f"r {json.dumps(call_id)}"]
+            return [f"r {json.dumps(_short(call_id))}"]
         case "started":
             return ["o"]
         case "prompt_sent":
             prompt = str(event.get("prompt"))
-            known = [event.get(key) for key in ("prompt_id", "timestamp", "source")]
+            known = [_short(event.get(key)) for key in ("prompt_id", "timestamp", "source")]
             return ["p " + json.dumps([prompt[:_BEGINNING], len(prompt), *known]), "o"]
         case "completed":
             return ["x"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,8 +13,9 @@ from workcast.broker import names
 from workcast.broker.appender import Appender
 from workcast.broker.environment import Environment
 from workcast.broker.files import LockedError, is_locked, lock_file, read_regular
+from workcast.events.depth import MAX_DIGITS, is_shallow, shallow
 from workcast.events.errors import WorkcastError
-from workcast.events.json_value import as_object
+from workcast.events.json_value import as_array, as_object
 from workcast.producer.hooks.payload import events_of
 from workcast.producer.session_index import SessionIndex
 
@@ -87,19 +89,51 @@ def _is_empty(log: Path) -> bool:
         return True
 
 
-def _line(event: Mapping[str, Any]) -> bytes:
-    """Write an event like all others: without spaces, its type first."""
-    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
+def _line(event: dict[str, Any]) -> bytes:
+    """Write an event like all others: without spaces, its type first, and so that the wire carries it.
+
+    As in :func:`~workcast.events.codec.dump`, infinity becomes null, lone surrogates become U+FFFD, and values nested
+    more than 180 levels deep a string of their JSON.
+    """
+    try:
+        if is_shallow(line := _to_json(event)):
+            return line + b"\n"
+    except (ValueError, RecursionError):  # not finite, or nested very deep
+        pass
+    return _to_json(_finite(shallow(event))) + b"\n"
+
+
+def _to_json(event: Mapping[str, Any]) -> bytes:
+    text = json.dumps(event, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if (fields := as_object(value)) is not None:
+        return {key: _finite(item) for key, item in fields.items()}
+    if (items := as_array(value)) is not None:
+        return [_finite(item) for item in items]
+    return value
 
 
 def _parse(raw: bytes) -> Mapping[str, Any]:
     try:
-        payload = as_object(json.loads(raw, parse_constant=str))
+        payload = as_object(json.loads(raw, parse_constant=str, parse_int=_number))
     except (ValueError, RecursionError) as error:
         raise HookError(f"expected a JSON object on stdin, got {len(raw)} bytes that are not JSON: {error}") from error
     if payload is None:
         raise HookError(f"expected a JSON object on stdin, got another value: {raw[:40]!r}")
     return payload
+
+
+def _number(digits: str) -> int | str:
+    """Return a whole number; one with too many digits for the wire as its text."""
+    return int(digits) if len(digits) <= MAX_DIGITS else digits
 
 
 def _find_root(named: str | None, payload: Mapping[str, Any]) -> Path | None:
