@@ -65,6 +65,7 @@ def test_the_server_listens_on_a_private_socket_and_on_no_port(root: Root) -> No
         assert client.ping()
         assert client.config_get("port")["port"] == "0"
         assert client.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
+        assert client.config_get("maxmemory")["maxmemory"] == str(448 << 20)
         client.close()
         socket = Path(broker.url.removeprefix("unix://"))
         assert stat.S_IMODE(socket.stat().st_mode) == 0o600

@@ -10,7 +10,8 @@ local stored = redis.call('HMGET', summary, 'epoch', 'origin', 'head', 'base', '
 if stored[1] ~= epoch or stored[2] ~= origin or stored[3] ~= head then return 0 end
 if stored[4] == base and stored[5] == json then return 0 end
 if stored[4] and tonumber(stored[4]) > tonumber(base) then return 0 end -- pruned further than this relay has seen
+redis.call('XTRIM', feed, 'MAXLEN', '~', ARGV[7]) -- first: at maxmemory it is allowed, and so is then what follows
 redis.call('HSET', summary, 'base', base, 'json', json)
 -- A notice: gateways fetch the summary of the workcell that it names.
-redis.call('XADD', feed, 'MAXLEN', '~', ARGV[7], '*', 'w', workcell, 'e', '0', 'o', '0', 'd', '')
+redis.call('XADD', feed, '*', 'w', workcell, 'e', '0', 'o', '0', 'd', '')
 return 1

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+DEFAULT_WINDOW_BYTES: Final = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +17,8 @@ class Budgets:
     stream_bytes: int = 8 << 20
     """Of one workcell, measured as bytes of its log."""
     stream_idle_ms: int = 24 * 3600 * 1000
+    window_bytes: int = DEFAULT_WINDOW_BYTES
+    """Of the streams of all workcells together, as Redis stores them."""
     feed_entries: int = 100_000
     feed_bytes: int = 64 << 20
 

@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.retry import Retry
 
-from workcast.broker.errors import BrokerError
+from workcast.broker.errors import BrokerError, BrokerFullError
 
 CONNECT_SECONDS: Final = 2.0
 REPLY_SECONDS: Final = 10.0
@@ -113,7 +113,12 @@ def broker_errors(url: str) -> Generator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        raise BrokerError(explain(url, error)) from error
+        kind = BrokerFullError if _is_full(error) else BrokerError
+        raise kind(explain(url, error)) from error
+
+
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, ResponseError) and "maxmemory" in str(error)
 
 
 def explain(url: str, error: Exception) -> str:
@@ -121,7 +126,7 @@ def explain(url: str, error: Exception) -> str:
     where = mask_url(url)
     if isinstance(error, AuthenticationError) or str(error).startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
         return f"Redis at {where} refuses the connection: {error}; check user and password in the URL"
-    if "maxmemory" in str(error):
+    if _is_full(error):
         return f"Redis at {where} is full: {error}; raise maxmemory or lower the stream budgets"
     if isinstance(error, ResponseError):
         return f"Redis at {where} answers: {error}"

@@ -22,6 +22,7 @@ from urllib.parse import quote
 import psutil
 from redis.exceptions import RedisError
 
+from workcast.broker.batch import Budgets
 from workcast.broker.connection import connect
 from workcast.broker.errors import BrokerError
 from workcast.broker.names import BROKER_STATE_FILE
@@ -34,6 +35,8 @@ _LONGEST_PAUSE_S: Final = 8.0
 _STABLE_S: Final = 10.0
 """A server that ran for so long is restarted without a pause."""
 _JOIN_SECONDS: Final = 5.0
+_MARGIN_BYTES: Final = 128 << 20
+"""For summaries (of about 1.5 KiB, 6 at most, each) and the buffers of connections."""
 
 logger = logging.getLogger("workcast.broker")
 
@@ -63,6 +66,7 @@ class EmbeddedBroker:
 
     Args:
         root: its state directory must exist; only one process may do this for a root at a time.
+        budgets: what feed and windows may take; the server takes that and 128 MiB for everything else.
         pause: seconds before a second attempt to restart; doubles from one attempt to the next, up to 8.
 
     Raises:
@@ -70,8 +74,10 @@ class EmbeddedBroker:
         OSError: (on entering) its directory cannot be made.
     """
 
-    def __init__(self, root: Root, *, pause: float = 0.5) -> None:
+    def __init__(self, root: Root, budgets: Budgets | None = None, *, pause: float = 0.5) -> None:
         self._root = root
+        budgets = budgets or Budgets()
+        self._max_bytes = budgets.window_bytes + budgets.feed_bytes + _MARGIN_BYTES
         self._first_pause = pause
         self._directory = Path()
         self._made = contextlib.ExitStack()
@@ -178,8 +184,8 @@ class EmbeddedBroker:
             self._process = process = subprocess.Popen(
                 tethered([
                     str(server_program()), "--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "600",
-                    "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction",
-                    "--dir", str(self._directory),
+                    "--save", "", "--appendonly", "no", "--dir", str(self._directory),
+                    "--maxmemory", str(self._max_bytes), "--maxmemory-policy", "noeviction",
                 ]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

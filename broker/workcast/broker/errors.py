@@ -31,6 +31,10 @@ class BrokerError(WorkcastError):
     """Redis cannot be reached, refuses the connection, or holds an incompatible layout."""
 
 
+class BrokerFullError(BrokerError):
+    """Redis has reached its ``maxmemory``."""
+
+
 class OriginConflictError(BrokerError):
     """The same workcell id is already published from another root."""
 

@@ -43,6 +43,16 @@ def wanted_key(number: int) -> str:
     return f"workcast:{{{number}}}:wanted"
 
 
+def windows_key(number: int) -> str:
+    """The workcells with a window, by the time when it was last written or watched."""
+    return f"workcast:{{{number}}}:windows"
+
+
+def window_sizes_key(number: int) -> str:
+    """The bytes of each window and of all, and their budget; see ``windows.lua``."""
+    return f"workcast:{{{number}}}:window-sizes"
+
+
 def presence_key(number: int, origin: str) -> str:
     """Exists while a relay of the root with this origin sends heartbeats."""
     return f"workcast:{{{number}}}:relay:{origin}"

@@ -22,6 +22,8 @@ from workcast.broker.keys import (
     stream_key,
     summary_key,
     wanted_key,
+    window_sizes_key,
+    windows_key,
     workcells_key,
 )
 from workcast.broker.stored_watermark import parse_watermarks, queue_watermarks
@@ -38,11 +40,15 @@ class Publisher:
         self.url = url
         self.budgets = budgets or Budgets()
         self._client: Any = connect(url)  # redis-py types a reply as the union of what any protocol may answer
+        self._publish_script = self._load("windows", "publish")
+        self._budget_script = self._load("windows", "budget")
+        self._amend_script, self._claim_script, self._forget_script = map(self._load, ("amend", "claim", "forget"))
+
+    def _load(self, *names: str) -> Any:
+        """Register a script; the ones before the last define what it uses."""
         scripts = resources.files("workcast.broker")
-        self._publish_script, self._amend_script, self._claim_script, self._forget_script = (
-            self._client.register_script(scripts.joinpath(f"{name}.lua").read_text(encoding="utf-8"))
-            for name in ("publish", "amend", "claim", "forget")
-        )
+        text = "".join(scripts.joinpath(f"{name}.lua").read_text(encoding="utf-8") for name in names)
+        return self._client.register_script(text)
 
     def prepare(self) -> str:
         """Check the layout, or set it in a new server; return the server's run id.
@@ -104,11 +110,32 @@ class Publisher:
             batch.workcell, batch.epoch, batch.origin, "" if batch.replaces is None else batch.replaces,
             "1" if batch.begins_window else "0", batch.offset, len(batch.entries), batch.base, batch.window_start,
             now_ms, self.budgets.stream_idle_ms, self.budgets.feed_entries, self.budgets.feed_bytes,
-            batch.end, batch.summary,
+            batch.end, batch.summary, self.budgets.window_bytes,
         ]  # fmt: skip
         for entry in batch.entries:
             arguments.extend(entry)
-        return _keys(batch.workcell), arguments
+        number = partition(batch.workcell)
+        return [*_keys(batch.workcell), windows_key(number), window_sizes_key(number)], arguments
+
+    def keep_window_budget(self, budget: int | None, *, measure: bool = False, goal: int | None = None) -> Freed:
+        """Keep the windows of all workcells, of all relays, within their budget in bytes.
+
+        Args:
+            budget: of all relays from now on; None: as it is.
+            measure: all windows, instead of relying on what was added up.
+            goal: bytes to cut the windows to now, if that is less than the budget.
+
+        Raises:
+            BrokerError: not reachable.
+        """
+        keys = [windows_key(PARTITION), window_sizes_key(PARTITION), workcells_key(PARTITION)]
+        arguments: list[str | int] = [
+            stream_key(""), "" if budget is None else budget, "1" if measure else "0", "" if goal is None else goal,
+            self.budgets.window_bytes,
+        ]  # fmt: skip
+        with broker_errors(self.url):
+            before, after, count = self._budget_script(keys=keys, args=arguments)
+        return Freed(int(before), int(after), count)
 
     def forget(self, workcell: str, origin: str) -> bool:
         """Remove a workcell whose directory is gone; False if another root has published it, or none has.
@@ -206,6 +233,15 @@ class Publisher:
 
     def close(self) -> None:
         self._client.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """The bytes of all windows before and after some were cut, and how many."""
+
+    before: int
+    after: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from workcast.broker.batch import Budgets
-from workcast.broker.errors import BrokerError
+from workcast.broker.errors import BrokerError, BrokerFullError
 from workcast.broker.log_relays import LogRelays
 from workcast.broker.publisher import Publisher
 from workcast.broker.root import Root
 from workcast.broker.warn_once import WarnOnce
 from workcast.broker.watch import Alarm, Watcher, watch
+from workcast.broker.windows import Windows
 
 _SWEEP_SECONDS: Final = 5.0
 """How often every log and every head is checked, whatever notifications came."""
@@ -58,6 +59,7 @@ class Relay:
         self._watcher: Watcher = watch(root) if only is None else Alarm(only)
         self._warnings = WarnOnce(logger)
         self._logs = LogRelays(root, self._publisher, self._warnings, only, self._send_heartbeat_if_due)
+        self._windows = Windows(self._publisher, self._warnings, sets_budget=only is None)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._run_id = ""
@@ -126,6 +128,9 @@ class Relay:
                 self._turn()
                 self._backoff = 0.0
                 self._warnings.passed("relay")
+            except BrokerFullError as error:
+                self._make_room(error)
+                self._wait_longer()
             except BrokerError as error:
                 if not self._stop.is_set():  # else the connection was aborted here
                     self._warnings.warn("broker", str(error))
@@ -143,6 +148,13 @@ class Relay:
 
     def _warn_unexpected(self, error: Exception) -> None:
         self._warnings.warn("relay", f"unexpected error in the relay of {self._root.directory}; it goes on", error)
+
+    def _make_room(self, error: BrokerFullError) -> None:
+        try:
+            self._windows.make_room(str(error))
+        except BrokerError as other:
+            self._warnings.warn("broker", str(other))
+            self._run_id = ""
 
     def _wait_without_broker(self) -> None:
         """Wait before the next attempt; note meanwhile how far the logs may be shown."""
@@ -182,6 +194,8 @@ class Relay:
         self._next_heartbeat = now + _HEARTBEAT_SECONDS
         try:
             self._publisher.send_heartbeat(self._root.ensure_origin())
+        except BrokerFullError as error:
+            self._make_room(error)
         except (BrokerError, OSError) as error:
             self._warnings.warn("heartbeat", str(error))
         else:
@@ -213,6 +227,7 @@ class Relay:
             self._run_id = ""
             raise BrokerError("another Redis server answers now; comparing the logs with it")
         self._logs.sweep()
+        self._windows.sweep()
 
 
 def close_all(relays: Sequence[Relay], drain_seconds: float = 0.0) -> None:

@@ -16,6 +16,7 @@ from workcast.broker.keys import (
     stream_key,
     summary_key,
     wanted_key,
+    windows_key,
     workcells_key,
 )
 from workcast.broker.stored_watermark import parse_watermarks, queue_watermarks
@@ -114,6 +115,15 @@ class Subscriber:
                 pipe.sadd(wanted_key(partition(workcell)), workcell)
                 pipe.expire(wanted_key(partition(workcell)), _WANTED_SECONDS)
                 await pipe.execute()
+
+    async def mark_watched(self, workcells: Sequence[str]) -> None:
+        """Keep the windows of workcells from counting as idle for the next seconds; those without one get none."""
+        if not workcells:
+            return
+        with broker_errors(self.url):
+            seconds, microseconds = await self._client.time()  # the server's clock, as its scripts use
+            now = 1000 * seconds + microseconds // 1000
+            await self._client.zadd(windows_key(PARTITION), dict.fromkeys(workcells, now), xx=True)
 
     async def aclose(self) -> None:
         await self._client.aclose()

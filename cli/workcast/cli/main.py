@@ -322,9 +322,11 @@ def relay(
 
     The gateways run elsewhere.
     """
+    from workcast.broker.batch import Budgets
     from workcast.cli.relay import relay_roots
 
-    relay_roots(_roots(roots), redis_url, _settings().redis_patience)
+    settings = _settings()
+    relay_roots(_roots(roots), redis_url, settings.redis_patience, Budgets(window_bytes=settings.window_bytes))
 
 
 def _root(directory: Path) -> Root:

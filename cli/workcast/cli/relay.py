@@ -6,6 +6,7 @@ import signal
 import threading
 from typing import Final
 
+from workcast.broker.batch import Budgets
 from workcast.broker.relay import Relay, close_all
 from workcast.broker.roots import Roots
 from workcast.cli.serving import wait_for_redis
@@ -13,7 +14,7 @@ from workcast.cli.serving import wait_for_redis
 _DRAIN_SECONDS: Final = 2.0
 
 
-def relay_roots(roots: Roots, redis_url: str, patience: float) -> None:
+def relay_roots(roots: Roots, redis_url: str, patience: float, budgets: Budgets) -> None:
     """Relay every log of some roots until SIGINT or SIGTERM.
 
     Raises:
@@ -30,7 +31,7 @@ def relay_roots(roots: Roots, redis_url: str, patience: float) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    relays = [Relay(root, redis_url) for root in roots.each]
+    relays = [Relay(root, redis_url, budgets) for root in roots.each]
     for relay in relays:
         relay.start()
     stop.wait()

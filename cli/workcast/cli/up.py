@@ -10,6 +10,7 @@ from typing import Final
 
 import typer
 
+from workcast.broker.batch import Budgets
 from workcast.broker.embedded import EmbeddedBroker
 from workcast.broker.files import LockedError, lock_file
 from workcast.broker.names import UP_LOCK_FILE, UP_STATE_FILE
@@ -35,6 +36,7 @@ def serve_roots(roots: Roots, settings: GatewaySettings, background: Sequence[Ba
     """
     for root in roots.each:
         root.prepare()
+    budgets = Budgets(window_bytes=settings.window_bytes)
     # Until the server takes both signals over: whatever has been started must be ended.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.ExitStack() as stack:
@@ -45,9 +47,9 @@ def serve_roots(roots: Roots, settings: GatewaySettings, background: Sequence[Ba
             url = settings.redis_url
             wait_for_redis(url, settings.redis_patience)
         else:
-            url = stack.enter_context(EmbeddedBroker(roots.each[0])).url
+            url = stack.enter_context(EmbeddedBroker(roots.each[0], budgets)).url
         address = address_of(listener)
-        relays = [Relay(root, url) for root in roots.each]
+        relays = [Relay(root, url, budgets) for root in roots.each]
         stack.callback(close_all, relays)
         for relay, root in zip(relays, roots.each, strict=True):
             relay.start()

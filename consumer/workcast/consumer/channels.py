@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 from workcast.broker.errors import BrokerError, WorkcellIdError
@@ -108,7 +109,7 @@ class Channels:
             channel.notify()
 
     async def compare_heads(self) -> None:
-        """Compare every channel with what the broker has.
+        """Compare every channel with what the broker has, and keep the windows of those that are watched.
 
         Raises:
             BrokerError: the broker does not answer.
@@ -125,6 +126,10 @@ class Channels:
             else:
                 channel.loaded = False  # the feed may have overtaken this answer: ask again
                 channel.notify()
+        with contextlib.suppress(BrokerError):  # refused by a full server, or a replica
+            await self._source.mark_watched(
+                [name for name in names if (one := self._channels.get(name)) and one.watched]
+            )
 
     def sweep(self) -> None:
         """Drop the channels that no viewer watches."""

@@ -6,6 +6,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from workcast.broker.batch import DEFAULT_WINDOW_BYTES
 from workcast.consumer.protocol import Limits
 
 DEFAULT_PORT: Final = 8787
@@ -43,6 +44,8 @@ class GatewaySettings(BaseModel):
     """Of one ``events`` message, unless it holds a single event."""
     ring_bytes: int = Field(default=4 << 20, ge=0)
     """Of the newest events of one watched workcell, kept in memory."""
+    window_bytes: int = Field(default=DEFAULT_WINDOW_BYTES, ge=0)
+    """Of the streams of all workcells in the broker together."""
 
     def limits(self) -> Limits:
         """Return the limits that ``hello`` carries."""

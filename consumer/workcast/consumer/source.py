@@ -32,6 +32,8 @@ class Source(Protocol):
 
     async def request_window(self, workcell: str, /) -> None: ...
 
+    async def mark_watched(self, workcells: list[str], /) -> None: ...
+
 
 class TimedSource:
     """A source whose questions fail after ``seconds``: TCP alone may never report that a server has stopped."""
@@ -63,6 +65,9 @@ class TimedSource:
 
     async def request_window(self, workcell: str) -> None:
         await self._within(self._source.request_window(workcell))
+
+    async def mark_watched(self, workcells: list[str]) -> None:
+        await self._within(self._source.mark_watched(workcells))
 
     async def _within(self, question: Awaitable[T]) -> T:
         try:
