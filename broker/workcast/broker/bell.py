@@ -24,6 +24,10 @@ class Bell:
             return False
         return True
 
+    def is_set(self) -> bool:
+        """Whether there was a ring that was not waited for; named as that of an Event, which watchfiles expects."""
+        return not self._rings.empty()
+
     def clear(self) -> None:
         """Forget rings that were not waited for."""
         while not self._rings.empty():

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -154,7 +153,7 @@ class PortableWatcher:
 
     def __init__(self, root: Root) -> None:
         self._root = root
-        self._stop = threading.Event()
+        self._bell = Bell()
         self._known: list[str] = []
         self._place: _Place | None = None
         self._notify = self._arm()
@@ -168,8 +167,8 @@ class PortableWatcher:
         return RustNotify(paths, False, False, 0, False, True)  # noqa: FBT003 - the library takes them by position
 
     def wait(self, seconds: float) -> set[str]:
-        found = self._notify.watch(0, 5, max(int(seconds * 1000), 1), self._stop)
-        self._stop.clear()
+        found = self._notify.watch(0, 5, max(int(seconds * 1000), 1), self._bell)
+        self._bell.clear()
         paths: set[Path] = set() if isinstance(found, str) else {Path(path) for _, path in found}
         changed = {self._root.id_of(path.parent.name) for path in paths if path.name == LOG_FILE}
         is_other = self._root.workcells in paths or self._place != _place_of(self._root.workcells)
@@ -181,7 +180,7 @@ class PortableWatcher:
         return changed
 
     def wake(self) -> None:
-        self._stop.set()
+        self._bell.ring()
 
     def close(self) -> None:
         self._notify.close()

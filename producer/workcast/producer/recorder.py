@@ -47,6 +47,11 @@ class Recorder:
         self._longest_cut = 0
         self._has_error = False
 
+    @property
+    def unwritten(self) -> int:
+        """How many events are missing from the log, for which the disk had no room."""
+        return self._unwritten.total
+
     def write_all(self, events: Sequence[BaseEvent]) -> None:
         """Record events in their order."""
         for event in events:

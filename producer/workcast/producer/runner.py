@@ -121,8 +121,9 @@ async def run_agent(
         WorktreeError: the worktree cannot be made. Nothing was written.
         WorkcellBusyError: another run is going on in this workcell. Nothing was written.
         LogLockedError: another writer held the log's lock for too long; the agent was ended.
-        OSError: the log or the workcell cannot be written; the agent was ended. A full disk ends no agent: events are
-            counted, and the end of the run waits for room until ``stop`` or ``kill`` is set.
+        OSError: the log or the workcell cannot be written; the agent was ended. A disk that fills up ends no agent:
+            events are counted, and the end of the run waits for room until ``stop`` or ``kill`` is set. On one that is
+            full already, the agent is not started.
     """
     kind = adapter_for(agent)
     if kind.takes_prompt and not prompt.strip():
@@ -181,6 +182,8 @@ class _Run:
         self._proof.clear()
         name = f"{self._adapter.name}-{self._plan.clock():%Y%m%dT%H%M%S.%fZ}"
         self._recorder.write_all(self._adapter.begin(text.decode(), self._plan.clock()))
+        if self._recorder.unwritten:
+            raise self._no_room()
         with (
             self._open_copy(logs / f"{name}.stdout") as stdout,
             self._open_copy(logs / f"{name}.stderr") as stderr,
@@ -216,7 +219,7 @@ class _Run:
         warned = False
         while not self._recorder.finish(completed):
             if any(order.is_set() for order in orders):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._plan.workcell_dir))
+                raise self._no_room()
             if not warned:
                 logger.warning("%s: no room for the end of the run; waiting for it", self._plan.workcell_dir.name)
             warned = True
@@ -224,6 +227,9 @@ class _Run:
             await asyncio.wait(waits, timeout=ROOM_S, return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:
                 wait.cancel()
+
+    def _no_room(self) -> OSError:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._plan.workcell_dir))
 
     # ── the agent's process ──────────────────────────────────────────────────────────────────────────────────────────
     async def _watch(self, child: ChildProcess, copies: Mapping[Stream, IO[bytes]]) -> tuple[int, HowEnded]:

@@ -49,8 +49,8 @@ class TelemetryWriter:
         redis_url: relay the log to this server; default: ``WORKCAST_REDIS_URL``, if set.
         relay: False: write only, whatever ``redis_url`` and the environment say.
         lock_timeout: seconds for which an emit waits for other writers; default: ``WORKCAST_LOCK_TIMEOUT``, else 10.
-        on_error: what an emit does that cannot write the log: raise an OSError, or count the event in ``unwritten`` and
-            return; the log gets an ``error`` with the number once it can be written again.
+        on_error: what an emit does that cannot write the log: raise an OSError (a LogLockedError is one), or count the
+            event in ``unwritten`` and return; the log gets an ``error`` with the number once it can be written again.
         mirror_path: a second JSONL file, of shortened events (see :class:`~workcast.producer.mirror.Mirror`).
         mirror_event_types: the event types it gets; None: all.
         mirror_prefix: put before their types, with a dot.
