@@ -57,11 +57,6 @@ def _split(path: Path | str, trusted: Path | None = None) -> tuple[str, list[str
     return top or "/", [last]
 
 
-def is_below_root(path: Path) -> bool:
-    """Whether a path leads into the workcells of a root, by its form."""
-    return _split(path)[1][0] == WORKCELLS_DIRECTORY
-
-
 def oddity(path: Path, trusted: Path | None = None) -> str:
     """Say what is in place of a regular file, or of a directory on the way to it; empty if nothing odd is there."""
     place, parts = _split(path, trusted)
@@ -169,6 +164,7 @@ class Listing(NamedTuple):
 
     directories: list[str]
     links: list[str]
+    files: list[str]
 
 
 def list_directory(path: Path) -> Listing:
@@ -189,6 +185,7 @@ def list_directory(path: Path) -> Listing:
         return Listing(
             [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)],
             [entry.name for entry in entries if entry.is_symlink()],
+            [entry.name for entry in entries if entry.is_file(follow_symlinks=False)],
         )
     finally:
         os.close(directory)

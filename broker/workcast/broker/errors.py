@@ -23,6 +23,10 @@ class RootError(WorkcastError):
     """A root is missing, is not a directory, or cannot be written."""
 
 
+class WorkcellRunningError(WorkcastError):
+    """A workcell cannot be removed: a process is writing its log."""
+
+
 class LogLockedError(WorkcastError, TimeoutError):
     """Another process held the log's lock for too long; nothing was written. An ``OSError``, as a full disk is."""
 

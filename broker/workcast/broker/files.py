@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from workcast.broker.below import create_in, directory_of, open_below
+from workcast.broker.below import create_in, directory_of, open_below, stat_below
 
 _EXCLUSIVE: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
 _SHARED: Final = fcntl.LOCK_SH | fcntl.LOCK_NB
@@ -68,7 +68,7 @@ def unlock_descriptor(descriptor: int) -> None:
 def lock_file(path: Path, *, shared: bool = False, wait: float = 0.0, mode: int | None = None) -> Generator[int]:
     """Hold a lock on a file, which is created if missing; yields its descriptor, open for reading and writing.
 
-    The file stays afterwards: a file that is removed and created again could be locked twice.
+    The file stays afterwards. A holder may remove it: what is locked next is the file that then has the name.
 
     Args:
         path: the file.
@@ -81,12 +81,17 @@ def lock_file(path: Path, *, shared: bool = False, wait: float = 0.0, mode: int 
         OddFileError: it is not a regular file, or not ours.
         OSError: the file cannot be opened or locked.
     """
-    descriptor = open_below(path, os.O_RDWR | os.O_CREAT, mode=mode)
-    try:
-        lock_descriptor(descriptor, shared=shared, wait=wait)
-        yield descriptor
-    finally:
-        os.close(descriptor)
+    while True:
+        descriptor = open_below(path, os.O_RDWR | os.O_CREAT, mode=mode)
+        try:
+            lock_descriptor(descriptor, shared=shared, wait=wait)
+            found = stat_below(path)
+            if found is None or not os.path.samestat(os.fstat(descriptor), found):
+                continue  # its holder removed it: another process may hold the file that has the name now
+            yield descriptor
+            return
+        finally:
+            os.close(descriptor)
 
 
 def is_locked(path: Path, *, shared_too: bool = False) -> bool:

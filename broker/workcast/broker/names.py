@@ -19,12 +19,18 @@ IGNORED_FILE: Final = "ignored-by-git"
 """In the output directory: the ``core.excludesFile`` of the agent's git."""
 DEMO_FILE: Final = "played-by-demo"
 """Marks a workcell of the demo."""
+WORKCELL_FILES: Final = (LOG_FILE, PROMPT_FILE, PROOF_FILE, DEMO_FILE, RUN_LOCK_FILE)
+"""What workcast writes into a workcell's directory, beside the output directory."""
 
 # ── the state directory ──────────────────────────────────────────────────────────────────────────────────────────────
 ORIGIN_FILE: Final = "origin"
 UP_STATE_FILE: Final = "up.json"
 UP_LOCK_FILE: Final = "up.lock"
 BROKER_STATE_FILE: Final = "broker.json"
+REMOVAL_LOCK_FILE: Final = "removal.lock"
+"""Held while a workcell is removed."""
+REMOVED_DIRECTORY: Final = "removed"
+"""Holds a mark for each workcell that was removed, with the name of its directory; its time is that of the removal."""
 
 INDEX_SUFFIX: Final = "index"
 EPOCH_SUFFIX: Final = "epoch"
@@ -36,6 +42,11 @@ TRANSCRIPT_SUFFIX: Final = "transcript"
 SESSION_LOCK_SUFFIX: Final = "telling"
 SESSION_INDEX_SUFFIX: Final = "session"
 """What the log of a session contains, for hooks."""
+STATE_SUFFIXES: Final = (
+    INDEX_SUFFIX, EPOCH_SUFFIX, RETIRED_SUFFIX, WATERMARK_SUFFIX, CHECKPOINT_SUFFIX, TRANSCRIPT_SUFFIX,
+    SESSION_INDEX_SUFFIX, SESSION_LOCK_SUFFIX,
+)  # fmt: skip
+"""All of a workcell's state files."""
 
 
 def state_file(workcell: str, suffix: str) -> str:
@@ -70,12 +81,16 @@ GATEWAY_SETTINGS: Final = (
 # options of the command line
 BUDGET_VARIABLE: Final = "WORKCAST_BUDGET"
 DEMO_ROOT_VARIABLE: Final = "WORKCAST_DEMO_ROOT"
+DRY_RUN_VARIABLE: Final = "WORKCAST_DRY_RUN"
 EXIT_CODE_VARIABLE: Final = "WORKCAST_EXIT_CODE"
 FROM_VARIABLE: Final = "WORKCAST_FROM"
 HOST_VARIABLE: Final = "WORKCAST_HOST"
 ISSUE_VARIABLE: Final = "WORKCAST_ISSUE"
+KEEP_FAILED_VARIABLE: Final = "WORKCAST_KEEP_FAILED"
+MAX_BYTES_VARIABLE: Final = "WORKCAST_MAX_BYTES"
 MAX_TOKENS_VARIABLE: Final = "WORKCAST_MAX_TOKENS"
 MODEL_VARIABLE: Final = "WORKCAST_MODEL"
+OLDER_THAN_VARIABLE: Final = "WORKCAST_OLDER_THAN"
 ONLY_AGENTS_VARIABLE: Final = "WORKCAST_ONLY_AGENTS"
 PORT_VARIABLE: Final = "WORKCAST_PORT"
 ROWS_VARIABLE: Final = "WORKCAST_ROWS"
@@ -85,5 +100,6 @@ TIMEOUT_VARIABLE: Final = "WORKCAST_TIMEOUT"
 URL_VARIABLE: Final = "WORKCAST_URL"
 VERBOSE_VARIABLE: Final = "WORKCAST_VERBOSE"
 WATCH_VARIABLE: Final = "WORKCAST_WATCH"
+WITH_WORKTREE_VARIABLE: Final = "WORKCAST_WITH_WORKTREE"
 WORKCELL_VARIABLE: Final = "WORKCAST_WORKCELL"
 WORKTREE_VARIABLE: Final = "WORKCAST_WORKTREE"

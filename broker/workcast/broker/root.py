@@ -16,6 +16,7 @@ from workcast.broker import names
 from workcast.broker.below import (
     OddFileError,
     is_directory_below,
+    is_file_below,
     list_directory,
     make_directory,
     oddity,
@@ -77,6 +78,7 @@ class Root:
         self.name = name
         self.workcells = self.directory / names.WORKCELLS_DIRECTORY
         self.state = self.workcells / names.STATE_DIRECTORY
+        self.removed = self.state / names.REMOVED_DIRECTORY
         self._origin = self._origin_place = self._written_place = ""
 
     def check(self) -> None:
@@ -129,7 +131,9 @@ class Root:
             found = list_directory(self.workcells).directories
         except (FileNotFoundError, OddFileError):
             return []
-        return [self.id_of(name) for name in sorted(found) if _ID.fullmatch(name)]
+        ids = [self.id_of(name) for name in sorted(found) if _ID.fullmatch(name)]
+        marked = {self.id_of(name) for name in self.removed_names()}
+        return [workcell for workcell in ids if workcell not in marked or self.removed_at(workcell) is None]
 
     def links(self) -> list[str]:
         """Return the ids of what would be workcells, if they were directories and not links."""
@@ -171,8 +175,26 @@ class Root:
         return self.workcells / self.local(workcell)
 
     def holds(self, workcell: str) -> bool:
-        """Whether the workcell's directory exists. A symbolic link is not one, wherever it leads."""
-        return self.owns(workcell) and is_directory_below(self.workcell(workcell))
+        """Whether the workcell's directory exists, and the workcell is not removed.
+
+        A symbolic link is not a directory, wherever it leads.
+        """
+        return self.owns(workcell) and is_directory_below(self.workcell(workcell)) and self.removed_at(workcell) is None
+
+    def removed_at(self, workcell: str) -> int | None:
+        """Return when workcast removed the workcell, in ns since 1970; None if it did not, or there is a log again.
+
+        The directory may still be there, as a git worktree for example.
+        """
+        found = stat_below(self.removed / self.local(workcell))
+        return None if found is None or is_file_below(self.log(workcell)) else found.st_mtime_ns
+
+    def removed_names(self) -> list[str]:
+        """Return the names of the directories of all workcells that were removed, perhaps long ago."""
+        try:
+            return list_directory(self.removed).files
+        except (FileNotFoundError, OddFileError):
+            return []
 
     def oddity(self, workcell: str) -> str:
         """Say why the workcell's log counts as missing though something is in its place; empty if nothing is wrong."""

@@ -10,8 +10,6 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
-from workcast.broker.below import make_directory, stat_below
-from workcast.broker.files import replace_file
 from workcast.broker.names import (
     IGNORED_FILE,
     LOG_FILE,
@@ -48,16 +46,28 @@ def hold_workcell(directory: Path, *, wait: float = CHECK_S) -> Generator[int]:
         WorkcellBusyError: another run holds it. Nothing was written.
         OSError: it cannot be created or written.
     """
-    make_directory(directory)
     with ExitStack() as stack:
         try:
-            descriptor = stack.enter_context(hold_lock(directory, wait=wait))
+            descriptor = stack.enter_context(_hold_made(directory, wait))
         except RunLockedError as held:
             by = f" (process {held.holder})" if held.holder else ""
             raise WorkcellBusyError(
                 f"expected the workcell {directory.name} to be free, but another run{by} is "
                 f"writing its log; wait until that has ended, or name another workcell"
             ) from None
+        yield descriptor
+
+
+@contextmanager
+def _hold_made(directory: Path, wait: float) -> Generator[int]:
+    """Make a workcell and hold its lock; make it again if it is removed in between."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        try:
+            descriptor = stack.enter_context(hold_lock(directory, wait=wait))
+        except FileNotFoundError:
+            directory.mkdir(parents=True, exist_ok=True)
+            descriptor = stack.enter_context(hold_lock(directory, wait=wait))
         yield descriptor
 
 
@@ -97,12 +107,11 @@ def add_worktree(repository: Path, directory: Path) -> None:
             f"expected the top of a git repository as root, got {repository}, which is inside of "
             f"{os.fsdecode(top.stdout).strip()}; name that one, or leave out --worktree"
         )
-    if stat_below(directory) is not None:
+    if directory.exists() or directory.is_symlink():
         raise WorktreeError(
             f"expected a new workcell for --worktree, but {directory} exists already; name another, "
             f"or leave out --worktree to work in this one"
         )
-    make_directory(directory.parent)  # git would make it for all users
     branch = BRANCH_PREFIX + directory.name
     added = git(repository, "worktree", "add", "--quiet", "-b", branch, str(directory.absolute()))
     if added.returncode != 0:
@@ -122,10 +131,9 @@ def hide_our_files(directory: Path, cwd: Path, env: Mapping[str, str]) -> dict[s
     settings = env.get("XDG_CONFIG_HOME") or str(Path(env.get("HOME") or Path.home()) / ".config")
     theirs = Path(os.fsdecode(configured.stdout).strip() or f"{settings}/git/ignore")
     ours = directory / OUTPUT_DIRECTORY / IGNORED_FILE
-    make_directory(ours.parent, trusted=directory)
+    ours.parent.mkdir(exist_ok=True)
     names = "".join(f"/{name}\n" for name in (OUR_FILES if cwd == directory else (WORKCELLS,)))
-    content = (theirs.read_bytes() + b"\n" if theirs.is_file() else b"") + names.encode()
-    replace_file(ours, content, trusted=directory)
+    ours.write_bytes((theirs.read_bytes() + b"\n" if theirs.is_file() else b"") + names.encode())
     given = env.get("GIT_CONFIG_COUNT", "")
     count = int(given) if given.isdecimal() else 0
     return {

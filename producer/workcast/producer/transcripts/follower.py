@@ -182,6 +182,9 @@ class Follower:
     def _sync(self, workcell: str) -> None:
         """Write new events of a session, as many as take a moment."""
         session = self._sessions[workcell]
+        if session.is_removed():
+            self._drop(workcell)
+            return
         first = session.transcripts[0]
         match self._owner_of(first):
             case "run":

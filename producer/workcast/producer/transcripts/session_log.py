@@ -12,10 +12,10 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 from workcast.broker.appender import Appender
-from workcast.broker.below import open_below, stat_below
 from workcast.broker.log import parse_header
 from workcast.broker.names import SESSION_INDEX_SUFFIX, state_file
 from workcast.broker.root import Root
@@ -124,6 +124,11 @@ class SessionLog:
             and all(kept.files[name].stamp == Tail(t.path).current_stamp() for name, t in self._transcripts.items())
         )
 
+    def is_removed(self) -> bool:
+        """Whether the workcell was removed, and no transcript has changed since: it must not be written again."""
+        at = self._root.removed_at(self.workcell)
+        return at is not None and all(_changed_at(one.path) <= at for one in self._transcripts.values())
+
     def forget(self) -> None:
         """Drop what was read; a later :meth:`sync` reads it again."""
         self._files.clear()
@@ -228,7 +233,7 @@ class SessionLog:
     def _is_rewritten(self) -> bool:
         """Whether workcast rewrote the log, perhaps without its oldest events."""
         try:
-            with os.fdopen(open_below(self._log, os.O_RDONLY), "rb") as log:
+            with self._log.open("rb") as log:
                 return parse_header(log.readline(512).rstrip(b"\n")) is not None
         except OSError:
             return False
@@ -272,7 +277,7 @@ class SessionLog:
     def _index(self) -> None:
         """Update the index of hooks, if a hook has made one."""
         path = self._root.state / state_file(self._root.local(self.workcell), SESSION_INDEX_SUFFIX)
-        if stat_below(path) is not None:
+        if path.exists():
             SessionIndex(path, self._log).catch_up()
 
     def _line(self, sourced: SourcedEvent) -> bytes:
@@ -294,8 +299,11 @@ class SessionLog:
         self._scanned = (inode, size)
 
     def _log_stamp(self) -> tuple[int, int]:
-        status = stat_below(self._log)
-        return (0, 0) if status is None else (status.st_ino, status.st_size)
+        try:
+            status = os.stat(self._log)  # noqa: PTH116 - it is called often
+        except OSError:
+            return (0, 0)
+        return (status.st_ino, status.st_size)
 
     def _keep(self) -> None:
         """Write the checkpoint if the log exists, after everything that it says is in there."""
@@ -325,3 +333,10 @@ def _queue(files: Iterable[SessionFile]) -> list[tuple[datetime, int, SessionFil
     queue = [(file.next_at, number, file) for number, file in enumerate(files)]
     heapq.heapify(queue)
     return queue
+
+
+def _changed_at(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
