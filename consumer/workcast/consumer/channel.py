@@ -30,6 +30,8 @@ class Channel:
         self.head = 0
         self.loaded = False
         """Whether epoch and head are valid; if not, the broker must be asked."""
+        self.gone = False
+        """Whether the workcell was removed: a channel that is opened later is another one."""
         self.foreign = False
         """Whether another root has published a workcell under the id of one here."""
         self.announced: tuple[int, int] | None = None
@@ -56,6 +58,11 @@ class Channel:
 
     def unlisten(self, wake: Callable[[], None]) -> None:
         self._listeners.discard(wake)
+
+    def end(self) -> None:
+        """Let the viewers know that the workcell is gone."""
+        self.gone = True
+        self.notify()
 
     def set_position(self, epoch: int, base: int, head: int) -> None:
         """Apply what the broker has: another epoch clears the ring, a greater head is taken."""

@@ -108,6 +108,12 @@ class Channels:
             channel.loaded = False
             channel.notify()
 
+    def end(self, workcell: str) -> None:
+        """End the channel of a workcell that is gone, and with it the subscriptions of its viewers."""
+        channel = self._channels.pop(workcell, None)
+        if channel is not None:
+            channel.end()
+
     async def compare_heads(self) -> None:
         """Compare every channel with what the broker has, and keep the windows of those that are watched.
 

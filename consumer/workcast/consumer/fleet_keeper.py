@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from pydantic import ValidationError
@@ -27,12 +27,20 @@ logger = logging.getLogger("workcast.hub")
 
 
 class FleetKeeper:
-    """Keeps the fleet up to date with the broker and the directories."""
+    """Keeps the fleet up to date with the broker and the directories.
 
-    def __init__(self, fleet: Fleet, source: Source, archive: Archive) -> None:
+    Args:
+        fleet: what is kept.
+        source: the broker.
+        archive: the directories.
+        end: called with each workcell of which a notice said that it is gone.
+    """
+
+    def __init__(self, fleet: Fleet, source: Source, archive: Archive, end: Callable[[str], None]) -> None:
         self._fleet = fleet
         self._source = source
         self._archive = archive
+        self._end = end
         self._dirty: set[str] = set()
         self._noticed: set[str] = set()
         """Workcells that a notice named: their summary changed or is gone."""
@@ -113,6 +121,8 @@ class FleetKeeper:
             # A workcell without a summary must have been in the last listing: what is gone by now must not come back.
             there = [name for name in piece if name in found or name in self._present]
             self._update({name: self._summary(name, found.get(name)) for name in there}, gone)
+            for name in gone:
+                self._end(name)
 
     def _without_directory(self, workcells: list[str]) -> set[str]:
         return {workcell for workcell in workcells if not self._archive.has(workcell)}

@@ -45,7 +45,7 @@ class Hub:
         self.heartbeats = Heartbeats()
         self.channels = Channels(timed, archive, ring_bytes, frame_bytes)
         self.refill = Refill(timed, archive, self.channels, self.metrics, frame_bytes)
-        self._keeper = FleetKeeper(self.fleet, timed, archive)
+        self._keeper = FleetKeeper(self.fleet, timed, archive, self.channels.end)
         self._feed = FeedReader(timed, self.channels, self._keeper, self.heartbeats, self.metrics)
         self._sweep_seconds = sweep_seconds
         self._troubles: dict[str, str] = {"feed": "not connected yet"}

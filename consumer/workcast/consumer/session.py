@@ -246,6 +246,11 @@ class Session:
         if subscription is None:
             return False
         channel = subscription.channel
+        if channel.gone:
+            del self._subscriptions[workcell]
+            channel.unlisten(self._wake.set)
+            self._error("unknown_workcell", f"{workcell} was removed; ask again when the fleet shows it", workcell)
+            return await self._flush()
         if not channel.loaded:
             await self._reply_until(self._hub.channels.load(channel))
             if self._subscriptions.get(workcell) is not subscription:

@@ -135,6 +135,7 @@ export class Timeline implements Subscriber {
   #subscribed(epoch: number, offset: number, head: number): void {
     const window = this.window;
     if (this.phase !== 'shown' || epoch !== window.epoch || (this.attached && offset !== window.hi)) {
+      if (this.phase === 'unknown') this.notice = '';
       this.#restart(epoch, offset, head);
     } else if (this.attached && head - window.hi > MAX_BEHIND) {
       this.notice = `${head - window.hi} events arrived in the meantime; showing the newest`;
@@ -158,9 +159,15 @@ export class Timeline implements Subscriber {
 
   #refused(code: string, message: string): void {
     const unknown = code === 'unknown_workcell';
-    if (unknown) this.phase = 'unknown';
-    else if (this.phase !== 'shown') this.phase = 'refused';
-    this.notice = unknown ? '' : message;
+    if (unknown) {
+      this.live = false;
+      this.notice =
+        this.window.hi > this.window.lo ? 'this workcell was removed: what is shown is no longer stored' : '';
+      this.phase = 'unknown';
+      return;
+    }
+    if (this.phase !== 'shown') this.phase = 'refused';
+    this.notice = message;
   }
 
   #check(verdict: Verdict): void {

@@ -244,6 +244,23 @@ describe('a timeline', () => {
     expect(timeline.phase).toBe('unknown');
   });
 
+  test('keeps what it shows of a workcell that is removed, says so, and starts again when it is back', () => {
+    const { timeline, receives, events } = open();
+    receives('subscribed', { epoch: 1, offset: 0, head: 3 });
+    events(0, 3);
+    receives('live', { epoch: 1, offset: 3 });
+    receives('error', { code: 'unknown_workcell', message: 'w was removed' });
+    expect([timeline.phase, timeline.live, timeline.items.length]).toEqual(['unknown', false, 3]);
+    expect(timeline.notice).toContain('removed');
+    expect(timeline.hasEarlier || timeline.hasLater).toBe(false);
+    expect(timeline.cursor()).toEqual({ last: 300 });
+    receives('subscribed', { epoch: 2, offset: 0, head: 2 });
+    events(0, 2, 2);
+    expect([timeline.phase, timeline.window.epoch, timeline.items.length]).toEqual(['shown', 2, 2]);
+    expect(timeline.notice).toBe('');
+    expectDense(timeline);
+  });
+
   test('has no hole, whatever arrives', () => {
     const message = fc.record({
       op: fc.constantFrom('subscribed', 'reset', 'events', 'events', 'events', 'live', 'head', 'break'),
