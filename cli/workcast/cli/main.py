@@ -15,12 +15,16 @@ from workcast.cli.options import (
     BrokerOption,
     BudgetOption,
     DemoRootOption,
+    DryRunOption,
     ExitCodeOption,
     HostOption,
     IssueOption,
     JsonOption,
+    KeepFailedOption,
+    MaxBytesOption,
     MaxTokensOption,
     ModelOption,
+    OlderThanOption,
     OnlyAgentsOption,
     PortOption,
     RedisOption,
@@ -35,6 +39,7 @@ from workcast.cli.options import (
     UrlOption,
     VerboseOption,
     WatchOption,
+    WithWorktreeOption,
     WorkcellOption,
     WorktreeOption,
 )
@@ -93,22 +98,29 @@ def up(
     port: PortOption = None,
     redis_url: BrokerOption = None,
     since: SinceOption = SINCE,
+    older_than: OlderThanOption = None,
+    max_bytes: MaxBytesOption = None,
     *,
     watch: WatchOption = False,
+    keep_failed: KeepFailedOption = False,
 ) -> None:
     """Serve roots, all on this machine.
 
-    Runs an embedded broker, relay, gateway and dashboard; prints the address once it answers.
+    Runs an embedded broker, relay, gateway and dashboard; prints the address once it answers. With --older-than or
+    --max-bytes it removes workcells as prune does, at the start and then every ten minutes.
     """
+    from workcast.broker.retention import Rules
+    from workcast.cli.retention import Retention
     from workcast.cli.up import serve_roots
 
     settings = _settings(host=host, port=port, redis_url=redis_url)
-    background: list[Background] = []
+    served = _roots(roots)
+    background: list[Background] = [Retention(served, Rules(older_than, max_bytes, keep_failed=keep_failed))]
     if watch:
         from workcast.cli.watch import Watch
 
         background.append(Watch(since))
-    serve_roots(_roots(roots), settings, background)
+    serve_roots(served, settings, background)
 
 
 @app.command()
@@ -269,6 +281,60 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command("rm")
+def remove(
+    workcells: Annotated[list[str], typer.Argument(metavar="WORKCELL…")],
+    root: RootOption = Path(),
+    redis_url: RedisOption = None,
+    *,
+    with_worktree: WithWorktreeOption = False,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Remove workcells.
+
+    Removes what workcast wrote for them: log, prompt, output, proof, state; and the directory if nothing else is in it.
+    The exit code is 1 if any was not removed: it is unknown, or a run or session in it goes on.
+
+    \b
+    workcast rm claude-20261122-101500-3f2a
+    workcast rm --with-worktree fix-17 fix-18
+    """
+    from workcast.cli.removal import remove_named
+
+    if not remove_named(
+        _named_root(root), redis_url, workcells, with_worktree=with_worktree, dry_run=dry_run, as_json=json
+    ):
+        raise typer.Exit(1)
+
+
+@app.command()
+def prune(
+    root: RootOption = Path(),
+    older_than: OlderThanOption = None,
+    max_bytes: MaxBytesOption = None,
+    redis_url: RedisOption = None,
+    *,
+    keep_failed: KeepFailedOption = False,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Remove old workcells.
+
+    Removes what rm would remove, by age or until the rest is small enough; runs and sessions that go on are left alone.
+
+    \b
+    workcast prune --older-than 30d --keep-failed --dry-run
+    workcast prune --max-bytes 20G
+    """
+    from workcast.broker.retention import Rules
+    from workcast.cli.removal import remove_by_rules
+
+    rules = Rules(older_than, max_bytes, keep_failed=keep_failed)
+    if not remove_by_rules(_named_root(root), redis_url, rules, dry_run=dry_run, as_json=json):
+        raise typer.Exit(1)
+
+
 @app.command("import")
 def import_file(
     file: Annotated[Path, typer.Argument(help="A transcript of Claude Code or Codex.", metavar="FILE")],
@@ -333,6 +399,12 @@ def _root(directory: Path) -> Root:
     from workcast.broker.root import Root
 
     return Root(directory)
+
+
+def _named_root(given: Path) -> Root:
+    from workcast.broker.roots import parse_root
+
+    return parse_root(given)
 
 
 def _roots(given: list[Path]) -> Roots:

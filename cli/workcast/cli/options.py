@@ -10,6 +10,7 @@ import typer
 
 from workcast.broker import names
 from workcast.cli.duration import parse_duration
+from workcast.cli.size import parse_size
 from workcast.events.errors import WorkcastError
 
 
@@ -158,6 +159,38 @@ SinceOption = Annotated[
     ),
 ]  # fmt: skip
 SINCE = 7 * 86400.0
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", envvar=names.DRY_RUN_VARIABLE, help="Change nothing; print what would be removed.")
+]
+WithWorktreeOption = Annotated[
+    bool,
+    typer.Option(
+        "--with-worktree", envvar=names.WITH_WORKTREE_VARIABLE,
+        help="Remove its git worktree too, with the files that git ignores, and the branch workcast/ID; nothing is "
+        "removed if the worktree has changes, or commits that are on no other branch.",
+    ),
+]  # fmt: skip
+OlderThanOption = Annotated[
+    float | None,
+    typer.Option(
+        "--older-than", envvar=names.OLDER_THAN_VARIABLE, parser=parse_duration, metavar="TIME",
+        help="Remove workcells whose last run ended longer ago than this: 12h, 30d.",
+    ),
+]  # fmt: skip
+KeepFailedOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-failed", envvar=names.KEEP_FAILED_VARIABLE,
+        help="Keep workcells whose last run failed, timed out or was lost.",
+    ),
+]  # fmt: skip
+MaxBytesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-bytes", envvar=names.MAX_BYTES_VARIABLE, parser=parse_size, metavar="SIZE",
+        help="Remove the oldest workcells until the records of the root have no more bytes than this: 500M, 20G.",
+    ),
+]  # fmt: skip
 ExitCodeOption = Annotated[
     int | None,
     typer.Option("--exit-code", envvar=names.EXIT_CODE_VARIABLE, help="The agent's exit code, if known."),
