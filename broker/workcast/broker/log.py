@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pydantic_core import from_json
 
 from workcast.broker.below import OddFileError, open_below
-from workcast.broker.files import replace_file
+from workcast.broker.damaged import ignore
+from workcast.broker.log_index import LogIndex, load_index, save_index
 from workcast.broker.watermark import BASES, EPOCHS
 from workcast.events.json_value import as_object
 
@@ -161,7 +161,7 @@ class LogReader:
         """Read whole lines from ``offset`` on: at most ``max_lines``, and about ``max_bytes`` but at least one line.
 
         Lines appended after the last :meth:`refresh` are not returned; nor is any line if the file was replaced since
-        then, which the next refresh finds out. ``offset`` must lie in ``base`` … ``end``.
+        then, or the index is wrong, which the next refresh finds out. ``offset`` must lie in ``base`` … ``end``.
         """
         if not self.base <= offset <= self.end:
             raise ValueError(f"expected an offset in {self.base}…{self.end}, got {offset}")
@@ -175,6 +175,10 @@ class LogReader:
         if descriptor is None:
             return Span(offset, [], position)
         with os.fdopen(descriptor, "rb") as file:
+            if position and os.pread(descriptor, 1, position - 1) != b"\n":  # of the index, or since it was made
+                self._forget()
+                self.generation += 1
+                return Span(offset, [], position)
             file.seek(position)
             for _ in range(skip):
                 position += len(file.readline())
@@ -203,37 +207,66 @@ class LogReader:
         """
         if self._index_path is None or len(self._offsets) < self._saved_entries + _SAVE_ENTRIES:
             return
-        fields = {
-            "inode": self._inode, "head": self._head_bytes.hex(), "tail": self._tail_bytes.hex(),
-            "header": self.header and [self.header.epoch, self.header.base], "natural_epoch": self.natural_epoch,
-            "end": self.end, "end_position": self.end_position, "entries": len(self._offsets),
-        }  # fmt: skip
-        replace_file(
-            self._index_path, json.dumps(fields).encode() + b"\n" + self._offsets.tobytes() + self._positions.tobytes()
-        )
+        save_index(
+            self._index_path,
+            LogIndex(
+                self._inode, self._head_bytes, self._tail_bytes, self.end, self.end_position, self._offsets,
+                self._positions,
+            ),
+        )  # fmt: skip
         self._saved_entries = len(self._offsets)
 
     def _load_index(self) -> None:
-        """Load a saved index; the next refresh finds out whether the log is still the same."""
-        if self._index_path is None:
+        """Load a saved index if it is that of the file; the next refresh finds out whether its known lines are.
+
+        What the log itself shows of it is compared: where the first line ends, and how many lines the last entry
+        stands for. To check all entries would be to scan the log.
+        """
+        descriptor = None if self._index_path is None else _open(self._path)
+        if descriptor is None or self._index_path is None:
             return
         try:
-            first, _, rest = self._index_path.read_bytes().partition(b"\n")
-            fields: dict[str, Any] = from_json(first)
-            size = 8 * fields["entries"]
-            offsets, positions = array("Q", rest[:size]), array("Q", rest[size:])
-            if len(offsets) != fields["entries"] or len(positions) != len(offsets):
+            status = os.fstat(descriptor)
+            index = load_index(self._index_path, status.st_size)
+            if index is None or index.inode != (status.st_dev, status.st_ino):
                 return
-            self._offsets, self._positions = offsets, positions
-            self._inode = (fields["inode"][0], fields["inode"][1])
-            self._head_bytes, self._tail_bytes = bytes.fromhex(fields["head"]), bytes.fromhex(fields["tail"])
-            self.header = _header(*fields["header"]) if fields["header"] else None
-            self.natural_epoch = fields["natural_epoch"]
-            self.base = self.header.base if self.header else 0
-            self.end, self.end_position = fields["end"], fields["end_position"]
-            self._saved_entries = len(offsets)
-        except (OSError, ValueError, KeyError, TypeError, IndexError):
-            self._forget()  # missing or damaged: it only saves work
+            header, epoch, start = self._read_first_line(descriptor, index)
+            base = header.base if header else 0
+            last = index.offsets[-1], index.positions[-1]
+            counted = self._count_lines(descriptor, last[1], index.end_position)
+            if (base, start) != (index.offsets[0], index.positions[0]) or last[0] + counted != index.end:
+                ignore(self._index_path, ValueError("expected the lines of the log"))
+                self.generation += 1
+                return
+        finally:
+            os.close(descriptor)
+        self._inode, self._head_bytes, self._tail_bytes = index.inode, index.head, index.tail
+        self._offsets, self._positions = index.offsets, index.positions
+        self.header, self.natural_epoch, self.base = header, epoch, base
+        self.end, self.end_position = index.end, index.end_position
+        self._saved_entries = len(index.offsets)
+
+    def _read_first_line(self, descriptor: int, index: LogIndex) -> tuple[Header | None, int, int]:
+        """Return the first line's header, if it is one, its natural epoch, and where the first counted line begins."""
+        digest, position = hashlib.sha256(), 0
+        while position < index.end_position and (chunk := os.pread(descriptor, self._chunk_bytes, position)):
+            line, newline, _ = chunk.partition(b"\n")
+            digest.update(line)
+            if newline:
+                header = parse_header(line) if position == 0 else None
+                return header, _epoch_of_digest(digest.digest()), len(line) + 1 if header else 0
+            position += len(chunk)
+        return None, 0, -1
+
+    def _count_lines(self, descriptor: int, start: int, end: int) -> int:
+        """Count the lines in a range of the file; -1 if none begins or ends there."""
+        edges = {os.pread(descriptor, 1, position - 1) for position in (start, end) if position}
+        if edges != {b"\n"}:
+            return -1
+        count = 0
+        for position in range(start, end, self._chunk_bytes):
+            count += os.pread(descriptor, min(self._chunk_bytes, end - position), position).count(b"\n")
+        return count
 
     def sync(self) -> None:
         """Make all lines up to ``end`` durable: a crash must not take back what viewers have seen.

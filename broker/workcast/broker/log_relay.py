@@ -10,8 +10,6 @@ from contextlib import suppress
 from typing import Final, Protocol
 from zlib import crc32
 
-from pydantic import ValidationError
-
 from workcast.broker.batch import Answer, Batch, Budgets
 from workcast.broker.claim import PROOF_ENTRIES, agrees
 from workcast.broker.errors import OriginConflictError
@@ -225,7 +223,7 @@ class LogRelay:
         own = self._log.own
         if own is None or own.crc is None or self._fold.offset != own.head:
             return
-        here = Watermark(own.epoch, own.head, own.crc)
+        here = Watermark(own.epoch, own.head, own.crc, inode=self._log.reader.inode)
         if here != self._checkpointed:
             self._log.state.write_checkpoint(Checkpoint(here, self._fold.to_state()))
             self._checkpointed = here
@@ -285,11 +283,15 @@ class LogRelay:
         self._attached &= self._log.refresh(limit)
 
     def _take_up_fold(self, checkpoint: Checkpoint | None, epoch: int) -> Fold:
-        if checkpoint is not None and checkpoint.watermark.epoch == epoch:
-            with suppress(ValidationError):  # damaged, or of another price table: fold again
+        # Of this very file: a clone can bring a log with a checkpoint that fits it, but cannot know its inode.
+        is_ours = checkpoint is not None and checkpoint.watermark.inode == self._log.reader.inode
+        if checkpoint is not None and is_ours and checkpoint.watermark.epoch == epoch:
+            with suppress(ValueError, TypeError, OverflowError):  # damaged, or of another price table: fold again
                 fold = Fold.from_state(checkpoint.fold, self._prices)
-                self._checkpointed = checkpoint.watermark
-                return fold
+                to_json(fold.summary(self.workcell, epoch, 0, ""))
+                if fold.offset == checkpoint.watermark.head:
+                    self._checkpointed = checkpoint.watermark
+                    return fold
         return self._new_fold(self._log.reader.base)
 
     def _new_fold(self, base: int = 0) -> Fold:

@@ -129,7 +129,9 @@ class LogState:
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint for the next relay."""
         shown = checkpoint.watermark
-        fields = {"epoch": shown.epoch, "head": shown.head, "crc": shown.crc, "fold": checkpoint.fold}
+        fields = {
+            "epoch": shown.epoch, "head": shown.head, "crc": shown.crc, "inode": shown.inode, "fold": checkpoint.fold,
+        }  # fmt: skip
         make_directory(self._directory)
         replace_file(self._path(CHECKPOINT_SUFFIX), json.dumps(fields).encode())
 
@@ -175,7 +177,9 @@ def _parse_watermark(text: bytes) -> Watermark:
 def _parse_checkpoint(text: bytes) -> Checkpoint:
     match as_object(json.loads(text)):
         case {"epoch": int() as epoch, "head": int() as head, "crc": int() as crc, **rest}:
-            return Checkpoint(_checked(Watermark(int(epoch), int(head), int(crc))), rest.get("fold"))
+            inode = rest.get("inode")
+            shown = Watermark(int(epoch), int(head), int(crc), inode=inode if type(inode) is int else None)
+            return Checkpoint(_checked(shown), rest.get("fold"))
         case _:
             raise ValueError("expected an object with epoch, head and crc")
 

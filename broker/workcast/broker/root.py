@@ -223,7 +223,7 @@ class Root:
         if place and place != self._origin_place:
             stored, its_place = self._read_origin()
             if stored:
-                self._origin = stored if its_place in ("", place) else _origin_of_copy(stored, place)
+                self._origin = stored if its_place == place else _origin_of_copy(stored, place)
                 self._origin_place = place
         return self._origin
 
@@ -242,13 +242,12 @@ class Root:
                 if not create_file_once(path, content) and not self._read_origin()[0]:
                     replace_file(path, content)  # not an origin, but in its place
             elif its_place != place:
-                origin = _origin_of_copy(stored, place) if its_place else stored
+                origin = _origin_of_copy(stored, place)
                 replace_file(path, f"{origin}\n{place}\n".encode())
-                if its_place:
-                    logger.warning(
-                        "%s was copied, restored or moved to another file system: it is published under an origin of "
-                        "its own, %s, not as %s", self.directory, origin, stored,
-                    )  # fmt: skip
+                logger.warning(
+                    "%s was cloned, copied, restored or moved to another file system: it is published under an origin "
+                    "of its own, %s, not as %s", self.directory, origin, stored,
+                )  # fmt: skip
             self._origin_place, self._written_place = "", place
         return self.origin()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from workcast.broker.damaged import ignore
 from workcast.broker.names import TRANSCRIPT_SUFFIX, state_file
 from workcast.broker.root import Root
+
+_Size = Annotated[int, Field(ge=0, lt=1 << 63)]
 
 
 class TailState(BaseModel):
@@ -16,7 +19,7 @@ class TailState(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     path: str
-    position: int
+    position: _Size
     stamp: tuple[int, int, int]
     """Inode, size and time of change when it was read to its end; zeros if it was not."""
     head: str
@@ -31,9 +34,9 @@ class Checkpoint(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     version: Literal[1] = 1
-    inode: int
-    size: int
-    safe: int
+    inode: _Size
+    size: _Size
+    safe: _Size
     """Up to here, every event of the log has had its line."""
     settled: bool
     """Nothing waits for its end."""
@@ -50,7 +53,8 @@ def load(root: Root, workcell: str) -> Checkpoint | None:
     state = root.read_state(_name(root, workcell))
     try:
         return None if state is None else Checkpoint.model_validate(state)
-    except ValidationError:
+    except ValidationError as error:
+        ignore(root.state / _name(root, workcell), ValueError(error.errors()[0]["msg"]))
         return None
 
 

@@ -72,9 +72,16 @@ def _family(root: Root, transcript: Transcript, workcell: str) -> list[Transcrip
     """Return the session's files: those beside this one, and those that were imported earlier."""
     kept = load(root, workcell)
     paths = [Path(state.path) for state in kept.files.values()] if kept is not None else []
-    earlier = [identify(path) for path in paths if path.is_file()]
+    earlier = [identify(path) for path in paths if _is_file(path)]
     same = [one for one in earlier if one is not None and one.session == transcript.session]
     return sorted([transcript, *files_of(transcript), *same], key=lambda one: one.sub_agent is not None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a path that no file can have
+        return False
 
 
 @tenacity.retry(
