@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 from asyncio.transports import BaseTransport
 from dataclasses import dataclass
 from typing import Protocol
 
+from workcast.consumer.memory import Releaser
 from workcast.consumer.settings import GatewaySettings
 
 
@@ -44,6 +46,7 @@ class Connections:
 
     def __init__(self, limits: Bounds) -> None:
         self.bounds = limits
+        self._memory = Releaser(lambda seconds, call: asyncio.get_running_loop().call_later(seconds, call))
         self._open: dict[BaseTransport, str] = {}
         self._by_address: dict[str, int] = {}
         self._silent: dict[str, dict[BaseTransport, Connection]] = {}
@@ -65,6 +68,7 @@ class Connections:
             if most is None or not self._evict(most):
                 return False
         self._open[transport] = address
+        self._memory.count(len(self._open))
         self._by_address[address] = self._by_address.get(address, 0) + 1
         self.wait(transport, connection)
         return True
@@ -88,6 +92,7 @@ class Connections:
         address = self._open.pop(transport, None)
         if address is None:
             return
+        self._memory.count(len(self._open))
         self._by_address[address] -= 1
         if not self._by_address[address]:
             del self._by_address[address]

@@ -7,12 +7,13 @@ import contextlib
 from collections.abc import AsyncGenerator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from fastapi import FastAPI, WebSocket
+from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from workcast.broker.history import History
 from workcast.broker.roots import Roots
@@ -22,10 +23,8 @@ from workcast.consumer.guard import LOOPBACK, Guard
 from workcast.consumer.health_api import add_health
 from workcast.consumer.hub import Hub
 from workcast.consumer.protocol import SUBPROTOCOL, Limits
-from workcast.consumer.session import Session
 from workcast.consumer.settings import GatewaySettings
-from workcast.consumer.stream_protocol import CLOSE_TOO_MUCH
-from workcast.consumer.transport import SocketTransport
+from workcast.consumer.streams import Streams
 from workcast.consumer.workcell_api import add_workcells
 
 _STATIC: Final = Path(__file__).parent / "static"
@@ -51,9 +50,8 @@ def create_app(hub: Hub, history: History, roots: Roots, settings: GatewaySettin
     _add_session(app, settings.limits())
     add_health(app, hub)
     _add_documents(app)
-    _add_stream(app, hub, settings)
     _add_dashboard(app)
-    return Guard(app, LOOPBACK | {settings.host.lower()})
+    return Guard(Streams(cast("Any", ProxyHeadersMiddleware)(app), hub, settings), LOOPBACK | {settings.host.lower()})
 
 
 def _add_session(app: FastAPI, limits: Limits) -> None:
@@ -64,23 +62,6 @@ def _add_session(app: FastAPI, limits: Limits) -> None:
             "viewer": "local", "version": version("workcast"), "protocol": SUBPROTOCOL,
             "limits": limits.model_dump(),
         }  # fmt: skip
-
-
-def _add_stream(app: FastAPI, hub: Hub, settings: GatewaySettings) -> None:
-    @app.websocket("/api/stream")
-    async def stream(socket: WebSocket) -> None:
-        offered = socket.scope.get("subprotocols", [])
-        await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-        transport = SocketTransport(socket)
-        if len(hub.metrics.viewers) >= settings.max_viewers:
-            await transport.close(CLOSE_TOO_MUCH, f"{settings.max_viewers} viewers are connected already")
-            return
-        await Session(transport, hub, settings.limits()).run()
-
-    @app.websocket("/{path:path}")
-    async def no_stream(socket: WebSocket) -> None:
-        # Before the dashboard's files, which would treat it as a request.
-        await socket.send_denial_response(PlainTextResponse("the only WebSocket here is /api/stream\n", 404))
 
 
 def _add_documents(app: FastAPI) -> None:

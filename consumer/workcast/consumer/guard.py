@@ -7,6 +7,7 @@ socket to a server on the loopback interface, and a host name of that site can b
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -50,37 +51,38 @@ def refusal(headers: Headers, hosts: frozenset[str]) -> str | None:
 
 
 class Guard:
-    """ASGI middleware around the whole application."""
+    """ASGI middleware around the whole application; it is no coroutine, which would live as long as a viewer."""
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
         self._app = app
         self._hosts = hosts
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         reason = refusal(Headers(scope=scope), self._hosts)
         if reason is not None:
-            await _refuse(reason, scope, receive, send)
-            return
+            return refuse(403, reason, scope, receive, send)
+        if scope["type"] == "websocket":  # once accepted, it has no headers
+            return self._app(scope, receive, send)
 
         async def send_with_headers(message: Message) -> None:
-            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+            if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(_HEADERS)
                 if scope["path"].startswith(_LIVE):
                     headers["cache-control"] = "no-store"
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        return self._app(scope, receive, send_with_headers)
 
 
-async def _refuse(reason: str, scope: Scope, receive: Receive, send: Send) -> None:
-    response = PlainTextResponse(reason + "\n", 403, headers={**_HEADERS, "cache-control": "no-store"})
+async def refuse(status: int, reason: str, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request, or a WebSocket's handshake, with a line of text."""
+    response = PlainTextResponse(reason + "\n", status, headers={**_HEADERS, "cache-control": "no-store"})
     if scope["type"] == "http":
         await response(scope, receive, send)
         return
     await receive()  # websocket.connect; an HTTP answer: the socket never opens
-    await send({"type": "websocket.http.response.start", "status": 403, "headers": response.raw_headers})
+    await send({"type": "websocket.http.response.start", "status": status, "headers": response.raw_headers})
     await send({"type": "websocket.http.response.body", "body": response.body})

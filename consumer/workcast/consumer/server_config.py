@@ -28,6 +28,8 @@ class ServerConfig(uvicorn.Config):
     ) -> None:
         super().__init__(
             app,
+            interface="asgi3",
+            proxy_headers=False,  # the application sees to them, for requests alone
             log_config=None,  # as all of workcast logs: to stderr, warnings and worse
             http=http,
             ws=stream,

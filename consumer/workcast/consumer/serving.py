@@ -16,6 +16,7 @@ from workcast.broker.subscriber import Subscriber
 from workcast.consumer.archive import RootArchive
 from workcast.consumer.gateway import create_app
 from workcast.consumer.hub import Hub
+from workcast.consumer.memory import keep_collections_short
 from workcast.consumer.server import Server, allow_many_files, server_config
 from workcast.consumer.settings import GatewaySettings
 
@@ -50,6 +51,7 @@ async def serve(
     try:
         await asyncio.wait((serving, asyncio.create_task(server.ready.wait())), return_when=asyncio.FIRST_COMPLETED)
         if server.started:
+            keep_collections_short()
             announce()
         await serving
     finally:

@@ -23,6 +23,8 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from workcast.consumer.client_log import ClientLog
+from workcast.consumer.flag import Flag
+from workcast.consumer.message_queue import MessageQueue
 from workcast.consumer.prepared import PreparedFrame
 from workcast.consumer.server_config import ServerConfig
 from workcast.consumer.token_bucket import TokenBucket
@@ -43,26 +45,30 @@ _PONG: Final = b"\x8a"
 """The first byte of its frame."""
 _WRITE_HIGH: Final = 256 * 1024
 """Bytes in asyncio's buffer for one viewer, above which the session waits."""
+_DEFLATE: Final = ServerPerMessageDeflateFactory(
+    server_no_context_takeover=True,
+    client_no_context_takeover=True,  # no window of 32 KiB to keep for each idle viewer
+    compress_settings={"level": 1, "memLevel": 5},
+)
+_LOG: Final = ClientLog(logging.getLogger("workcast.gateway"), {})
 
 
 class StreamProtocol(WebSocketsSansIOProtocol):
     """One viewer's connection."""
 
+    __slots__ = (  # more in its dictionary would double that
+        "_bytes", "_flooded", "_inbox", "_messages", "_ops", "_pings", "_pong", "_shares_compression", "_slowed_at",
+        "_turn",
+    )  # fmt: skip
     config: ServerConfig
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.conn = ServerProtocol(
-            extensions=[
-                ServerPerMessageDeflateFactory(
-                    server_no_context_takeover=True,
-                    client_no_context_takeover=True,  # no window of 32 KiB to keep for each idle viewer
-                    compress_settings={"level": 1, "memLevel": 5},
-                )
-            ],
-            max_size=self.config.ws_max_size,
-            logger=ClientLog(logging.getLogger("workcast.gateway"), {}),
-        )
+        self.conn.parser.close()  # as below: uvicorn has made one, without these options
+        self.conn = ServerProtocol(extensions=[_DEFLATE], max_size=self.config.ws_max_size, logger=_LOG)
+        self.queue = self._messages = MessageQueue()  # type: ignore[assignment]
+        self.writable = Flag()  # type: ignore[assignment]
+        self.writable.set()
         now, settings = self.loop.time(), self.config.settings
         self._ops, self._bytes, self._pings = (
             TokenBucket(rate, rate * _BURST_SECONDS, now)
@@ -92,6 +98,9 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             self._turn.cancel()
         self.config.connections.leave(self.transport)
         super().connection_lost(exc)
+        # Both refer to their owners: else their memory would wait for a collection, which takes longer than any event.
+        self.conn.parser.close()
+        cast("Any", self.transport)._read_ready_cb = None
 
     def data_received(self, data: bytes) -> None:
         if not self.handshake_initiated:
@@ -108,7 +117,12 @@ class StreamProtocol(WebSocketsSansIOProtocol):
                 self.transport.pause_reading()
 
     async def receive(self) -> Any:
-        message = await super().receive()
+        while self.queue.empty():
+            await self._messages.some()
+        message = self.queue.get_nowait()
+        if self.read_paused and self.queue.empty():
+            self.read_paused = False
+            self.transport.resume_reading()
         if self._inbox and self._turn is None and not self.read_paused:
             self._turn = self.loop.call_soon(self._parse)
         return message
@@ -213,6 +227,11 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             await super().send(message)
             if message["type"] == "websocket.http.response.body" and self.close_sent:
                 self.handshake_complete = True  # refused; uvicorn would report that the application did not answer
+            elif message["type"] == "websocket.accept":
+                self.request.headers.clear()  # websockets keeps the request
+                del self.request, self.response, self.scope
+                self.server = self.client = None
+                self.__dict__ = {**self.__dict__}  # half as large, as it does not grow any more
             return
         await self.writable.wait()
         if self.disconnected:

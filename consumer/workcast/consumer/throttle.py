@@ -9,6 +9,8 @@ from collections.abc import Callable
 class Throttle:
     """Spaces out what one viewer is sent; ``seconds`` is the shortest time between two messages."""
 
+    __slots__ = ("_due", "_seconds", "_timer")
+
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._due = 0.0

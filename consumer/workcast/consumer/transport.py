@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Protocol
 
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.types import Receive, Scope, Send
 
 from workcast.consumer.prepared import PreparedFrame
 from workcast.consumer.stream_protocol import FRAME_KEY
@@ -29,33 +29,44 @@ class Transport(Protocol):
 
 
 class SocketTransport:
-    """A Starlette WebSocket."""
+    """A WebSocket of ASGI."""
 
-    def __init__(self, socket: WebSocket) -> None:
-        self._socket = socket
+    __slots__ = ("_put", "_receive", "_takes_frames")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._receive, self._put = receive, send
+        self._takes_frames = FRAME_KEY in scope["extensions"]
+
+    async def accept(self, subprotocol: str | None) -> bool:
+        """Complete the handshake; False if the viewer is gone."""
+        try:
+            await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
+        except ConnectionError:
+            return False
+        return True
 
     async def send(self, text: str) -> None:
         await self._send({"type": "websocket.send", "text": text})
 
     async def send_frame(self, frame: PreparedFrame) -> None:
-        if FRAME_KEY in self._socket.scope["extensions"]:
+        if self._takes_frames:
             await self._send({"type": "websocket.send", FRAME_KEY: frame})
         else:
             await self.send(frame.text)
 
     async def _send(self, message: dict[str, Any]) -> None:
         try:
-            await self._socket.send(message)
-        except (WebSocketDisconnect, RuntimeError) as error:
+            await self._put(message)
+        except (OSError, RuntimeError) as error:
             raise ConnectionError("the viewer is gone") from error
 
     async def receive(self) -> str | bytes | None:
-        message = await self._socket.receive()
+        message = await self._receive()
         if message["type"] == "websocket.disconnect":
             return None
         text: str | None = message.get("text")
         return text if text is not None else bytes(message["bytes"])
 
     async def close(self, code: int, reason: str) -> None:
-        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-            await self._socket.close(code, reason)
+        with contextlib.suppress(ConnectionError):
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
