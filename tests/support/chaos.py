@@ -57,7 +57,7 @@ class World:
         self._replicated = False
         self.viewers: list[SocketViewer] = []
         self.logbooks = {name: Logbook(self.root, name, directory / name) for name in WORKCELLS}
-        self.ports = [_lasting_port() for _ in range(_GATEWAYS)]
+        self.ports = [lasting_port() for _ in range(_GATEWAYS)]
         self._relay: Program | None = None
         self._gateways: dict[int, Program] = {}
         self._stopped: set[int] = set()
@@ -315,7 +315,7 @@ class World:
         await self.random.choice(self.viewers).act()
 
 
-def _lasting_port() -> int:
+def lasting_port() -> int:
     """Return a port that stays free while its gateway is down: below those that the system gives to clients (32768)."""
     while True:
         port = 20_000 + secrets.randbelow(12_000)
