@@ -161,7 +161,7 @@ def test_a_log_that_cannot_be_written_for_a_while_has_no_hole(root: Root) -> Non
     log = root.log(session.workcell)
     log.parent.mkdir(parents=True)
     log.mkdir()  # what cannot be opened cannot be written either
-    with pytest.raises(OSError, match="Is a directory"):
+    with pytest.raises(OSError, match="expected a regular file, got a directory"):
         session.sync()
     log.rmdir()
     session.sync()

@@ -13,6 +13,7 @@ import pytest
 
 from support.broker_checker import completeness_problems
 from support.waiting import wait_until
+from workcast.broker.below import OddFileError
 from workcast.broker.connection import connect
 from workcast.broker.errors import BrokerError, LogLockedError, SettingError
 from workcast.broker.files import lock_file
@@ -428,8 +429,11 @@ def test_a_writer_that_counts_reports_what_it_could_not_write(tmp_path: Path) ->
         assert writer.unwritten == 3
     report, written = read_telemetry_events(path)
     assert (report["kind"], written["content"]) == ("unwritten", "written")
-    assert report["error"] == "events that could not be written here: 3 (Is a directory)"
+    assert (
+        report["error"]
+        == "events that could not be written here: 3 (expected a regular file, got a directory; remove it)"
+    )
     path.unlink()
     path.mkdir()
-    with TelemetryWriter(path, relay=False) as writer, pytest.raises(IsADirectoryError):
+    with TelemetryWriter(path, relay=False) as writer, pytest.raises(OddFileError, match="got a directory"):
         writer.thinking("raised")

@@ -57,6 +57,11 @@ def _split(path: Path | str, trusted: Path | None = None) -> tuple[str, list[str
     return top or "/", [last]
 
 
+def is_below_root(path: Path) -> bool:
+    """Whether a path leads into the workcells of a root, by its form."""
+    return _split(path)[1][0] == WORKCELLS_DIRECTORY
+
+
 def oddity(path: Path, trusted: Path | None = None) -> str:
     """Say what is in place of a regular file, or of a directory on the way to it; empty if nothing odd is there."""
     place, parts = _split(path, trusted)

@@ -60,10 +60,8 @@ async def run_in_workcell(
     name = workcell or f"{agent}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     directory = root.workcell(name)
     root.check()
-    if directory.exists() and not root.holds(name):
-        raise RunError(
-            f"expected {directory} to be in {root.directory}, but it or its log links elsewhere; choose another id"
-        )
+    if what := root.oddity(name):
+        raise RunError(f"cannot write to {root.log(name)}: {what}; remove that, or choose another id")
     stop, kill = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

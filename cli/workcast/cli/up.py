@@ -53,7 +53,7 @@ def serve_roots(roots: Roots, settings: GatewaySettings, background: Sequence[Ba
         stack.callback(close_all, relays)
         for relay, root in zip(relays, roots.each, strict=True):
             relay.start()
-            stack.callback((root.state / UP_STATE_FILE).unlink, missing_ok=True)
+            stack.callback(root.remove_state, UP_STATE_FILE)
 
         def announce() -> None:
             for root in roots.each:
@@ -75,7 +75,7 @@ def _only_one(root: Root) -> Generator[None]:
     """Hold the root's lock, which the kernel releases however this process ends."""
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(lock_file(root.state / UP_LOCK_FILE, wait=_LOCK_SECONDS, mode=0o600))
+            stack.enter_context(lock_file(root.state / UP_LOCK_FILE, wait=_LOCK_SECONDS))
         except LockedError:
             running = find_up(root)
             where = f" at {running.http_url} (pid {running.pid})" if running else ""

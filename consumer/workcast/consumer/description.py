@@ -9,6 +9,7 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
+from workcast.broker.below import is_directory_below, is_file_below, stat_below
 from workcast.broker.errors import WorkcellIdError
 from workcast.broker.names import OUTPUT_DIRECTORY, PROOF_FILE
 from workcast.broker.root import Root
@@ -33,8 +34,8 @@ def describe(hub: Hub, roots: Roots, workcell: str) -> Workcell:
         path = root.workcell(workcell)
         with contextlib.suppress(OSError):  # it may be removed at any time
             created = _created(path, summary)
-            telemetry, proof = root.log(workcell).exists(), (path / PROOF_FILE).exists()
-            logs = (path / OUTPUT_DIRECTORY).is_dir()
+            telemetry, proof = is_file_below(root.log(workcell)), is_file_below(path / PROOF_FILE)
+            logs = is_directory_below(path / OUTPUT_DIRECTORY)
     return Workcell(
         id=workcell,
         issueId=summary.issue_id,
@@ -55,9 +56,10 @@ def root_holding(roots: Roots, workcell: str) -> Root | None:
         return None
 
 
-def _created(path: Path, summary: Summary) -> str:
+def _created(path: Path, summary: Summary) -> str | None:
     """Return the time of the first event, or else of the directory's last change: Linux gives Python no birth time."""
     if summary.first and summary.first.timestamp:
         with contextlib.suppress(ValueError, OverflowError):  # not a time, or not one of the calendar
             return format_timestamp(_TIMESTAMP.validate_python(summary.first.timestamp))
-    return format_timestamp(datetime.fromtimestamp(path.stat().st_ctime, UTC))
+    found = stat_below(path)
+    return None if found is None else format_timestamp(datetime.fromtimestamp(found.st_ctime, UTC))

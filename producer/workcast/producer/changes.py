@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from workcast.broker.below import read_below
 from workcast.producer.git import git
 from workcast.producer.workcell import OUR_FILES, WORKCELLS
 
@@ -179,7 +180,7 @@ def _content(path: Path, deadline: float) -> Content:
             return kind, 0, b""
         if found.st_size > HASHED_BYTES:
             return kind, found.st_mtime_ns, str(found.st_size).encode()
-        return kind, 0, hashlib.blake2b(path.read_bytes()).digest()
+        return kind, 0, hashlib.blake2b(read_below(path, HASHED_BYTES)).digest()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -8,6 +8,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from workcast.broker.below import is_file_below, remove_below, stat_below
+from workcast.broker.files import create_file_once
 from workcast.broker.names import DEMO_FILE
 from workcast.broker.root import Root
 from workcast.producer.errors import DemoError
@@ -104,13 +106,14 @@ def hold_stage(root: Root) -> Generator[None]:
     with ExitStack() as stack:
         for act in ACTS:
             directory = root.workcell(act.workcell)
-            if root.log(act.workcell).exists() and not (directory / DEMO_FILE).exists():
+            is_used = stat_below(root.log(act.workcell)) is not None
+            if is_used and not is_file_below(directory / DEMO_FILE):
                 raise DemoError(
                     f"expected {directory} to be free or the demo's own, but it holds another log; "
                     f"choose another --root"
                 )
             stack.enter_context(hold_workcell(directory))
-            (directory / DEMO_FILE).touch()
+            create_file_once(directory / DEMO_FILE, b"")
         yield
 
 
@@ -136,13 +139,14 @@ async def perform(root: Root, act: Act, keep_bytes: int | None = None, speed: fl
     limit = keep_bytes or (ENDLESS_LOG_BYTES if act.endless else LOG_BYTES)
 
     def has_room() -> bool:
-        return not log.exists() or log.stat().st_size < limit
+        found = stat_below(log)
+        return found is None or found.st_size < limit
 
     await asyncio.sleep(act.delay / speed)
     with TelemetryWriter(log, context, relay=False) as writer:  # one relay carries the whole root
         while True:
             if not has_room():
-                log.unlink()  # the writer makes another, and viewers get `reset`
+                remove_below(log)  # the writer makes another, and viewers get `reset`
             if act.endless:
                 await converse(recording, writer, prompt=act.prompt, go_on=has_room, pause=act.pause, speed=speed)
             else:

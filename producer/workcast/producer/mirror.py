@@ -10,6 +10,7 @@ from typing import Any, Final
 from pydantic_core import from_json, to_json
 
 from workcast.broker.appender import Appender
+from workcast.broker.below import make_directory
 from workcast.events.json_value import as_array, as_object
 
 _ENVELOPE: Final = ("type", "timestamp", "issue_id", "workcell_id")
@@ -31,7 +32,7 @@ class Mirror:
     def __init__(
         self, path: Path, event_types: Iterable[str] | None, prefix: str, max_chars: int, lock_timeout: float
     ) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         self._path = path
         self._appender = Appender(path, lock_timeout=lock_timeout)
         self._event_types = None if event_types is None else frozenset(event_types)

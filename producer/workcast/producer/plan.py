@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Final
 
+from workcast.broker.below import open_below
 from workcast.producer.adapters.base import Adapter, Command
 from workcast.producer.changes import Changes
 from workcast.producer.errors import AgentNotInstalledError
@@ -39,6 +40,12 @@ def find_program(kind: type[Adapter], command: Command, cwd: Path, env: Mapping[
         install = f"; install it with: {kind.install_hint}" if kind.install_hint else ""
         raise AgentNotInstalledError(f"expected the program {name!r} {where} to run {kind.name}, found none{install}")
     return found
+
+
+def _open_prompt(path: Path) -> IO[bytes]:
+    descriptor = open_below(path, os.O_RDONLY)
+    os.set_blocking(descriptor, True)
+    return os.fdopen(descriptor, "rb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ class Plan:
         argv = (str(self.program.absolute()), *self.command.argv[1:])
         # opencode works in PWD whatever its directory is: with our PWD it would change other files than this run's
         env = {**self.env, "PWD": str(self.cwd.absolute())}
-        with prompt_file.open("rb") if self.command.prompt_on_stdin else nullcontext(subprocess.DEVNULL) as stdin:
+        with _open_prompt(prompt_file) if self.command.prompt_on_stdin else nullcontext(subprocess.DEVNULL) as stdin:
             child = ChildProcess(
                 argv, cwd=self.cwd, env=env, stdin=stdin, stderr=stderr, mark=self.run, grace=self.grace,
                 leftover_grace=min(LEFTOVER_GRACE_S, self.grace), held=(self.lock,), keeper=self.keeper,

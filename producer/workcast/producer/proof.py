@@ -6,6 +6,7 @@ import hashlib
 from datetime import datetime
 from pathlib import Path
 
+from workcast.broker.below import remove_below
 from workcast.broker.files import replace_file
 from workcast.broker.names import PROOF_FILE
 from workcast.events.frozen import Frozen
@@ -55,7 +56,7 @@ class ProofKeeper:
 
     def clear(self) -> None:
         """Remove the proof of an earlier run."""
-        self._path.unlink(missing_ok=True)
+        remove_below(self._path)
 
     def add(self, event: BaseEvent) -> None:
         """Fold the next event of the run."""

@@ -17,6 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final
 
+from workcast.broker.below import make_directory, open_below
+from workcast.broker.files import replace_file
 from workcast.broker.names import OUTPUT_DIRECTORY, PROMPT_FILE
 from workcast.events.models import Completed, ErrorEvent, Status
 from workcast.events.timestamp import now
@@ -172,19 +174,19 @@ class _Run:
     async def go(self, prompt: str) -> RunResult:
         """Run the agent to its end."""
         logs = self._plan.workcell_dir / OUTPUT_DIRECTORY
-        logs.mkdir(parents=True, exist_ok=True)
+        make_directory(logs, trusted=self._plan.workcell_dir)
         text = prompt.encode("utf-8", "replace")  # a command line can hold bytes that are not text
         prompt_file = self._plan.workcell_dir / PROMPT_FILE
         if self._adapter.takes_prompt:
-            prompt_file.write_bytes(text)
+            replace_file(prompt_file, text)
         self._proof.clear()
         name = f"{self._adapter.name}-{self._plan.clock():%Y%m%dT%H%M%S.%fZ}"
         self._recorder.write_all(self._adapter.begin(text.decode(), self._plan.clock()))
         if self._recorder.unwritten:
             raise self._no_room()
         with (
-            (logs / f"{name}.stdout").open("ab", buffering=0) as stdout,
-            (logs / f"{name}.stderr").open("a+b", buffering=0) as stderr,
+            self._open_copy(logs / f"{name}.stdout") as stdout,
+            self._open_copy(logs / f"{name}.stderr") as stderr,
         ):
             try:
                 child = await self._plan.spawn(prompt_file, None if self._reads_stderr else stderr)
@@ -194,6 +196,12 @@ class _Run:
                 return await self._complete(CANNOT_START, "exited", stderr)
             code, how = await self._watch(child, {"stdout": stdout, "stderr": stderr})
             return await self._complete(code, how, stderr)
+
+    def _open_copy(self, path: Path) -> IO[bytes]:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+        descriptor = open_below(path, flags, trusted=self._plan.workcell_dir)
+        os.set_blocking(descriptor, True)
+        return os.fdopen(descriptor, "a+b", buffering=0)
 
     async def _complete(self, exit_code: int, how: HowEnded, stderr: IO[bytes]) -> RunResult:
         duration_ms = round((asyncio.get_running_loop().time() - self._began) * 1000)

@@ -21,7 +21,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from workcast.broker.files import check_regular, read_regular, replace_file
+from workcast.broker.below import open_below, read_below
+from workcast.broker.files import replace_file
 from workcast.events.json_value import as_object
 
 MAX_BYTES: Final = 1 << 20
@@ -40,8 +41,6 @@ _PROMPT_FIELDS: Final = 5
 _BEGINNING: Final = 200
 _LAST_BYTES: Final = 32
 _BLOCK_BYTES: Final = 1 << 20
-_MODE: Final = 0o600
-"""As private as the log, whose prompts it contains in part."""
 _INDEXED: Final = tuple(
     b'{"type":%s"%s"' % (space, kind)
     for kind in (b"started", b"prompt_sent", b"tool_call", b"tool_result", b"completed")
@@ -62,7 +61,7 @@ class SessionIndex:
         self._path = path
         self._log = log
         try:
-            self._text = b"\n" + read_regular(path, _LARGEST_BYTES)
+            self._text = b"\n" + read_below(path, _LARGEST_BYTES)
         except OSError as error:
             if error.errno not in {errno.ENOENT, errno.EFBIG}:  # too large: it is no index
                 raise
@@ -117,13 +116,12 @@ class SessionIndex:
             OSError: log or index cannot be read or written.
         """
         try:
-            log = os.fdopen(os.open(self._log, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
+            log = os.fdopen(open_below(self._log, os.O_RDONLY), "rb")
         except FileNotFoundError:
             self._text = b"\n"
             self._save(whole=True)
             return
         with log:
-            check_regular(log.fileno(), self._log)
             status = os.fstat(log.fileno())
             start, kept = self._start(log.fileno(), status)
             if not kept:
@@ -153,9 +151,12 @@ class SessionIndex:
             OSError: log or index cannot be read or written.
         """
         self._new += [entry for event in events for entry in _entries(event)]
-        with self._log.open("rb") as log:
-            status = os.fstat(log.fileno())
-            self._mark(log.fileno(), status.st_ino, status.st_size)
+        log = open_below(self._log, os.O_RDONLY)
+        try:
+            status = os.fstat(log)
+            self._mark(log, status.st_ino, status.st_size)
+        finally:
+            os.close(log)
         self._save()
 
     def _start(self, log: int, status: os.stat_result) -> tuple[int, bool]:
@@ -186,11 +187,9 @@ class SessionIndex:
             self._shorten()
             whole = True
         if whole:
-            replace_file(self._path, self._text[1:], mode=_MODE)
+            replace_file(self._path, self._text[1:])
         else:
-            descriptor = os.open(
-                self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, _MODE
-            )
+            descriptor = open_below(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             try:
                 os.write(descriptor, b"\n" + added)  # which ends a line that another writer left torn
             finally:

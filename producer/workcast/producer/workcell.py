@@ -10,6 +10,8 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
+from workcast.broker.below import make_directory, stat_below
+from workcast.broker.files import replace_file
 from workcast.broker.names import (
     IGNORED_FILE,
     LOG_FILE,
@@ -61,12 +63,12 @@ def hold_workcell(directory: Path, *, wait: float = CHECK_S) -> Generator[int]:
 @contextmanager
 def _hold_made(directory: Path, wait: float) -> Generator[int]:
     """Make a workcell and hold its lock; make it again if it is removed in between."""
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     with ExitStack() as stack:
         try:
             descriptor = stack.enter_context(hold_lock(directory, wait=wait))
         except FileNotFoundError:
-            directory.mkdir(parents=True, exist_ok=True)
+            make_directory(directory)
             descriptor = stack.enter_context(hold_lock(directory, wait=wait))
         yield descriptor
 
@@ -107,11 +109,12 @@ def add_worktree(repository: Path, directory: Path) -> None:
             f"expected the top of a git repository as root, got {repository}, which is inside of "
             f"{os.fsdecode(top.stdout).strip()}; name that one, or leave out --worktree"
         )
-    if directory.exists() or directory.is_symlink():
+    if stat_below(directory) is not None:
         raise WorktreeError(
             f"expected a new workcell for --worktree, but {directory} exists already; name another, "
             f"or leave out --worktree to work in this one"
         )
+    make_directory(directory.parent)  # git would make it for all users
     branch = BRANCH_PREFIX + directory.name
     added = git(repository, "worktree", "add", "--quiet", "-b", branch, str(directory.absolute()))
     if added.returncode != 0:
@@ -131,9 +134,10 @@ def hide_our_files(directory: Path, cwd: Path, env: Mapping[str, str]) -> dict[s
     settings = env.get("XDG_CONFIG_HOME") or str(Path(env.get("HOME") or Path.home()) / ".config")
     theirs = Path(os.fsdecode(configured.stdout).strip() or f"{settings}/git/ignore")
     ours = directory / OUTPUT_DIRECTORY / IGNORED_FILE
-    ours.parent.mkdir(exist_ok=True)
+    make_directory(ours.parent, trusted=directory)
     names = "".join(f"/{name}\n" for name in (OUR_FILES if cwd == directory else (WORKCELLS,)))
-    ours.write_bytes((theirs.read_bytes() + b"\n" if theirs.is_file() else b"") + names.encode())
+    content = (theirs.read_bytes() + b"\n" if theirs.is_file() else b"") + names.encode()
+    replace_file(ours, content, trusted=directory)
     given = env.get("GIT_CONFIG_COUNT", "")
     count = int(given) if given.isdecimal() else 0
     return {

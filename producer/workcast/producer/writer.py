@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from workcast.broker.appender import Appender
+from workcast.broker.below import is_below_root, make_directory
 from workcast.broker.connection import check_url
 from workcast.broker.environment import read_environment
 from workcast.broker.errors import BrokerError
@@ -84,7 +85,7 @@ class TelemetryWriter:
         if self._redis_url and relay:
             check_url(self._redis_url)
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(self.path.parent)
         if (root := root_of(self.path)) is not None:
             root.hide_from_git()
         self._appender = Appender(self.path, lock_timeout=timeout)
@@ -301,7 +302,8 @@ def read_telemetry_events(path: Path | str, offset: int = 0, limit: int | None =
 
     A line that is not an event is skipped with a warning. At most ``limit`` events are returned.
     """
-    reader = LogReader(Path(path).resolve())
+    named = Path(path)
+    reader = LogReader(named if is_below_root(named) else named.resolve())  # what the caller named may be a link
     reader.refresh()
     events: list[dict[str, Any]] = []
     at = max(offset, reader.base)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from workcast.broker import names
 from workcast.broker.appender import Appender
+from workcast.broker.below import make_directory, stat_below
 from workcast.broker.environment import Environment
 from workcast.broker.files import LockedError, is_locked, lock_file, read_regular
 from workcast.events.depth import MAX_DIGITS, is_shallow, shallow
@@ -56,7 +57,7 @@ def record(raw: bytes, root: str | None, environment: Environment) -> None:
     workcell = "".join(char if char in _IN_IDS else "-" for char in f"claude-{session}"[:128])
     cells = directory / names.WORKCELLS_DIRECTORY
     state = cells / names.STATE_DIRECTORY
-    state.mkdir(parents=True, exist_ok=True)
+    make_directory(state)
     try:
         with lock_file(state / names.state_file(workcell, names.SESSION_LOCK_SUFFIX), wait=LOCK_WAIT_S):
             _append(payload, at, cells, workcell)
@@ -75,7 +76,7 @@ def _append(payload: Mapping[str, Any], at: datetime, cells: Path, workcell: str
     events = events_of(payload, at, index, _parent_call(payload), is_new=_is_empty(log), followed=followed)
     if not events:
         return
-    log.parent.mkdir(mode=0o700, exist_ok=True)  # as private as the transcript is
+    make_directory(log.parent)
     _hide_from_git(cells)
     with Appender(log) as appender:
         appender.append(b"".join(_line({**event, "workcell_id": workcell}) for event in events))
@@ -83,10 +84,8 @@ def _append(payload: Mapping[str, Any], at: datetime, cells: Path, workcell: str
 
 
 def _is_empty(log: Path) -> bool:
-    try:
-        return log.stat().st_size == 0
-    except OSError:
-        return True
+    found = stat_below(log)
+    return found is None or found.st_size == 0
 
 
 def _line(event: dict[str, Any]) -> bytes:
@@ -166,7 +165,7 @@ def _parent_call(payload: Mapping[str, Any]) -> str | None:
 
 def _hide_from_git(cells: Path) -> None:
     """Write ``.gitignore`` as a root does, whose module takes longer to load than a hook may take."""
-    if not (cells / names.GITIGNORE_FILE).exists():
+    if stat_below(cells / names.GITIGNORE_FILE) is None:
         from workcast.broker.root import Root
 
         Root(cells.parent).hide_from_git()

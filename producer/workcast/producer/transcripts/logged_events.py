@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic_core import from_json
 
+from workcast.broker.below import open_below
 from workcast.events.json_value import as_object
 from workcast.events.models import BaseEvent
 from workcast.producer.hooks.payload import SOURCE as HOOK
@@ -87,7 +89,7 @@ class LoggedEvents:
 
     def scan(self, log: Path, position: int, end: int) -> None:
         """Add the whole lines of a log between two positions."""
-        with log.open("rb") as file:
+        with os.fdopen(open_below(log, os.O_RDONLY), "rb") as file:
             file.seek(position)
             while position < end and (lines := file.readlines(min(_SCAN_BYTES, end - position))):
                 for line in lines:

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from pydantic_core import from_json
 
+from workcast.broker.below import list_directory, open_below, stat_below
 from workcast.broker.files import is_locked
 from workcast.broker.names import LOG_FILE, RUN_LOCK_FILE
 from workcast.broker.root import Root
@@ -50,7 +51,7 @@ class RunSessions:
     def refresh(self) -> None:
         """Read what was added to the logs."""
         try:
-            names = os.listdir(self._root.workcells)  # noqa: PTH208 - only names, and often
+            names = list_directory(self._root.workcells).directories
         except OSError:
             return
         for name in names:
@@ -70,12 +71,14 @@ class RunSessions:
 
     def _read(self, log: _Log, path: Path) -> None:
         try:
-            status = path.stat()
+            status = stat_below(path)
+            if status is None:
+                return
             if status.st_ino != log.inode or status.st_size < log.position:
                 log.inode, log.position = status.st_ino, 0
             if status.st_size == log.position:
                 return
-            with path.open("rb") as file:
+            with os.fdopen(open_below(path, os.O_RDONLY), "rb") as file:
                 file.seek(log.position)
                 while lines := file.readlines(_SCAN_BYTES):
                     for line in lines:

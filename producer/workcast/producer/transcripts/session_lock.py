@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from workcast.broker.below import make_directory
 from workcast.broker.files import LockedError, lock_file
 from workcast.broker.names import SESSION_LOCK_SUFFIX, state_file
 from workcast.broker.root import Root
@@ -22,11 +23,11 @@ def hold_session(root: Root, workcell: str) -> Generator[None]:
         WorkcellBusyError: another process holds it. Nothing was written.
         OSError: it cannot be created or written.
     """
-    root.state.mkdir(parents=True, exist_ok=True)
+    make_directory(root.state)
     root.hide_from_git()
     try:
         with lock_file(root.state / state_file(root.local(workcell), SESSION_LOCK_SUFFIX)):
-            root.workcell(workcell).mkdir(mode=0o700, exist_ok=True)  # as private as the transcript is
+            make_directory(root.workcell(workcell))
             yield
     except LockedError:
         raise WorkcellBusyError(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from workcast.broker.appender import Appender
+from workcast.broker.below import open_below, stat_below
 from workcast.broker.log import parse_header
 from workcast.broker.names import SESSION_INDEX_SUFFIX, state_file
 from workcast.broker.root import Root
@@ -233,7 +234,7 @@ class SessionLog:
     def _is_rewritten(self) -> bool:
         """Whether workcast rewrote the log, perhaps without its oldest events."""
         try:
-            with self._log.open("rb") as log:
+            with os.fdopen(open_below(self._log, os.O_RDONLY), "rb") as log:
                 return parse_header(log.readline(512).rstrip(b"\n")) is not None
         except OSError:
             return False
@@ -277,7 +278,7 @@ class SessionLog:
     def _index(self) -> None:
         """Update the index of hooks, if a hook has made one."""
         path = self._root.state / state_file(self._root.local(self.workcell), SESSION_INDEX_SUFFIX)
-        if path.exists():
+        if stat_below(path) is not None:
             SessionIndex(path, self._log).catch_up()
 
     def _line(self, sourced: SourcedEvent) -> bytes:
@@ -299,11 +300,8 @@ class SessionLog:
         self._scanned = (inode, size)
 
     def _log_stamp(self) -> tuple[int, int]:
-        try:
-            status = os.stat(self._log)  # noqa: PTH116 - it is called often
-        except OSError:
-            return (0, 0)
-        return (status.st_ino, status.st_size)
+        status = stat_below(self._log)
+        return (0, 0) if status is None else (status.st_ino, status.st_size)
 
     def _keep(self) -> None:
         """Write the checkpoint if the log exists, after everything that it says is in there."""
