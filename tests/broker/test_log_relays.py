@@ -125,7 +125,7 @@ def test_many_ended_logs_are_attached_in_a_few_round_trips(
     assert redis_client.zcard(workcells_key(0)) == 300
     assert redis_client.keys("*:stream:*") == []
     calls = redis_client.info("commandstats")
-    assert calls["cmdstat_evalsha"]["calls"] == 300
+    assert calls["cmdstat_evalsha"]["calls"] <= 300
     assert "cmdstat_xrange" not in calls
 
 

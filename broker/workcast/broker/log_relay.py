@@ -12,6 +12,7 @@ from zlib import crc32
 
 from workcast.broker.batch import Answer, Batch, Budgets
 from workcast.broker.claim import PROOF_ENTRIES, agrees
+from workcast.broker.ended_logs import EndedLog, settled_place
 from workcast.broker.errors import OriginConflictError
 from workcast.broker.log_state import Checkpoint
 from workcast.broker.publisher import StreamEntry
@@ -227,6 +228,25 @@ class LogRelay:
         if here != self._checkpointed:
             self._log.state.write_checkpoint(Checkpoint(here, self._fold.to_state()))
             self._checkpointed = here
+
+    def as_ended(self) -> EndedLog | None:
+        """Return what is worth keeping of a log whose last run has completed, once all of it is published.
+
+        Only if its file has not changed for a while; None for any other log.
+        """
+        reader = self._log.reader
+        if self._fold.status in OPEN or self._is_requested or self._foreign is not None:
+            return None
+        if not self._has_published_all() or self._published_base != reader.base:
+            return None
+        place = settled_place(str(self._root.log(self.workcell)), reader.end_position)
+        noted = self._log.state.watermark()
+        if place is None or noted is None or (noted.epoch, noted.head) != (self._log.epoch, reader.end):
+            return None
+        self._refresh()  # after the place was taken: whatever is added or changed later changes it
+        if not self._has_published_all():
+            return None
+        return EndedLog(place, self._log.epoch, reader.base, reader.end, self._summary(reader.end))
 
     def vouch(self) -> None:
         """Note how far the log may be shown while there is no broker.

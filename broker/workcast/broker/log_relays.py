@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
 from workcast.broker.batch import Batch
 from workcast.broker.below import is_directory_below
+from workcast.broker.ended_logs import EndedLogs
 from workcast.broker.errors import BrokerError, OriginConflictError, WorkcellIdError
 from workcast.broker.log_relay import LogRelay
 from workcast.broker.price_file import usable_prices
@@ -43,6 +44,9 @@ class LogRelays:
         self._only = only
         self._pause = pause
         self._relays: dict[str, LogRelay] = {}
+        """Of the logs that are not among the ended ones."""
+        self._ended: EndedLogs | None = None
+        """None: not loaded yet; a writer that relays its own log has none."""
         self._changed: set[str] = set()
         self._unvouched: set[str] | None = None
         """Logs that changed since they were vouched for; None: all of them."""
@@ -92,10 +96,42 @@ class LogRelays:
         """
         self._foreign.clear()
         present = self.ids()
-        self._changed.update(present)
         for relay in self._relays.values():
             relay.detach()
-        self._attach(present, until)
+        ended = self._publish_ended(self._unchanged(present), until)
+        others = [workcell for workcell in present if workcell not in ended]
+        self._changed.update(others)
+        self._attach(others, until)
+
+    def _ended_logs(self) -> EndedLogs:
+        if self._ended is None:
+            self._ended = EndedLogs(self._root, usable_prices().fingerprint)
+            if self._only is None:
+                self._ended.load()
+        return self._ended
+
+    def _unchanged(self, workcells: Iterable[str]) -> set[str]:
+        """Return the ended logs that are what they were when they were published."""
+        ended, found = self._ended_logs(), set[str]()
+        for workcell in workcells:
+            if ended.has_unchanged(workcell):
+                found.add(workcell)
+        return found
+
+    def _publish_ended(self, workcells: Collection[str], until: Callable[[], bool] = lambda: False) -> set[str]:
+        """Publish summaries of ended logs that the broker lacks; return the logs of which it has all now."""
+        ended, names = self._ended_logs(), sorted(workcells)
+        published = set[str]()
+        for start in range(0, len(names), _CHUNK):
+            if until():
+                break
+            self._pause()
+            chunk = {workcell: ended[workcell] for workcell in names[start : start + _CHUNK]}
+            other = self._publisher.publish_ended(chunk, self._root.ensure_origin(), time.time_ns() // 1_000_000)
+            published |= chunk.keys() - other
+        for workcell in set(names) - published:
+            ended.discard(workcell)
+        return published
 
     def _attach(self, workcells: Sequence[str], until: Callable[[], bool] = lambda: False) -> None:
         for start in range(0, len(workcells), _CHUNK):
@@ -117,6 +153,17 @@ class LogRelays:
             for (relay, batch), answer in zip(summaries, answers, strict=True):
                 with self._guarding(relay.workcell):
                     relay.take(answer, batch)
+                    self._pause()
+                    self._keep_checkpoint(relay.workcell, relay)
+                    self._end(relay.workcell, relay)
+
+    def _end(self, workcell: str, relay: LogRelay) -> None:
+        """Keep only the summary of a log that has ended."""
+        log = relay.as_ended() if self._only is None else None
+        if log is not None:
+            self._ended_logs().add(workcell, log)
+            del self._relays[workcell]
+            self._changed.discard(workcell)
 
     def publish_windows(self) -> None:
         """Publish the windows that gateways have requested, of the logs that are relayed here.
@@ -124,9 +171,11 @@ class LogRelays:
         Raises:
             BrokerError: Redis is away.
         """
-        wanted = self._publisher.wanted() & self._relays.keys()
+        ended = self._ended_logs()
+        wanted = {one for one in self._publisher.wanted() if one in self._relays or one in ended}
         for workcell in wanted:
-            self._relays[workcell].rewind()
+            ended.discard(workcell)
+            self._relay(workcell).rewind()
         self._changed |= wanted
         self._publisher.remove_wanted(wanted)
 
@@ -137,9 +186,12 @@ class LogRelays:
             BrokerError: Redis is away.
         """
         present = self.ids()
-        self.mark_changed(present)
-        for gone in self._relays.keys() - set(present):
-            del self._relays[gone]
+        unchanged = self._unchanged(present)
+        self.mark_changed(workcell for workcell in present if workcell not in unchanged)
+        ended = self._ended_logs()
+        for gone in {*self._relays, *ended} - set(present):
+            ended.discard(gone)
+            self._relays.pop(gone, None)
             for problem in (gone, _judging(gone), _checkpoint(gone)):
                 self._warnings.passed(problem)
         self._reconcile()
@@ -152,6 +204,17 @@ class LogRelays:
                 relay.judge()
                 self._warnings.passed(_judging(workcell))
                 self._keep_checkpoint(workcell, relay)
+                self._end(workcell, relay)
+        self._save_ended()
+
+    def _save_ended(self, *, at_once: bool = False) -> None:
+        if self._only is not None:
+            return
+        try:
+            self._ended_logs().save(at_once=at_once)
+            self._warnings.passed("ended logs")
+        except OSError as error:
+            self._warnings.warn("ended logs", f"cannot keep what is known of ended logs: {error}")
 
     def _warn_of_links(self) -> None:
         links = set(self._root.links())
@@ -169,10 +232,19 @@ class LogRelays:
             for workcell, watermark in zip(chunk, self._publisher.watermarks(chunk), strict=True):
                 if not self._relays[workcell].reconcile(watermark):
                     lost.append(workcell)
+        ended = self._ended_logs()
+        names = list(ended)
+        for start in range(0, len(names), _CHUNK):
+            self._pause()
+            logs = {workcell: ended[workcell] for workcell in names[start : start + _CHUNK]}
+            lost += self._publisher.compare_ended(logs, self._root.ensure_origin())
         if lost:
             some = ", ".join(lost[:3]) + (" …" if len(lost) > 3 else "")
             logger.warning("the broker lost events of %d workcells (%s); publishing them again", len(lost), some)
-            self._attach(lost)
+            published = self._publish_ended([workcell for workcell in lost if workcell in ended])
+            others = [workcell for workcell in lost if workcell not in published]
+            self._changed.update(others)
+            self._attach(others)
 
     def _forget_gone(self, present: set[str]) -> None:
         """Remove from the broker what has had no directory for two sweeps and was published from this root."""
@@ -196,6 +268,8 @@ class LogRelays:
         """Keep indexes and folds on disk."""
         for workcell, relay in self._relays.items():
             self._keep_checkpoint(workcell, relay)
+        if self._ended is not None:
+            self._save_ended(at_once=True)
 
     def _keep_checkpoint(self, workcell: str, relay: LogRelay) -> None:
         try:
@@ -211,11 +285,15 @@ class LogRelays:
         for workcell in workcells:
             if until():
                 return
+            if self._ended_logs().has_unchanged(workcell):
+                continue  # all of it was noted when it was published
             with self._guarding(workcell):
                 self._relay(workcell).vouch()
 
     def _pump(self, workcell: str) -> bool:
         more = False
+        if self._ended_logs().has_unchanged(workcell):
+            return False
         with self._guarding(workcell):
             relay = self._relay(workcell)
             more = relay.pump()

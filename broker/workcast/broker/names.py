@@ -31,6 +31,8 @@ REMOVAL_LOCK_FILE: Final = "removal.lock"
 """Held while a workcell is removed."""
 REMOVED_DIRECTORY: Final = "removed"
 """Holds a mark for each workcell that was removed, with the name of its directory; its time is that of the removal."""
+ENDED_LOGS_FILE: Final = "ended-logs"
+"""What a start needs of the logs that have ended."""
 
 INDEX_SUFFIX: Final = "index"
 EPOCH_SUFFIX: Final = "epoch"

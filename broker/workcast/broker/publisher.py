@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final, cast
 
 from workcast.broker.batch import Answer, AnswerKind, Batch, Budgets
 from workcast.broker.connection import broker_errors, connect
+from workcast.broker.ended_logs import EndedLog
 from workcast.broker.keys import (
     LAYOUT_KEY,
     LAYOUT_VERSION,
@@ -43,6 +44,7 @@ class Publisher:
         self._publish_script = self._load("windows", "publish")
         self._budget_script = self._load("windows", "budget")
         self._amend_script, self._claim_script, self._forget_script = map(self._load, ("amend", "claim", "forget"))
+        self._publish_ended_script, self._compare_ended_script = map(self._load, ("publish_ended", "compare_ended"))
 
     def _load(self, *names: str) -> Any:
         """Register a script; the ones before the last define what it uses."""
@@ -116,6 +118,35 @@ class Publisher:
             arguments.extend(entry)
         number = partition(batch.workcell)
         return [*_keys(batch.workcell), windows_key(number), window_sizes_key(number)], arguments
+
+    def publish_ended(self, logs: Mapping[str, EndedLog], origin: str, now_ms: int) -> set[str]:
+        """Publish the summaries of ended logs that the broker does not have; return the logs of which it has another.
+
+        Raises:
+            BrokerError: not reachable.
+        """
+        keys = [feed_key(PARTITION), workcells_key(PARTITION)]
+        arguments: list[str | int | bytes] = [origin, now_ms, self.budgets.feed_entries]
+        for workcell, log in logs.items():
+            keys += (stream_key(workcell), summary_key(workcell))
+            arguments += (workcell, log.epoch, log.base, log.head, log.summary)
+        with broker_errors(self.url):
+            answers: list[int] = self._publish_ended_script(keys=keys, args=arguments)
+        return {workcell for workcell, answer in zip(logs, answers, strict=True) if not answer}
+
+    def compare_ended(self, logs: Mapping[str, EndedLog], origin: str) -> list[str]:
+        """Return the ended logs of which the broker does not have exactly this.
+
+        Raises:
+            BrokerError: not reachable.
+        """
+        arguments: list[str | int] = [origin]
+        for log in logs.values():
+            arguments += (log.epoch, log.base, log.head)
+        with broker_errors(self.url):
+            places: list[int] = self._compare_ended_script(keys=list(map(summary_key, logs)), args=arguments)
+        names = list(logs)
+        return [names[place - 1] for place in places]
 
     def keep_window_budget(self, budget: int | None, *, measure: bool = False, goal: int | None = None) -> Freed:
         """Keep the windows of all workcells, of all relays, within their budget in bytes.
