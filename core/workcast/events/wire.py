@@ -42,6 +42,12 @@ def inspect(line: bytes) -> tuple[bytes, dict[str, Any] | None]:
     return line if len(line) <= MAX_BYTES else _cut_to_size(event, len(line)), event
 
 
+def parse(line: bytes) -> dict[str, Any] | None:
+    """Return the event of a line, whole however long it is; None if the line is malformed."""
+    event = _parse(line)
+    return None if isinstance(event, str) else event
+
+
 def read_event(line: bytes) -> dict[str, Any]:
     """Return the event of a line, whole however long it is; of a malformed line, the object that stands for it."""
     event = _parse(line)
