@@ -14,10 +14,12 @@ from workcast.cli.options import (
     SINCE,
     BrokerOption,
     BudgetOption,
+    ByOption,
     DemoRootOption,
     DryRunOption,
     ExitCodeOption,
     HostOption,
+    IndexOption,
     IssueOption,
     JsonOption,
     KeepFailedOption,
@@ -34,6 +36,7 @@ from workcast.cli.options import (
     RowsOption,
     SinceOption,
     StartOption,
+    StatsSinceOption,
     StrictOption,
     TimeoutOption,
     UrlOption,
@@ -71,7 +74,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-_SERVING = frozenset({"up", "serve", "demo", "relay", "watch"})
+_SERVING = frozenset({"up", "serve", "demo", "relay", "watch", "index"})
 """The verbs that run until they are ended: their log lines need a time."""
 
 
@@ -103,11 +106,12 @@ def up(
     *,
     watch: WatchOption = False,
     keep_failed: KeepFailedOption = False,
+    index: IndexOption = True,
 ) -> None:
     """Serve roots, all on this machine.
 
-    Runs an embedded broker, relay, gateway and dashboard; prints the address once it answers. With --older-than or
-    --max-bytes it removes workcells as prune does, at the start and then every ten minutes.
+    Runs an embedded broker, relay, index, gateway and dashboard; prints the address once it answers. With
+    --older-than or --max-bytes it removes workcells as prune does, at the start and then every ten minutes.
     """
     from workcast.broker.retention import Rules
     from workcast.cli.retention import Retention
@@ -116,6 +120,10 @@ def up(
     settings = _settings(host=host, port=port, redis_url=redis_url)
     served = _roots(roots)
     background: list[Background] = [Retention(served, Rules(older_than, max_bytes, keep_failed=keep_failed))]
+    if index:
+        from workcast.cli.index import Index
+
+        background.append(Index(served))
     if watch:
         from workcast.cli.watch import Watch
 
@@ -264,6 +272,24 @@ def account(
 
 
 @app.command()
+def stats(
+    root: RootOption = Path(),
+    by: ByOption = "agent",
+    since: StatsSinceOption = None,
+    url: UrlOption = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Sum up all runs by what they have in common.
+
+    Counts runs, calls, tokens, money and time; reads them from the gateway if one runs, else from index and files.
+    """
+    from workcast.cli.stats import show_stats
+
+    show_stats(_root(root), by, since, url, as_json=json)
+
+
+@app.command()
 def verify(
     workcells: Annotated[list[str] | None, typer.Argument(metavar="[WORKCELL]…", help="Default: all.")] = None,
     root: RootOption = Path(),
@@ -364,6 +390,17 @@ def watch(
     from workcast.cli.watch import watch_agents
 
     watch_agents(parse_root(root), agents, since)
+
+
+@app.command("index")
+def index_logs(roots: RootsOption = HERE) -> None:
+    """Keep the index of roots up to date.
+
+    An up does this itself. The index is made from the logs and can be deleted at any time.
+    """
+    from workcast.cli.index import index_roots
+
+    index_roots(_roots(roots))
 
 
 @app.command(context_settings={"ignore_unknown_options": True})

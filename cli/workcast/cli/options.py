@@ -151,6 +151,27 @@ WatchOption = Annotated[
         help="Also show the sessions of Claude Code and Codex that workcast did not start.",
     ),
 ]  # fmt: skip
+IndexOption = Annotated[
+    bool,
+    typer.Option(
+        "--index/--no-index", envvar=names.INDEX_VARIABLE,
+        help="Keep an index of all runs, from which questions about many events are answered.",
+    ),
+]  # fmt: skip
+ByOption = Annotated[
+    str,
+    typer.Option(
+        "--by", envvar=names.BY_VARIABLE, metavar="KEY[,KEY]",
+        help="What to sum up by: tool, agent, model, day, workcell, issue, root, status, path, or two of them.",
+    ),
+]  # fmt: skip
+StatsSinceOption = Annotated[
+    float | None,
+    typer.Option(
+        "--since", envvar=names.SINCE_VARIABLE, parser=parse_duration, metavar="TIME",
+        help="Count only runs that began within this time: 12h, 7d.",
+    ),
+]  # fmt: skip
 SinceOption = Annotated[
     float,
     typer.Option(

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-import os
 import signal
-import sys
-import threading
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
 
 import typer
 
 from workcast.broker.root import Root
 from workcast.broker.roots import parse_root
 from workcast.broker.running import served
+from workcast.cli.companion import keep_running, stop_at_eof
 from workcast.cli.log_lines import log_to_stderr
 from workcast.producer.transcripts.discovery import AGENTS, Agent, transcripts_directory
 from workcast.producer.transcripts.follower import Follower
-
-AGAIN_S: Final = 2.0
-END_S: Final = 5.0
 
 
 def watch_agents(root: Root, agents: Sequence[str], since: float) -> None:
@@ -47,7 +38,7 @@ def watch_beside(root: str, since: str) -> None:
     """Follow all agents until stdin ends; :class:`Watch` starts this."""
     log_to_stderr(verbose=False, timed=True)
     follower = _follower(parse_root(Path(root)), AGENTS, float(since))
-    threading.Thread(target=_stop_at_eof, args=(follower,), daemon=True).start()
+    stop_at_eof(follower.stop)
     follower.run()
 
 
@@ -60,16 +51,8 @@ def _follower(root: Root, agents: Sequence[Agent], since: float) -> Follower:
     return follower
 
 
-def _stop_at_eof(follower: Follower) -> None:
-    while os.read(sys.stdin.fileno(), 4096):
-        pass
-    follower.stop()
-
-
 class Watch:
-    """Follows all agents for an ``up``, in a process of its own, so that the gateway is not slowed down.
-
-    The process ends with the ``up``, even if that is killed, because its stdin does.
+    """Follows all agents for an ``up``, in a process of its own.
 
     Args:
         since: seconds; sessions that have not changed for longer are ignored.
@@ -81,28 +64,5 @@ class Watch:
         self._since = since
 
     async def __call__(self, root: Root, /) -> None:
-        while True:
-            code = await self._follow(root)
-            logging.getLogger("workcast").warning(
-                "the follower of transcripts ended with exit code %s; it is started again", code
-            )
-            await asyncio.sleep(AGAIN_S)
-
-    async def _follow(self, root: Root) -> int:
         place = f"{root.name}={root.directory}" if root.name else str(root.directory)
-        code = "import sys; from workcast.cli.watch import watch_beside; watch_beside(*sys.argv[2:])"
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", code, "watch", place, str(self._since),
-            stdin=asyncio.subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
-        try:
-            return await process.wait()
-        finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.terminate()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(process.wait(), END_S)
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
+        await keep_running(self.__name__, "workcast.cli.watch", "watch_beside", [place, str(self._since)])

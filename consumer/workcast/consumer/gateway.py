@@ -22,6 +22,7 @@ from workcast.consumer.asyncapi import document
 from workcast.consumer.guard import LOOPBACK, Guard
 from workcast.consumer.health_api import add_health
 from workcast.consumer.hub import Hub
+from workcast.consumer.index_api import add_index
 from workcast.consumer.protocol import SUBPROTOCOL, Limits
 from workcast.consumer.settings import GatewaySettings
 from workcast.consumer.streams import Streams
@@ -47,8 +48,9 @@ def create_app(hub: Hub, history: History, roots: Roots, settings: GatewaySettin
     app = FastAPI(title="workcast", version=version("workcast"), lifespan=lifespan, docs_url=None, redoc_url=None)
     add_workcells(app, hub, history, roots)
     add_account(app, hub, history)
+    add_index(app, hub, roots)
     _add_session(app, settings.limits())
-    add_health(app, hub)
+    add_health(app, hub, roots)
     _add_documents(app)
     _add_dashboard(app)
     return Guard(Streams(cast("Any", ProxyHeadersMiddleware)(app), hub, settings), LOOPBACK | {settings.host.lower()})

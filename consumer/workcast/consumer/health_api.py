@@ -9,15 +9,20 @@ from fastapi import FastAPI, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from workcast.broker.price_file import usable_prices
+from workcast.broker.roots import Roots
 from workcast.consumer.hub import Hub
+from workcast.consumer.index_lag import IndexLag
 
 _SILENCE_SECONDS: Final = 5.0
 """After so long without a heartbeat no relay is running: each sends one every second."""
 
 
-def add_health(app: FastAPI, hub: Hub) -> None:
+def add_health(app: FastAPI, hub: Hub, roots: Roots) -> None:
     """Add the routes."""
     hub.metrics.add_states(hub.fleet.summaries, lambda: hub.heartbeats.ages(asyncio.get_running_loop().time()))
+    lag = IndexLag(roots, usable_prices(), hub.fleet.summaries)
+    hub.metrics.add_index(lag.last)
 
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", responses={503: {"description": "Events do not reach this gateway; says why."}})
@@ -36,6 +41,7 @@ def add_health(app: FastAPI, hub: Hub) -> None:
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """The gateway's numbers, for Prometheus."""
+        await asyncio.to_thread(lag.measure)
         return Response(generate_latest(hub.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 

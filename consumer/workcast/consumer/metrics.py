@@ -55,6 +55,22 @@ class Metrics:
         """Read the states of fleet and relays at each scrape."""
         self.registry.register(_States(self.viewers, summaries, heartbeats))
 
+    def add_index(self, behind: Callable[[], int | None]) -> None:
+        """Read at each scrape how many events are not in the index yet; None if there is no index."""
+        self.registry.register(_IndexLag(behind))
+
+
+class _IndexLag(Collector):
+    def __init__(self, behind: Callable[[], int | None]) -> None:
+        self._behind = behind
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        behind = self._behind()
+        if behind is not None:
+            yield GaugeMetricFamily(
+                "workcast_index_behind_events", "Events of logs here that are not in the index yet.", value=behind
+            )
+
 
 def _last_time(summary: Summary) -> str:
     return (summary.last and summary.last.timestamp) or ""

@@ -18,8 +18,10 @@ from pydantic import (
 )
 
 from workcast.events.json_value import as_object
+from workcast.events.usage import Usage
 from workcast.ledger.account import Rows
 from workcast.ledger.rows import CallRow, MessageRow, RunRow, SubagentRow, Totals
+from workcast.ledger.stats import StatsKey
 from workcast.ledger.summary import Summary
 
 VERSION: Final = 1
@@ -276,3 +278,103 @@ class AccountPage(BaseModel):
     count: int
     """How many rows of this kind there are."""
     items: list[RunRow] | list[MessageRow] | list[CallRow] | list[SubagentRow]
+
+
+class CallMs(BaseModel):
+    """How long calls took, in milliseconds: from a call's event to its result's."""
+
+    p50: int | None
+    """Half of the calls took no longer; to within 2 %."""
+    p95: int | None
+    max: int | None
+    sum: int
+
+
+class StatsFigures(BaseModel):
+    """The sums of a group of runs, or of the calls of a tool or the changes of a file in them.
+
+    None: the figure has no meaning for the key, or is not known.
+    """
+
+    runs: int
+    failed_runs: int
+    """Those that failed, timed out or were lost; not those that were cancelled."""
+    events: int | None = None
+    calls: int | None = None
+    failed_calls: int | None = None
+    errors: int | None = None
+    usage: Usage | None = None
+    cost_usd: float | None = None
+    """As the agents reported it, of the runs where they did."""
+    cost_computed_usd: float | None = None
+    """By the price table, of the runs whose models all have prices."""
+    unpriced: list[str] | None = None
+    """The models without a price."""
+    duration_ms: int | None = None
+    tools_ms: int | None = None
+    call_ms: CallMs | None = None
+    carried_tokens: int | None = None
+    """An estimate of what the results of these calls cost when later messages read them again."""
+    changes: int | None = None
+    """Events that report a change of the file."""
+    lines_added: int | None = None
+    lines_removed: int | None = None
+
+
+class StatsRow(StatsFigures):
+    """One group."""
+
+    key: str | list[str | None] | None
+    """What its runs, calls or changes have in common; a list if ``by`` names two keys. None: it is not known."""
+
+
+class StatsPage(BaseModel):
+    """``GET /api/stats``."""
+
+    by: list[StatsKey]
+    rows: list[StatsRow]
+    total: StatsFigures
+    """Of all runs that were asked for, whatever page this is."""
+    next: str | None
+    """The ``cursor`` of the next page."""
+    complete: bool
+    """Whether all lines of all logs are counted; if not, ask again later."""
+    missing: int
+    """How many lines are not."""
+
+
+class Bucket(BaseModel):
+    """What happened in a part of a log."""
+
+    events: int
+    prompts: int
+    answers: int
+    calls: int
+    failed: int
+    """Results that are errors."""
+    changes: int
+    errors: int
+    tokens: int
+    """Input and output of the messages whose usage was reported here."""
+
+
+class Overview(BaseModel):
+    """``GET /api/workcells/{id}/overview``."""
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    epoch: int
+    base: int
+    head: int
+    """All events below it are counted."""
+    by: Literal["offset", "time"]
+    from_: Annotated[int | str | None, Field(alias="from")]
+    """Where the first bucket begins: an offset, or a time."""
+    to: int | str | None
+    """Where the last bucket ends, which may be past the head."""
+    width: int
+    """Of each bucket: events, or seconds."""
+    buckets: list[Bucket]
+    """Those of pruned events are still counted."""
+    complete: bool
+    """Whether the log was read to its end; if not, ask again later."""
