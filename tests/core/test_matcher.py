@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.plain_search import plain_spans
 from workcast.events.usage import Usage
 from workcast.items.item import FieldName, Item
 from workcast.ledger.summary import Summary
@@ -188,29 +186,6 @@ def test_a_text_of_16_mb_is_matched_in_pieces_of_its_length() -> None:
 
 
 # ── against the simplest matcher ─────────────────────────────────────────────────────────────────────────────────────
-def is_word(character: str) -> bool:
-    return unicodedata.category(character)[0] in "LNM"
-
-
-def plain_spans(term: Text, text: str, *, is_caseless: bool) -> Iterable[tuple[int, int]]:
-    """Yield the places of a word or phrase in a text, tried at each character."""
-    pattern = re.compile(r"\s+".join(map(re.escape, term.text.split())), re.IGNORECASE if is_caseless else 0)
-    start = 0
-    while start <= len(text):
-        found = pattern.match(text, start)
-        if found is None:
-            start += 1
-            continue
-        end = found.end()
-        left = is_word(text[start]) and start > 0 and is_word(text[start - 1])
-        right = not term.is_prefix and is_word(text[end - 1]) and end < len(text) and is_word(text[end])
-        if left or right:
-            start += 1
-        else:
-            yield start, end
-            start = end
-
-
 ALPHABET = "aAbžŽ1_-. \n\u00a0\u0301\u30a2𝄞("
 TERM = st.builds(
     Text, st.text(ALPHABET, min_size=1, max_size=4).map(lambda text: " ".join(text.split())).filter(bool), st.booleans()
