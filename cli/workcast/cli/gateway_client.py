@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -80,6 +81,28 @@ def fetch(
         return answer.model_validate_json(reply.content)
     except ValidationError as error:
         raise GatewayError(f"cannot {purpose}: expected a workcast gateway there, got another program") from error
+
+
+def stream_lines(url: str, purpose: str, timeout: float, query: dict[str, str | int]) -> Generator[bytes]:
+    """Yield the lines of a gateway's answer to a GET request, as they come; see :func:`fetch`.
+
+    Raises:
+        GatewayError: the gateway cannot be reached or refuses, or the answer breaks off.
+    """
+    import httpx
+
+    headers = {"accept": "application/x-ndjson"}
+    try:
+        with httpx.stream("GET", url, params=query, timeout=timeout, trust_env=False, headers=headers) as reply:
+            if reply.status_code != 200:
+                reply.read()
+                raise GatewayError(f"cannot {purpose}: {_reason(reply)}")
+            rest = b""
+            for chunk in reply.iter_bytes():
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from lines
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise GatewayError(f"cannot {purpose}: {error}; is workcast up running there?") from error
 
 
 def _reason(reply: httpx.Response) -> str:

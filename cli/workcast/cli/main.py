@@ -23,6 +23,7 @@ from workcast.cli.options import (
     IssueOption,
     JsonOption,
     KeepFailedOption,
+    LimitOption,
     MaxBytesOption,
     MaxTokensOption,
     ModelOption,
@@ -269,6 +270,25 @@ def account(
     from workcast.cli.account import show_account
 
     show_account(_root(root), workcell, rows, url, as_json=json)
+
+
+@app.command()
+def search(
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help='Words, "a phrase", /regex/, field:value.')],
+    root: RootOption = Path(),
+    limit: LimitOption = None,
+    url: UrlOption = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Search all logs.
+
+    Finds what agents were asked, said, called and got; from the gateway if one runs, else from the files. Quote the
+    question for the shell; put -- before one that begins with a minus.
+    """
+    from workcast.cli.search import search as search_logs
+
+    search_logs(_root(root), question, limit, url, as_json=json)
 
 
 @app.command()

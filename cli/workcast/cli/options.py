@@ -230,6 +230,13 @@ RowsOption = Annotated[
     Literal["runs", "messages", "calls", "subagents"],
     typer.Option("--rows", envvar=names.ROWS_VARIABLE, help="What to list besides the totals."),
 ]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--limit", envvar=names.LIMIT_VARIABLE, min=0, metavar="N",
+        help="Show at most this many hits; 0: all. Default: 100; with --json, all.",
+    ),
+]  # fmt: skip
 DemoRootOption = Annotated[
     Path | None,
     typer.Option(  # not WORKCAST_ROOT: recordings must not get among a user's own runs by accident

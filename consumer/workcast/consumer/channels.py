@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 
 from workcast.broker.errors import BrokerError, WorkcellIdError
+from workcast.broker.history import Extent
 from workcast.broker.root import check_workcell_id
 from workcast.broker.watermark import Watermark
 from workcast.consumer.archive import Archive
@@ -86,6 +88,40 @@ class Channels:
         shown = channel.head if extent.epoch == channel.epoch else 0
         channel.set_position(extent.epoch, extent.base, max(shown, extent.end if away else extent.base))
         return True
+
+    async def shown(self, workcells: Sequence[str]) -> tuple[dict[str, Extent], int]:
+        """Return how far the logs of some workcells may be shown now, without opening their channels.
+
+        Returns:
+            The ranges, and the number of logs that are left out: another root has published them, or they fail.
+        """
+        try:
+            watermarks = await self._source.watermarks(list(workcells))
+        except BrokerError:
+            return await asyncio.to_thread(self._shown_without_broker, workcells)
+        return await asyncio.to_thread(self._shown, workcells, watermarks)
+
+    def _shown(self, workcells: Sequence[str], watermarks: Sequence[Watermark]) -> tuple[dict[str, Extent], int]:
+        published = [pair for pair in zip(workcells, watermarks, strict=True) if pair[1].epoch]
+        shown = {
+            workcell: Extent(watermark.epoch, watermark.base, watermark.head)
+            for workcell, watermark in published
+            if not self._is_foreign(workcell, watermark.origin)
+        }
+        return shown, len(published) - len(shown)
+
+    def _shown_without_broker(self, workcells: Sequence[str]) -> tuple[dict[str, Extent], int]:
+        shown: dict[str, Extent] = {}
+        failed = 0
+        for workcell in workcells:
+            try:
+                extent = self._archive.synced_extent(workcell)
+            except OSError:
+                failed += 1
+                continue
+            if extent is not None:
+                shown[workcell] = extent
+        return shown, failed
 
     def _is_foreign(self, workcell: str, origin: str) -> bool:
         return bool(origin) and self._archive.origin(workcell) not in (None, origin)

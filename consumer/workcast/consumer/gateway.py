@@ -24,6 +24,7 @@ from workcast.consumer.health_api import add_health
 from workcast.consumer.hub import Hub
 from workcast.consumer.index_api import add_index
 from workcast.consumer.protocol import SUBPROTOCOL, Limits
+from workcast.consumer.search_api import add_search
 from workcast.consumer.settings import GatewaySettings
 from workcast.consumer.streams import Streams
 from workcast.consumer.workcell_api import add_workcells
@@ -49,6 +50,7 @@ def create_app(hub: Hub, history: History, roots: Roots, settings: GatewaySettin
     add_workcells(app, hub, history, roots)
     add_account(app, hub, history)
     add_index(app, hub, roots)
+    add_search(app, hub, roots)
     _add_session(app, settings.limits())
     add_health(app, hub, roots)
     _add_documents(app)

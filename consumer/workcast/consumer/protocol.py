@@ -378,3 +378,47 @@ class Overview(BaseModel):
     """Those of pruned events are still counted."""
     complete: bool
     """Whether the log was read to its end; if not, ask again later."""
+
+
+class SearchHit(BaseModel):
+    """An item of a log that answers a question. Built from the hits' own bytes, not from this model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    workcell: str
+    epoch: int
+    offset: int
+    """Of the event to show."""
+    type: str
+    timestamp: str | None
+    field: str | None
+    """What the snippet is from: ``prompt``, ``content``, ``args`` and so on; null if the item has no text."""
+    snippet: str
+    marks: list[tuple[int, int]]
+    """Where terms occur in the snippet: from and to, in code points."""
+
+
+class SearchPage(BaseModel):
+    """``GET /api/search``."""
+
+    hits: list[SearchHit]
+    next: str | None
+    """The cursor of the next page; null if everything was searched."""
+    complete: bool
+    """Whether everything was searched, and no log had to be left out."""
+    scanned: int
+    """Events that were read for this page."""
+    skipped: int
+    """Logs that were left out: they could not be read, were replaced meanwhile, or are published from another root."""
+
+
+class SearchEnd(BaseModel):
+    """The last line of a stream of hits; the other fields are those of a page."""
+
+    done: Literal[True] = True
+    total: int
+    """Hits in the stream."""
+    next: str | None
+    complete: bool
+    scanned: int
+    skipped: int

@@ -57,7 +57,7 @@ class HeldTexts:
     @property
     def first_offset(self) -> int | None:
         """The offset of the first piece that is held; None if none is."""
-        return min((text.offset for text in self._held.values()), default=None)
+        return next((text.offset for text in self._held.values()), None)  # in the order of their first pieces
 
     def add(self, piece: str, new: HeldText) -> Iterable[HeldText]:
         """Add a piece to the text of the key of ``new``, which is that text if this is its first piece.

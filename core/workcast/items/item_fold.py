@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from workcast.items.held_texts import HeldText, HeldTexts, Key
@@ -61,7 +61,7 @@ class ItemFold:
         """Return the offsets of the calls that have no result, and whose run has not ended."""
         return self._calls.open_offsets()
 
-    def push(self, offset: int, event: Event) -> Iterable[Item]:
+    def push(self, offset: int, event: Event) -> Sequence[Item]:
         """Fold the next event.
 
         Args:
@@ -80,17 +80,17 @@ class ItemFold:
         return [self._joined(text, ("open",)) for text in self._held.all()]
 
     # ── texts in pieces ──────────────────────────────────────────────────────────────────────────────────────────────
-    def _chunk(self, offset: int, event: Event) -> Iterable[Item]:
+    def _chunk(self, offset: int, event: Event) -> Sequence[Item]:
         return self._piece("answer", offset, event)
 
-    def _answer(self, offset: int, event: Event) -> Iterable[Item]:
+    def _answer(self, offset: int, event: Event) -> Sequence[Item]:
         return self._whole("answer", offset, event)
 
-    def _thinking(self, offset: int, event: Event) -> Iterable[Item]:
+    def _thinking(self, offset: int, event: Event) -> Sequence[Item]:
         is_piece = event.get("partial") is True
         return (self._piece if is_piece else self._whole)("thought", offset, event)
 
-    def _piece(self, kind: Kind, offset: int, event: Event) -> Iterable[Item]:
+    def _piece(self, kind: Kind, offset: int, event: Event) -> Sequence[Item]:
         key = _message_key(kind, event)
         before = self._interrupt(key)
         if key.owner is None:
@@ -98,7 +98,7 @@ class ItemFold:
         held = self._held.add(_text(event, "content"), HeldText(key, offset, event["type"], _timestamp(event)))
         return (*before, *map(self._joined, held)) if before or held else ()
 
-    def _whole(self, kind: Kind, offset: int, event: Event) -> Iterable[Item]:
+    def _whole(self, kind: Kind, offset: int, event: Event) -> Sequence[Item]:
         key = _message_key(kind, event)
         before = self._interrupt(key)
         self._held.discard(key)
@@ -116,7 +116,7 @@ class ItemFold:
         keys = [key for key in self._held.of(call_id) if key.kind == "output"]
         return [self._joined(text, flags) for text in self._held.take(keys)]
 
-    def _output(self, offset: int, event: Event) -> Iterable[Item]:
+    def _output(self, offset: int, event: Event) -> Sequence[Item]:
         call_id, stream, code = _id(event), _string(event, "stream"), event.get("exit_code")
         before = self._interrupt()
         tool = self._calls.tool(call_id)
@@ -136,13 +136,13 @@ class ItemFold:
         return Item(kind, text.offset, self._end, text.type, text.timestamp, tool, None, frozenset(flags), texts)
 
     # ── calls ────────────────────────────────────────────────────────────────────────────────────────────────────────
-    def _call(self, offset: int, event: Event) -> Iterable[Item]:
+    def _call(self, offset: int, event: Event) -> Sequence[Item]:
         before = self._interrupt()
         tool = _string(event, "tool")
         self._calls.start(KnownCall(offset, _id(event), tool, is_open=True))
         return (*before, self._item("call", offset, event, {"args": _text(event, "args")}, ("open",), tool))
 
-    def _result(self, offset: int, event: Event) -> Iterable[Item]:
+    def _result(self, offset: int, event: Event) -> Sequence[Item]:
         call_id = _id(event)
         before = self._interrupt()
         if call_id is not None:
@@ -155,33 +155,33 @@ class ItemFold:
         texts: Texts = {"result": _text(event, "result"), "error": _text(event, "error")}
         return (*before, self._item("result", offset, event, texts, _failed(failed), tool))
 
-    def _command(self, offset: int, event: Event) -> Iterable[Item]:
+    def _command(self, offset: int, event: Event) -> Sequence[Item]:
         return self._of_call("command", offset, event, {"command": _text(event, "command")})
 
-    def _read(self, offset: int, event: Event) -> Iterable[Item]:
+    def _read(self, offset: int, event: Event) -> Sequence[Item]:
         return self._of_call("read", offset, event, {"path": _text(event, "path"), "diff": _text(event, "diff")})
 
-    def _write(self, offset: int, event: Event) -> Iterable[Item]:
+    def _write(self, offset: int, event: Event) -> Sequence[Item]:
         texts: Texts = {"path": _text(event, "path"), "diff": _text(event, "diff")}
         return self._of_call("change", offset, event, texts, ("change",))
 
     def _of_call(
         self, kind: Kind, offset: int, event: Event, texts: Texts, flags: Iterable[ItemFlag] = ()
-    ) -> Iterable[Item]:
+    ) -> Sequence[Item]:
         before = self._interrupt()
         return (*before, self._item(kind, offset, event, texts, flags, self._calls.tool(_id(event))))
 
     # ── other events ─────────────────────────────────────────────────────────────────────────────────────────────────
-    def _prompt(self, offset: int, event: Event) -> Iterable[Item]:
+    def _prompt(self, offset: int, event: Event) -> Sequence[Item]:
         return (
             *self._interrupt(),
             self._item("prompt", offset, event, {"prompt": _text(event, "prompt")}, ("prompt",)),
         )
 
-    def _usage(self, offset: int, event: Event) -> Iterable[Item]:
+    def _usage(self, offset: int, event: Event) -> Sequence[Item]:
         return (self._item("usage", offset, event, {}),)  # does not interrupt a text
 
-    def _error(self, offset: int, event: Event) -> Iterable[Item]:
+    def _error(self, offset: int, event: Event) -> Sequence[Item]:
         before = self._interrupt()
         if event.get("kind") == "stream_abandoned" and (message := _string(event, "message_id")) is not None:
             start = event.get("from_block")
@@ -191,11 +191,11 @@ class ItemFold:
             before += map(self._joined, self._held.take(ended))
         return (*before, self._item("error", offset, event, {"error": _text(event, "error")}, ("error",)))
 
-    def _started(self, offset: int, event: Event) -> Iterable[Item]:
+    def _started(self, offset: int, event: Event) -> Sequence[Item]:
         before = self._end_run()
         return (*before, self._item("started", offset, event, {"raw": _other_fields(event)}))
 
-    def _completed(self, offset: int, event: Event) -> Iterable[Item]:
+    def _completed(self, offset: int, event: Event) -> Sequence[Item]:
         before = self._end_run()
         flags = _failed(event.get("status") != "success")
         return (*before, self._item("completed", offset, event, {"reason": _text(event, "reason")}, flags))
@@ -206,13 +206,13 @@ class ItemFold:
         self._nameless = None
         return items
 
-    def _unknown(self, offset: int, event: Event) -> Iterable[Item]:
+    def _unknown(self, offset: int, event: Event) -> Sequence[Item]:
         return (*self._interrupt(), self._item("unknown", offset, event, {"raw": _text(event, "raw")}))
 
-    def _malformed(self, offset: int, event: Event) -> Iterable[Item]:
+    def _malformed(self, offset: int, event: Event) -> Sequence[Item]:
         return (*self._interrupt(), self._item("malformed", offset, event, {"raw": _text(event, "raw")}))
 
-    def _other(self, offset: int, event: Event) -> Iterable[Item]:
+    def _other(self, offset: int, event: Event) -> Sequence[Item]:
         return (*self._interrupt(), self._item("other", offset, event, {"raw": _other_fields(event)}))
 
     def _item(
@@ -230,7 +230,7 @@ class ItemFold:
         return Item(kind, offset, self._end, event["type"], _timestamp(event), tool, path, which, shown)
 
 
-_FOLDS: Final[Mapping[str, Callable[[ItemFold, int, Event], Iterable[Item]]]] = {
+_FOLDS: Final[Mapping[str, Callable[[ItemFold, int, Event], Sequence[Item]]]] = {
     "started": ItemFold._started,
     "prompt_sent": ItemFold._prompt,
     "response_chunk": ItemFold._chunk,

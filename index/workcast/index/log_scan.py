@@ -66,6 +66,7 @@ class LogScan:
         self._fold = ItemFold(max(resume, log.base))
         self._survey = ItemFold(log.base) if _asks_for_open(question) else None
         """Finds out which calls are open at the head, before items are put to the question."""
+        self._asks_for_open = self._survey is not None
         self._open: frozenset[int] = frozenset()
         self._found: deque[tuple[Place, Hit]] = deque()
         self.is_read = False
@@ -125,7 +126,7 @@ class LogScan:
         for line in lines:
             resume = fold.resume_offset
             items = fold.push(fold.end, read_event(line))
-            if not is_survey:
+            if items and not is_survey:
                 self._match(items, resume, fold.end)
         if is_survey:
             if not lines and offset < head:
@@ -140,7 +141,7 @@ class LogScan:
             if (end, item.offset) <= self._after:
                 continue
             shown = item
-            if item.kind == "call" and item.offset not in self._open:
+            if self._asks_for_open and item.kind == "call" and item.offset not in self._open:
                 shown = replace(item, flags=item.flags - {"open"})
             match = self._matcher.match(shown)
             if match is not None:
