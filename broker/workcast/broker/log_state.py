@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from workcast.broker.below import make_directory, open_below, read_below
+from workcast.broker.below import make_directory, oddity, open_below, read_below
 from workcast.broker.damaged import ignore
 from workcast.broker.files import lock_descriptor, replace_file
 from workcast.broker.names import (
@@ -55,6 +55,14 @@ class LogState:
     def __init__(self, directory: Path, name: str) -> None:
         self._directory = directory
         self._name = name
+
+    def odd_file(self) -> Path | None:
+        """Return a state file that cannot be written, as something else is in its place; None if there is none.
+
+        The other ones are replaced as a whole, whatever is there, unless it is a directory.
+        """
+        paths = map(self._path, (WATERMARK_SUFFIX, RETIRED_SUFFIX))
+        return next((path for path in paths if oddity(path)), None)
 
     def written_epoch(self) -> tuple[int, ...]:
         """Return the epoch that was written for the log, and the header's epoch it replaces; empty if none was."""

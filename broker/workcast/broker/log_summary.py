@@ -35,4 +35,6 @@ def read_summary(root: Root, workcell: str, prices: PriceTable) -> Summary:
         for line in lines:
             fold.add(inspect(line)[1])
     summary = fold.summary(workcell, epoch_of(root, workcell, reader), reader.base, "")
+    if reader.inode < 0:
+        return summary.model_copy(update={"activity": root.oddity(workcell)})
     return as_lost(summary) if fold.offset > reader.base and is_lost(fold.status, signs) else summary

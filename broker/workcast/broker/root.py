@@ -197,8 +197,11 @@ class Root:
             return []
 
     def oddity(self, workcell: str) -> str:
-        """Say why the workcell's log counts as missing though something is in its place; empty if nothing is wrong."""
-        return oddity(self.log(workcell))
+        """Say why the workcell's log is not shown though something is in its place; empty if nothing is odd."""
+        if what := oddity(self.log(workcell)):
+            return what
+        state = self.log_state(workcell).odd_file()
+        return "" if state is None else f"{oddity(state)} at {state}"
 
     def log(self, workcell: str) -> Path:
         """Return the path of a workcell's log."""

@@ -13,6 +13,7 @@ from workcast.cli.gateway_client import fetch, gateway_url
 from workcast.cli.listing import Column, Row, print_listing
 from workcast.cli.printable import harmless_json
 from workcast.consumer.protocol import Workcells
+from workcast.ledger.prices import PriceTable
 from workcast.ledger.summary import Summary
 
 _TIMEOUT_SECONDS: Final = 10.0
@@ -69,6 +70,15 @@ def _from_files(root: Root) -> list[Summary]:
     root.check()
     prices = current_prices()
     try:
-        return [read_summary(root, workcell, prices) for workcell in root.ids()]
+        workcells = root.ids()
     except OSError as error:
         raise RootError(f"cannot read {error.filename or root.workcells}: {error.strerror}") from error
+    return [_read(root, workcell, prices) for workcell in workcells]
+
+
+def _read(root: Root, workcell: str, prices: PriceTable) -> Summary:
+    """Return a workcell's summary, or why there is none: it must not hide the others."""
+    try:
+        return read_summary(root, workcell, prices)
+    except OSError as error:
+        return Summary(id=workcell, activity=f"cannot read {error.filename or workcell}: {error.strerror}")

@@ -20,6 +20,10 @@ class Archive(Protocol):
         """Whether the workcell has a directory here."""
         ...
 
+    def oddity(self, workcell: str, /) -> str:
+        """Say why the workcell's log is not shown though something is in its place; empty if nothing is odd."""
+        ...
+
     def origin(self, workcell: str, /) -> str | None:
         """Return the origin of the root that holds the workcell, None if no root here does."""
         ...
@@ -49,6 +53,14 @@ class RootArchive:
             return self._roots.holding(workcell) is not None
         except WorkcellIdError:
             return False
+
+    def oddity(self, workcell: str) -> str:
+        """Say what is in place of the workcell's log; empty if nothing is odd."""
+        try:
+            root = self._roots.holding(workcell)
+        except WorkcellIdError:
+            return ""
+        return root.oddity(workcell) if root is not None else ""
 
     def origin(self, workcell: str) -> str | None:
         """Return the origin of the root that holds the workcell, None if none does."""

@@ -36,6 +36,8 @@ def describe(hub: Hub, roots: Roots, workcell: str) -> Workcell:
             created = _created(path, summary)
             telemetry, proof = is_file_below(root.log(workcell)), is_file_below(path / PROOF_FILE)
             logs = is_directory_below(path / OUTPUT_DIRECTORY)
+        if (not telemetry or not summary.head) and (what := root.oddity(workcell)):
+            summary = summary.model_copy(update={"activity": what})
     return Workcell(
         id=workcell,
         issueId=summary.issue_id,

@@ -120,9 +120,14 @@ class FleetKeeper:
             self._present -= gone
             # A workcell without a summary must have been in the last listing: what is gone by now must not come back.
             there = [name for name in piece if name in found or name in self._present]
-            self._update({name: self._summary(name, found.get(name)) for name in there}, gone)
+            unread = [name for name in there if name not in found]
+            odd = await asyncio.to_thread(self._oddities, unread) if unread else dict[str, str]()
+            self._update({name: self._summary(name, found.get(name), odd.get(name, "")) for name in there}, gone)
             for name in gone:
                 self._end(name)
+
+    def _oddities(self, workcells: list[str]) -> dict[str, str]:
+        return {workcell: self._archive.oddity(workcell) for workcell in workcells}
 
     def _without_directory(self, workcells: list[str]) -> set[str]:
         return {workcell for workcell in workcells if not self._archive.has(workcell)}
@@ -132,7 +137,7 @@ class FleetKeeper:
         for workcell in gone:
             self._raw.pop(workcell, None)
 
-    def _summary(self, workcell: str, data: bytes | None) -> Summary:
+    def _summary(self, workcell: str, data: bytes | None, odd: str = "") -> Summary:
         known = self._fleet.get(workcell)
         if data is not None and (known is None or self._raw.get(workcell) != data):
             self._raw[workcell] = data
@@ -142,6 +147,8 @@ class FleetKeeper:
                 logger.warning("the summary of %s in the broker is malformed: %s", workcell, error.errors()[0]["msg"])
             else:
                 return summary if summary.id == workcell else summary.model_copy(update={"id": workcell})
+        if odd:
+            return (known or Summary(id=workcell)).model_copy(update={"activity": odd})
         return known or Summary(id=workcell)  # the broker has lost it; the relay will publish it again
 
     async def _ids(self) -> frozenset[str]:

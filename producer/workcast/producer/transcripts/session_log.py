@@ -334,7 +334,5 @@ def _queue(files: Iterable[SessionFile]) -> list[tuple[datetime, int, SessionFil
 
 
 def _changed_at(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
+    status = stat_below(path)
+    return 0 if status is None else status.st_mtime_ns
