@@ -20,6 +20,7 @@ from websockets.asyncio.client import connect as connect_viewer
 
 from bench.fleet import fleet
 from bench.gateway import Row, deliveries, fresh_root, many_viewers, memory, replay, stream_url
+from bench.index import index
 from bench.parse import parse
 from bench.startup import startup
 from bench.viewers import latencies, measure_viewer
@@ -153,6 +154,7 @@ def main() -> None:
         replay,
         memory,
         parse,
+        index,
         startup,
     ]
     sys.stdout.write(f"{'what':<54}{'measured':>34}  ratio to the floor\n")

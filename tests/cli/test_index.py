@@ -11,9 +11,9 @@ import httpx
 import psutil
 import pytest
 
-from support.indexed import heads, index_files
+from support.indexed import heads, index_all, index_files, stats
 from support.logs import event_line, write_log
-from support.processes import Program, Up, gone, refusal, served, workcast
+from support.processes import PROGRAM, Program, Up, gone, refusal, served, workcast
 from support.waiting import DEADLINE, wait_until
 from workcast.broker.root import Root
 
@@ -58,6 +58,25 @@ def test_a_second_indexer_says_so_and_takes_over_when_the_first_has_ended(root: 
             first.process.kill()
             write_log(root, "wc", [event_line(2)])
             wait_until(lambda: heads(root) == {"wc": 2}, what=second.err)
+
+
+def test_an_index_that_cannot_grow_is_reported_once_and_costs_no_answer(root: Root) -> None:
+    cells = {f"wc{number}": 40 for number in range(60)}
+    for cell, calls in cells.items():
+        write_log(root, cell, run("claude", calls))
+    limited = ("sh", "-c", 'ulimit -f 100; exec "$@"', "sh", PROGRAM)  # KiB or half, as on a full disk
+    with Program("index", "--root", str(root.directory), program=limited) as index:
+        wait_until(lambda: "cannot be written" in index.err)
+        write_log(root, "new", run("claude", 2))
+        page = stats(root, "agent")
+        assert page.complete
+        assert page.total.calls == sum(cells.values()) + 2
+        wait_until(lambda: 0 < len(heads(root)) < len(cells))  # it has what there was room for
+        index.interrupt()
+        assert index.wait() == 0
+        assert index.err.count("cannot be written") == 1
+    index_all(root)
+    assert heads(root) == {cell: calls + 3 for cell, calls in cells.items()} | {"new": 5}
 
 
 def test_an_up_indexes_at_a_low_priority_and_starts_its_indexer_again(root: Root) -> None:

@@ -170,14 +170,6 @@ class FollowedLog:
     def _new_figures(self, base: int) -> Figures:
         return Figures(Tally(self._prices), base)
 
-    def save_line_index(self) -> None:
-        """Keep the line index, if it has grown, so that the next start does not scan the log.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        self._reader.save_index()
-
 
 def file_state(root: Root, workcell: str) -> FileState:
     """Return the state of a log's files; of zeros if there is no log."""

@@ -70,11 +70,16 @@ class View:
             with_changes: whether to yield the changes of files too.
         """
         stored: dict[str, StoredLog] = {}
+        unchanged: set[str] = set()
         runs: dict[int, list[RunFigures]] = {}
         changes: dict[int, list[FileChanges]] = {}
         with self._using() as store:
             if store is not None:
                 stored = {log.name: log for log in store.logs()}
+                unchanged = {name for name, log in stored.items() if self._is_unchanged(log)}
+                for name in stored.keys() - unchanged:
+                    if (log := store.log(name)) is not None:
+                        stored[name] = log
                 for number, run in store.runs():
                     runs.setdefault(number, []).append(run)
                 for change in store.file_changes() if with_changes else ():
@@ -82,7 +87,12 @@ class View:
         for workcell in self._root.ids():
             log = stored.get(self._root.local(workcell))
             number = 0 if log is None else log.log
-            yield self._view(workcell, log, runs.get(number, []), changes.get(number, []), until)
+            its_runs, its_changes = runs.get(number, []), changes.get(number, [])
+            if log is not None and log.name in unchanged:
+                mark = log.progress.watermark
+                yield LogView(workcell, mark.epoch, mark.base, self._judged(workcell, its_runs), its_changes)
+            else:
+                yield self._read(workcell, log, its_runs, its_changes, until)
 
     def follow(self, workcell: str, until: float) -> tuple[FollowedLog, StoredLog | None]:
         """Return the fold of one log, and where it went on from; None if it began at the log's start.
@@ -96,13 +106,15 @@ class View:
         _advance(log, until)
         return log, None if log.begun_anew else stored
 
-    def _view(
+    def _is_unchanged(self, log: StoredLog) -> bool:
+        """Whether a log is indexed to its end."""
+        file = log.progress.file
+        return bool(file.inode) and file == file_state(self._root, self._root.id_of(log.name))
+
+    def _read(
         self, workcell: str, stored: StoredLog | None, runs: list[RunFigures], changes: list[FileChanges], until: float
     ) -> LogView:
-        file = stored.progress.file if stored is not None else None
-        if stored is not None and file is not None and file.inode and file == file_state(self._root, workcell):
-            mark = stored.progress.watermark
-            return LogView(workcell, mark.epoch, mark.base, self._judged(workcell, runs), changes)
+        """Read what a log has beyond the index."""
         log = FollowedLog(self._root, workcell, self._prices, stored.progress if stored is not None else None)
         with contextlib.suppress(OSError):
             _advance(log, until)
