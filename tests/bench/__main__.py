@@ -18,6 +18,7 @@ from typing import Any
 
 from websockets.asyncio.client import connect as connect_viewer
 
+from bench.ended_runs import ended_runs
 from bench.fleet import fleet
 from bench.gateway import Row, deliveries, fresh_root, many_viewers, memory, replay, stream_url
 from bench.index import index
@@ -156,6 +157,7 @@ def main() -> None:
         parse,
         index,
         startup,
+        ended_runs,
     ]
     sys.stdout.write(f"{'what':<54}{'measured':>34}  ratio to the floor\n")
     with tempfile.TemporaryDirectory(prefix="workcast-bench-") as name:

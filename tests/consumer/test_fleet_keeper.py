@@ -17,6 +17,7 @@ from workcast.broker.keys import feed_key, summary_key, workcells_key
 from workcast.broker.log import natural_epoch
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
+from workcast.consumer import fleet_keeper
 from workcast.consumer.hub import Hub
 from workcast.ledger.summary import Summary
 
@@ -51,6 +52,25 @@ async def test_concurrent_lists_share_a_listing_that_began_after_they_were_reque
     assert looks[0] == ["first"]
     assert looks[1:] in ([["first", "second"]] * count for count in (1, 2))
     assert hub.fleet.ids() == ["first", "second"]
+
+
+@pytest.mark.parametrize("event", [True, False])
+async def test_what_the_feed_did_not_bring_is_fetched_by_a_sweep(
+    hub: Hub, redis_client: Any, monkeypatch: pytest.MonkeyPatch, *, event: bool
+) -> None:
+    """A new event at the next sweep, a change without one when it is the workcell's turn."""
+    monkeypatch.setattr(fleet_keeper, "_IN_TURN", 2)
+    names = [f"wc-{number}" for number in range(9)]
+    for name in names:
+        redis_client.hset(summary_key(name), "json", Summary(id=name).model_dump_json())
+        redis_client.zadd(workcells_key(0), {name: 1})
+    await wait_until_async(lambda: len(hub.fleet.ids()) == 9)
+    await wait_until_async(lambda: len(hub._keeper._swept) == 9)
+    for name in names:
+        redis_client.hset(summary_key(name), "json", Summary(id=name, head=7).model_dump_json())
+        if event:
+            redis_client.zadd(workcells_key(0), {name: 2})
+    await wait_until_async(lambda: {head_of(hub, name) for name in names} == {7})
 
 
 async def test_the_fleet_is_the_union_of_directories_and_broker(root: Root, redis_url: str, redis_client: Any) -> None:

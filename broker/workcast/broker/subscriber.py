@@ -93,11 +93,13 @@ class Subscriber:
                 queue_watermarks(pipe, workcells)
                 return parse_watermarks(await pipe.execute())
 
-    async def workcells(self) -> list[str]:
-        """Return all workcells in the broker, the most recently active one first."""
+    async def workcells(self) -> dict[str, float]:
+        """Return all workcells in the broker and the time (ms) of their last event, the most recent one first."""
         with broker_errors(self.url):
-            names: list[bytes] = await self._client.zrange(workcells_key(PARTITION), 0, -1, desc=True)
-        return [name.decode() for name in names]
+            found: list[tuple[bytes, float]] = await self._client.zrange(
+                workcells_key(PARTITION), 0, -1, desc=True, withscores=True
+            )
+        return {name.decode(): at for name, at in found}
 
     async def summaries(self, workcells: Sequence[str]) -> dict[str, bytes]:
         """Return the JSON of the summaries that exist, in one round trip."""

@@ -34,17 +34,16 @@ class _Entry:
     """Like ``first``, but the last time it appeared: it may have been removed in between."""
     summary: Summary | None
     """None: it was removed."""
-    fields: Mapping[str, bytes]
-    """The top-level fields of the summary, each as a member of a JSON object."""
     changed: Mapping[str, int]
     """The version of each field's last change since ``born``."""
 
     def json(self, since: int) -> bytes:
         """Return ``id`` and the fields that changed after version ``since``, or all if the workcell is newer."""
         if self.born > since:
-            return b"{" + b",".join(self.fields.values()) + b"}"
-        changed = [self.fields[name] for name in _FIELDS if self.changed.get(name, 0) > since]
-        return b"{" + b",".join((self.fields["id"], *changed)) + b"}"
+            return to_json(self.summary, inf_nan_mode="null")
+        fields = {"id": self.workcell}
+        fields |= {name: getattr(self.summary, name) for name in _FIELDS if self.changed.get(name, 0) > since}
+        return to_json(fields, inf_nan_mode="null")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +124,18 @@ class Fleet:
         old = self._entries.get(workcell)
         if old is not None and old.summary is summary:
             return
-        fields = {name: b'"%s":%s' % (name.encode(), _encode(summary, name)) for name in _FIELDS}
         if old is None or old.summary is None:
             self.version += 1
             first = self.version if old is None else old.first
-            entry = _Entry(workcell, self.version, first, self.version, summary, fields, {})
+            entry = _Entry(workcell, self.version, first, self.version, summary, {})
             self._removed -= old is not None
         else:
-            news = [name for name in _FIELDS if fields[name] != old.fields[name]]
+            news = [name for name in _FIELDS if getattr(summary, name) != getattr(old.summary, name)]
             if not news:
                 return
             self.version += 1
             changed = {**old.changed, **dict.fromkeys(news, self.version)}
-            entry = _Entry(workcell, self.version, old.first, old.born, summary, fields, changed)
+            entry = _Entry(workcell, self.version, old.first, old.born, summary, changed)
         self._append(entry)
 
     def _remove(self, workcell: str) -> None:
@@ -145,7 +143,7 @@ class Fleet:
         if old is not None and old.summary is not None:
             self.version += 1
             self._removed += 1
-            self._append(_Entry(workcell, self.version, old.first, old.born, None, {}, {}))
+            self._append(_Entry(workcell, self.version, old.first, old.born, None, {}))
 
     def _append(self, entry: _Entry) -> None:
         self._entries.pop(entry.workcell, None)
@@ -223,10 +221,6 @@ class Fleet:
             % (b",".join(workcells), json.dumps(removed).encode(), b"true" if more else b"false")
         )
         return FleetMessage(frame, end, more, empty=not workcells and not removed)
-
-
-def _encode(summary: Summary, name: str) -> bytes:
-    return to_json(getattr(summary, name), inf_nan_mode="null")
 
 
 def _version(entry: _Entry) -> int:

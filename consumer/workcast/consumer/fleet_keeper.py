@@ -23,6 +23,9 @@ _LIST_SECONDS: Final = 1.0
 _PIECE: Final = 256
 """Summaries that are fetched and taken in one go: those of a large fleet would hold up the viewers for a second."""
 
+_IN_TURN: Final = 1024
+"""Workcells without a new event whose summaries a sweep fetches all the same: a notice may have been missed."""
+
 logger = logging.getLogger("workcast.hub")
 
 
@@ -48,6 +51,12 @@ class FleetKeeper:
         """The JSON of each summary in the fleet: the same is not decoded again."""
         self._present: frozenset[str] = frozenset()
         """Workcells that had a directory, or were in the broker's list, when the last listing was made."""
+        self._active: dict[str, float] = {}
+        """The time of each workcell's last event, as the broker had it at the last listing."""
+        self._swept: dict[str, float] = {}
+        """The same, as of the last sweep."""
+        self._in_turn: list[str] = []
+        """The workcells that the next sweeps fetch."""
         self._listing: asyncio.Task[frozenset[str]] | None = None
         """The listing that is being made."""
         self._missed: set[str] = set()
@@ -82,12 +91,18 @@ class FleetKeeper:
         await asyncio.sleep(_TURN_SECONDS)
 
     async def sweep(self) -> None:
-        """Fetch all summaries at the next turn; remove the workcells that two sweeps in a row have not found.
+        """Fetch, at the next turn, what may have changed; remove the workcells that two sweeps have not found.
+
+        That is every workcell with a new event, and about a thousand of the others, in turn.
 
         Not at the first one: after a flush, the relay takes a few seconds to publish its workcells again.
         """
         ids = await self._ids()
-        self._dirty.update(ids)
+        self._dirty.update(workcell for workcell, at in self._active.items() if self._swept.get(workcell) != at)
+        self._swept = self._active
+        self._in_turn = self._in_turn or sorted(ids)
+        self._dirty.update(ids.intersection(self._in_turn[:_IN_TURN]), ids.difference(self._fleet.ids()))
+        del self._in_turn[:_IN_TURN]
         gone = set(self._fleet.ids()) - ids
         self._update({}, gone & self._missed)
         self._missed = gone
@@ -165,7 +180,8 @@ class FleetKeeper:
 
     async def _list(self) -> frozenset[str]:
         here = await asyncio.to_thread(self._archive.ids)
-        self._present = frozenset((*here, *await self._source.workcells()))
+        self._active = await self._source.workcells()
+        self._present = frozenset((*here, *self._active))
         return self._present
 
     def _end_listing(self, listing: asyncio.Task[frozenset[str]]) -> None:

@@ -26,7 +26,7 @@ class Source(Protocol):
 
     async def watermarks(self, workcells: list[str], /) -> list[Watermark]: ...
 
-    async def workcells(self) -> list[str]: ...
+    async def workcells(self) -> dict[str, float]: ...
 
     async def summaries(self, workcells: list[str], /) -> dict[str, bytes]: ...
 
@@ -57,7 +57,7 @@ class TimedSource:
     async def watermarks(self, workcells: list[str]) -> list[Watermark]:
         return await self._within(self._source.watermarks(workcells))
 
-    async def workcells(self) -> list[str]:
+    async def workcells(self) -> dict[str, float]:
         return await self._within(self._source.workcells())
 
     async def summaries(self, workcells: list[str]) -> dict[str, bytes]:
