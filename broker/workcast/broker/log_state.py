@@ -11,7 +11,7 @@ from typing import Final
 
 from workcast.broker.below import make_directory, oddity, open_below, read_below
 from workcast.broker.damaged import ignore
-from workcast.broker.files import lock_descriptor, replace_file
+from workcast.broker.files import lock_descriptor, lock_file, replace_file
 from workcast.broker.names import (
     CHECKPOINT_SUFFIX,
     EPOCH_SUFFIX,
@@ -26,6 +26,8 @@ _LOCK_SECONDS: Final = 10.0
 """How long to wait for the lock of the watermark, which is held for microseconds."""
 _NUMBERS_BYTES: Final = 1 << 20
 """Of epochs: 60,000 of them."""
+_RETIRED_BYTES: Final = 1 << 16
+"""Of epochs of earlier logs; they are shortened when there are more."""
 _WATERMARK_BYTES: Final = 256
 _CHECKPOINT_BYTES: Final = 1 << 24
 """Several times what the state of any log takes."""
@@ -85,12 +87,21 @@ class LogState:
         return frozenset(self._numbers(RETIRED_SUFFIX))
 
     def retire_epochs(self, epochs: frozenset[int]) -> None:
-        """Record, durably, that these epochs stood for earlier logs."""
+        """Record, durably, that these epochs stood for earlier logs.
+
+        Of more than some 4,000, the oldest are dropped: one of them would have to come back after thousands of others.
+        """
         make_directory(self._directory)
-        descriptor = open_below(self._path(RETIRED_SUFFIX), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write("".join(f"{epoch}\n" for epoch in sorted(epochs)).encode())
-            file.flush()
+        path, new = self._path(RETIRED_SUFFIX), "".join(f"{epoch}\n" for epoch in sorted(epochs)).encode()
+        with lock_file(path, wait=_LOCK_SECONDS) as descriptor:
+            size = os.fstat(descriptor).st_size
+            if size > _RETIRED_BYTES:
+                kept = os.pread(descriptor, _RETIRED_BYTES // 2, size - _RETIRED_BYTES // 2).partition(b"\n")[2]
+                replace_file(path, kept + new, durable=True)
+                return
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                new = b"\n" + new  # a writer was killed in the middle of a line
+            os.pwrite(descriptor, new, size)
             os.fsync(descriptor)
 
     def watermark(self) -> Watermark | None:
