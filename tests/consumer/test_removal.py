@@ -20,7 +20,7 @@ from support.history_checker import Connected, Entry, Log, Requested, problems
 from support.logs import event_line, write_log
 from support.viewers import Viewer, head_of, running_hub, running_relay
 from support.waiting import DEADLINE, wait_until, wait_until_async
-from workcast.broker.keys import stream_key, summary_key, workcells_key
+from workcast.broker.keys import stream_key, summary_key, window_sizes_key, windows_key, workcells_key
 from workcast.broker.log import natural_epoch
 from workcast.broker.removal import remove_records
 from workcast.broker.root import Root
@@ -44,7 +44,9 @@ async def gateway_hub(
 def in_broker(client: Any, workcell: str) -> list[str]:
     """What the broker has of a workcell."""
     found = [key for key in (stream_key(workcell), summary_key(workcell)) if client.exists(key)]
-    return found + ["list"] * (client.zscore(workcells_key(0), workcell) is not None)
+    found += ["list"] * (client.zscore(workcells_key(0), workcell) is not None)
+    found += ["windows"] * (client.zscore(windows_key(0), workcell) is not None)
+    return found + ["sizes"] * client.hexists(window_sizes_key(0), workcell)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +85,8 @@ async def test_a_removed_workcell_leaves_broker_and_fleet_and_its_viewers_end(
                         assert in_broker(redis_client, "gone") == []
             await wait_until_async(lambda: hub.fleet.ids() == ["here"])
             await wait_until_async(lambda: in_broker(redis_client, "gone") == [])
+            sizes = redis_client.hgetall(window_sizes_key(0))
+            assert int(sizes[b"*total"]) == int(sizes[b"here"].split()[0])  # the budget is free again
             for one in (viewer, paused):
                 error = await one.until_op("error")
                 assert (error["code"], error["workcell"]) == ("unknown_workcell", "gone")

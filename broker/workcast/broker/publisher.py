@@ -43,7 +43,8 @@ class Publisher:
         self._client: Any = connect(url)  # redis-py types a reply as the union of what any protocol may answer
         self._publish_script = self._load("windows", "publish")
         self._budget_script = self._load("windows", "budget")
-        self._amend_script, self._claim_script, self._forget_script = map(self._load, ("amend", "claim", "forget"))
+        self._forget_script = self._load("windows", "forget")
+        self._amend_script, self._claim_script = map(self._load, ("amend", "claim"))
         self._publish_ended_script, self._compare_ended_script = map(self._load, ("publish_ended", "compare_ended"))
 
     def _load(self, *names: str) -> Any:
@@ -175,7 +176,9 @@ class Publisher:
             BrokerError: not reachable, or it refused to write.
         """
         with broker_errors(self.url):
-            return bool(self._forget_script(keys=_keys(workcell), args=[workcell, origin, self.budgets.feed_entries]))
+            number = partition(workcell)
+            keys = [*_keys(workcell), windows_key(number), window_sizes_key(number)]
+            return bool(self._forget_script(keys=keys, args=[workcell, origin, self.budgets.feed_entries]))
 
     def wanted(self) -> set[str]:
         """Return the workcells whose windows gateways have requested.
