@@ -16,7 +16,9 @@ import pytest
 
 from support.transcripts import SESSIONS, lines_of, logged
 from support.waiting import wait_until
+from workcast.broker.removal import remove_records
 from workcast.broker.root import Root
+from workcast.producer.cleanup import Cleanup
 from workcast.producer.transcripts.follower import Follower
 from workcast.producer.transcripts.session_lock import hold_session
 from workcast.producer.workcell import hold_workcell
@@ -237,3 +239,44 @@ def test_a_link_to_nothing_hides_no_other_transcript(root: Root, projects: Path)
     clock = datetime(2026, 11, 22, 9, tzinfo=UTC)
     Follower(root, {"claude": projects}, None, lambda: clock).run(until_caught_up=True)
     assert types(root)[-1] == "completed"
+
+
+# ── removed sessions ─────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_session_that_was_removed_comes_back_only_when_it_goes_on(
+    root: Root, projects: Path, following: Following
+) -> None:
+    other = f"aaaaaaaa{SESSION[8:]}"
+    lines = lines_of(BASIC)
+    path = put(projects / "p" / f"{SESSION}.jsonl", lines[:-2])
+    with following():
+        wait_until(lambda: types(root)[-1:] == ["completed"], what="the turn's end")
+        before = len(types(root))
+        remove_records(root, CELL)
+        put(projects / "p" / f"{other}.jsonl", named(other))
+        wait_until(lambda: types(root, f"claude-{other}")[-1:] == ["completed"])
+    with following():  # which finds the session as if it were new
+        third = f"bbbbbbbb{SESSION[8:]}"
+        put(projects / "p" / f"{third}.jsonl", named(third))
+        wait_until(lambda: types(root, f"claude-{third}")[-1:] == ["completed"])
+        assert root.ids() == [f"claude-{other}", f"claude-{third}"]
+        assert not root.log(CELL).exists()
+        put(path, lines[-2:])
+        wait_until(lambda: types(root)[-1:] == ["completed"] and len(types(root)) >= before)
+    assert types(root)[0] == "started"
+    assert CELL in root.ids()
+
+
+def test_a_session_that_is_followed_is_not_removed_in_the_middle_of_a_turn(
+    root: Root, projects: Path, following: Following
+) -> None:
+    put(projects / "p" / f"{SESSION}.jsonl", lines_of(BASIC)[:9])
+    with Cleanup(root) as cleanup:
+        with following():
+            wait_until(lambda: "bash_command" in types(root))
+            wait_until((root.state / f"{CELL}.transcript").exists)
+            outcome = cleanup.remove(CELL)
+            assert (outcome.removed, outcome.files) == (False, ())
+            assert "its session goes on and is followed" in outcome.problem
+            assert "bash_command" in types(root)
+        assert cleanup.remove(CELL).removed
+    assert root.ids() == []
