@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,15 @@ import pytest
 from support.processes import Program, refusal, workcast
 from support.recorded import CLAUDE, CODEX
 from support.waiting import wait_until
+from workcast.broker.errors import WorkcellRunningError
 from workcast.broker.names import RUN_LOCK_FILE
+from workcast.broker.removal import remove_records
+from workcast.broker.root import Root
 from workcast.events.models import BaseEvent, Completed
 from workcast.producer.errors import WorkcellBusyError, WorktreeError
 from workcast.producer.runner import run_agent
-from workcast.producer.workcell import OUR_FILES, add_worktree
+from workcast.producer.workcell import OUR_FILES, add_worktree, hold_workcell
+from workcast.producer.writer import TelemetryWriter
 
 from .conftest import Sink, stop_at
 
@@ -225,3 +230,42 @@ async def test_a_run_completes_although_its_proof_cannot_be_written(tmp_path: Pa
     with pytest.raises(OSError, match="proof"):
         await run_agent("exec", "true", workcell_dir=tmp_path / "cell", cwd=tmp_path, writer=sink)
     assert sink.types[-1] == "completed"
+
+
+def test_a_workcell_is_never_removed_under_the_run_that_holds_it(tmp_path: Path) -> None:
+    """Runs begin and end in a workcell, as fast as they can, that is removed as fast as it can be."""
+    root = Root(tmp_path)
+    root.prepare()
+    cell, over = root.workcell("wc"), threading.Event()
+    removals, problems = [0], list[str]()
+
+    def remove() -> None:
+        while not over.is_set():
+            try:
+                removals[0] += bool(remove_records(root, "wc").files)
+            except WorkcellRunningError:
+                continue
+
+    def run() -> None:
+        for number in range(100):
+            with hold_workcell(cell, wait=20) as lock, TelemetryWriter(root.log("wc"), relay=False) as writer:
+                for step in range(3):
+                    writer.response_chunk(f"{threading.get_ident()} {number} {step}")
+                held = (cell / RUN_LOCK_FILE).stat()
+                if not os.path.samestat(held, os.fstat(lock)):
+                    problems.append("another lock file has the name")
+                found = [json.loads(line)["content"] for line in root.log("wc").read_bytes().splitlines()]
+                if found[-3:] != [f"{threading.get_ident()} {number} {step}" for step in range(3)]:
+                    problems.append(f"its events are {found[-3:]}")
+
+    threads = [threading.Thread(target=remove), threading.Thread(target=remove)]
+    runs = [threading.Thread(target=run), threading.Thread(target=run)]
+    for thread in threads + runs:
+        thread.start()
+    for thread in runs:
+        thread.join()
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    assert removals[0] > 0

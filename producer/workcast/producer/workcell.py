@@ -31,6 +31,8 @@ OUR_FILES: Final = (LOG_FILE, PROMPT_FILE, PROOF_FILE, RUN_LOCK_FILE, f"{OUTPUT_
 WORKCELLS: Final = f"{WORKCELLS_DIRECTORY}/"
 """Must not be committed either, when the agent works in the root."""
 _POLL_S: Final = 0.01
+_ATTEMPTS: Final = 100
+"""To make a workcell that other processes remove."""
 
 
 @contextmanager
@@ -63,14 +65,17 @@ def hold_workcell(directory: Path, *, wait: float = CHECK_S) -> Generator[int]:
 @contextmanager
 def _hold_made(directory: Path, wait: float) -> Generator[int]:
     """Make a workcell and hold its lock; make it again if it is removed in between."""
-    make_directory(directory)
     with ExitStack() as stack:
-        try:
-            descriptor = stack.enter_context(hold_lock(directory, wait=wait))
-        except FileNotFoundError:
-            make_directory(directory)
-            descriptor = stack.enter_context(hold_lock(directory, wait=wait))
-        yield descriptor
+        for attempt in range(_ATTEMPTS):
+            try:
+                make_directory(directory)
+                descriptor = stack.enter_context(hold_lock(directory, wait=wait))
+            except FileNotFoundError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+            else:
+                yield descriptor
+                return
 
 
 @asynccontextmanager
