@@ -365,3 +365,33 @@ def test_rm_takes_ids_with_the_name_that_the_up_gives_the_root(tmp_path: Path) -
             "web:one": True, "web:two": True, "other:three": False,
         }  # fmt: skip
         wait_until(lambda: listed(up) == ["web:three"])
+
+
+def test_nothing_is_left_of_a_workcell_that_was_run_relayed_and_watched(tmp_path: Path) -> None:
+    """Whatever file is added to what workcast writes must be removed as well."""
+    root, place = Root(tmp_path), ("--root", str(tmp_path))
+    with Up(tmp_path) as up:
+        # Long enough for a checkpoint and an index.
+        words = (
+            "sh",
+            "-c",
+            "i=0; while [ $i -lt 100 ]; do head -c 60000 /dev/zero | tr '\\0' x; echo; i=$((i+1)); done",
+        )
+        assert workcast("run", "exec", *place, "--workcell", "wc", "--", *words).returncode == 0
+        up.show("wc", 100)
+        wait_until((root.state / "wc.checkpoint").exists)
+        with Program("tail", "wc", *place, "--json") as tail:
+            tail.lines(100)
+            done = workcast("rm", "wc", *place)
+            assert done.returncode == 0, done.stderr
+            assert tail.wait() == 1
+            assert "wc was removed" in tail.err
+            assert tail.err.count("\n") == 1
+        wait_until(lambda: listed(up) == [])
+        up.interrupt()
+        up.wait()
+    assert "Traceback" not in up.err
+    with Up(tmp_path) as up:  # finishes what the first one may have written on its way out
+        wait_until(lambda: not any(path.name.startswith("wc.c") for path in root.state.iterdir()))
+    left = {str(path.relative_to(root.workcells)) for path in root.workcells.rglob("*wc*")}
+    assert left == {".workcast/wc.retired", ".workcast/removed/wc"}
