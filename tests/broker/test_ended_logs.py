@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -17,12 +17,13 @@ import pytest
 from support.broker_checker import completeness_problems
 from support.logs import event_line, write_log
 from support.waiting import wait_until
-from workcast.broker.ended_logs import EndedLogs
+from workcast.broker.ended_logs import EndedLog, EndedLogs
 from workcast.broker.keys import feed_key, stream_key, summary_key, wanted_key, workcells_key
 from workcast.broker.log import LogReader, natural_epoch
 from workcast.broker.log_relays import LogRelays
 from workcast.broker.names import ENDED_LOGS_FILE
 from workcast.broker.publisher import Publisher
+from workcast.broker.removal import remove_records
 from workcast.broker.root import Root
 from workcast.broker.warn_once import WarnOnce
 from workcast.ledger.prices import shipped_prices
@@ -375,6 +376,33 @@ def test_a_workcell_that_is_removed_leaves_the_broker_and_the_file(
     relays.stop()
     assert b'"wc-5"' not in kept(root).read_bytes()
     assert kept(root).read_bytes().count(b"\n") == COUNT
+
+
+class Removing(Publisher):
+    """A publisher before whose comparison a workcell is removed, as by ``workcast rm``."""
+
+    root: Root | None = None
+
+    def compare_ended(self, logs: Mapping[str, EndedLog], origin: str) -> list[str]:
+        if self.root is not None:
+            remove_records(self.root, "wc-5")
+            self.forget("wc-5", origin)
+        return super().compare_ended(logs, origin)
+
+
+def test_a_workcell_that_is_removed_during_a_sweep_does_not_come_back(
+    root: Root, redis_url: str, redis_client: Any, started: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    publisher = Removing(redis_url)
+    logs = LogRelays(root, publisher, WarnOnce(logging.getLogger("workcast.relay")), None, lambda: None)
+    logs.attach(never)
+    publisher.root = root
+    logs.sweep()
+    while logs.has_changed:
+        logs.publish(never)
+    publisher.close()
+    assert fleet(redis_client).keys() == started.keys() - {"wc-5"}
+    assert "lost events" not in caplog.text
 
 
 def test_a_log_that_has_just_changed_is_not_kept(root: Root, redis_url: str) -> None:

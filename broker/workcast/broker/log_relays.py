@@ -238,10 +238,12 @@ class LogRelays:
             self._pause()
             logs = {workcell: ended[workcell] for workcell in names[start : start + _CHUNK]}
             lost += self._publisher.compare_ended(logs, self._root.ensure_origin())
+        if self._only is None:  # else removed during this sweep, and forgotten by the broker as it should be
+            lost = [workcell for workcell in lost if self._root.holds(workcell)]
         if lost:
             some = ", ".join(lost[:3]) + (" …" if len(lost) > 3 else "")
             logger.warning("the broker lost events of %d workcells (%s); publishing them again", len(lost), some)
-            published = self._publish_ended([workcell for workcell in lost if workcell in ended])
+            published = self._publish_ended(self._unchanged(lost))
             others = [workcell for workcell in lost if workcell not in published]
             self._changed.update(others)
             self._attach(others)
