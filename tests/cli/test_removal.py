@@ -83,8 +83,8 @@ def test_a_run_that_goes_on_is_refused_and_an_unknown_id_stops_no_other(tmp_path
     for name in ("one", "two"):
         write_records(root, name)
     place = ("--root", str(tmp_path))
-    with Program("run", "exec", *place, "--workcell", "busy", "--", "sleep", "600") as run:
-        wait_until(lambda: root.log("busy").exists())
+    with Program("run", "exec", *place, "--workcell", "busy", "--", "sh", "-c", "echo begun; sleep 600") as run:
+        wait_until(lambda: root.log("busy").exists() and b"bash_output" in root.log("busy").read_bytes())
         before = state_of(root.workcell("busy"))
         done = workcast("rm", "one", "busy", "unknown", "../x", "two", *place)
         assert done.returncode == 1
