@@ -45,6 +45,8 @@ def test_rest_does_not_mix_another_roots_summary_with_own_files(
             refused = get(gateway, f"/api/workcells/wc/{path}")
             assert refused.status_code == 409
             assert refused.json()["detail"] == "'wc' of another root is published here; rename one of the two"
+        found = get(gateway, "/api/search").json()
+        assert (found["hits"], found["skipped"], found["complete"]) == ([], 1, False)
         (listed,) = get(gateway, "/api/workcells").json()["workcells"]
         assert (listed["hasTelemetry"], listed["toolchain"]) == (True, None)
         summary = listed["summary"]

@@ -22,7 +22,7 @@ LINES = [event_line(number) for number in range(20)]
 EPOCH = natural_epoch(LINES[0])
 PATHS = (
     "/api/workcells", "/api/workcells/wc", "/api/workcells/wc/events?limit=5", "/api/workcells/wc/events/3",
-    "/api/workcells/wc/account", "/api/session", "/metrics",
+    "/api/workcells/wc/account", "/api/search?q=chunk", "/api/session", "/metrics",
 )  # fmt: skip
 
 
