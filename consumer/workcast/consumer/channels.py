@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from workcast.broker.errors import BrokerError, WorkcellIdError
 from workcast.broker.history import Extent
@@ -89,8 +89,14 @@ class Channels:
         channel.set_position(extent.epoch, extent.base, max(shown, extent.end if away else extent.base))
         return True
 
-    async def shown(self, workcells: Sequence[str]) -> tuple[dict[str, Extent], int]:
+    async def shown(
+        self, workcells: Sequence[str], synced_extent: Callable[[str], Extent | None]
+    ) -> tuple[dict[str, Extent], int]:
         """Return how far the logs of some workcells may be shown now, without opening their channels.
+
+        Args:
+            workcells: their ids.
+            synced_extent: returns what may be shown of a log while the broker is away.
 
         Returns:
             The ranges, and the number of logs that are left out: another root has published them, or they fail.
@@ -98,7 +104,7 @@ class Channels:
         try:
             watermarks = await self._source.watermarks(list(workcells))
         except BrokerError:
-            return await asyncio.to_thread(self._shown_without_broker, workcells)
+            return await asyncio.to_thread(_synced, workcells, synced_extent)
         return await asyncio.to_thread(self._shown, workcells, watermarks)
 
     def _shown(self, workcells: Sequence[str], watermarks: Sequence[Watermark]) -> tuple[dict[str, Extent], int]:
@@ -109,19 +115,6 @@ class Channels:
             if not self._is_foreign(workcell, watermark.origin)
         }
         return shown, len(published) - len(shown)
-
-    def _shown_without_broker(self, workcells: Sequence[str]) -> tuple[dict[str, Extent], int]:
-        shown: dict[str, Extent] = {}
-        failed = 0
-        for workcell in workcells:
-            try:
-                extent = self._archive.synced_extent(workcell)
-            except OSError:
-                failed += 1
-                continue
-            if extent is not None:
-                shown[workcell] = extent
-        return shown, failed
 
     def _is_foreign(self, workcell: str, origin: str) -> bool:
         return bool(origin) and self._archive.origin(workcell) not in (None, origin)
@@ -183,3 +176,18 @@ class Channels:
         for task in self._loads.values():
             task.cancel()
         await asyncio.gather(*self._loads.values(), return_exceptions=True)
+
+
+def _synced(workcells: Sequence[str], synced_extent: Callable[[str], Extent | None]) -> tuple[dict[str, Extent], int]:
+    """Return what may be shown of some logs while the broker is away, and the number of those that fail."""
+    shown: dict[str, Extent] = {}
+    failed = 0
+    for workcell in workcells:
+        try:
+            extent = synced_extent(workcell)
+        except OSError:
+            failed += 1
+            continue
+        if extent is not None:
+            shown[workcell] = extent
+    return shown, failed

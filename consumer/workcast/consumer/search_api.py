@@ -28,6 +28,7 @@ from workcast.index.search import Search, Starts
 from workcast.ledger.summary import Summary
 from workcast.question.errors import QuestionError
 from workcast.question.parse import parse_question
+from workcast.question.run_filter import RunFilter
 
 _TURN_SECONDS: Final = 0.02
 """All searches share a thread in turns of this length, and the event loop has its own between them."""
@@ -100,7 +101,7 @@ class _Searches:
         if self.running >= _MAX_SEARCHES:
             return None
         with self.counted():
-            logs, left_out = await self._logs()
+            logs, left_out = await self._logs(RunFilter(question))
         search = Search(question, logs, self.history, self.starts, self._summary, place.place)
         search.skipped = left_out
         return _Running(self, search, text, place.now)
@@ -114,21 +115,26 @@ class _Searches:
         finally:
             self.running -= 1
 
-    async def _logs(self) -> tuple[list[SearchedLog], int]:
-        """Return all logs that may be shown, and the number of those that another root has published or that fail."""
-        workcells = await asyncio.to_thread(self.roots.ids)
-        shown, left_out = await self.hub.channels.shown(workcells)
-        names = await asyncio.to_thread(self._root_names, list(shown))
+    async def _logs(self, run_filter: RunFilter) -> tuple[list[SearchedLog], int]:
+        """Return the logs that are asked for and may be shown, and the number of those that are left out."""
+        names = await asyncio.to_thread(self._root_names, run_filter)
+        # Not the history of the viewers: it keeps a bounded number of logs open, those that they read.
+        shown, left_out = await self.hub.channels.shown(list(names), self.history.synced_extent)
         logs = [
             SearchedLog(workcell, names[workcell], extent.epoch, extent.base, extent.end)
             for workcell, extent in shown.items()
-            if workcell in names
         ]
         return logs, left_out
 
-    def _root_names(self, workcells: list[str]) -> dict[str, str]:
-        roots = ((workcell, self.roots.holding(workcell)) for workcell in workcells)
-        return {workcell: root.name or root.directory.name for workcell, root in roots if root is not None}
+    def _root_names(self, run_filter: RunFilter) -> dict[str, str]:
+        """Return the workcells that are asked for, with the names of their roots."""
+        names: dict[str, str] = {}
+        for root in self.roots.each:
+            name = root.name or root.directory.name
+            for workcell in root.ids():
+                if run_filter.admits_place(workcell, name):
+                    names.setdefault(workcell, name)
+        return names
 
     def _summary(self, workcell: str) -> Summary:
         summary = self.hub.fleet.get(workcell)
