@@ -237,12 +237,12 @@ def test_what_was_made_for_all_is_corrected_when_it_is_written(open_root: Root) 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives a directory to another group")
 def test_a_shared_root_is_shared_with_its_group(open_root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
-    os.chown(open_root.directory, -1, hostile.NOBODY)
+    os.chown(open_root.directory, -1, hostile.OTHER_USER)
     monkeypatch.setenv("WORKCAST_SHARE", "group")
     write_everything(open_root)
     for name, (mode, group) in modes(open_root).items():
         is_directory = is_directory_below(open_root.workcells / name) or name in {".workcells", ".workcast", "wc"}
-        assert (name, oct(mode), group) == (name, oct(0o770 if is_directory else 0o660), hostile.NOBODY)
+        assert (name, oct(mode), group) == (name, oct(0o770 if is_directory else 0o660), hostile.OTHER_USER)
 
 
 def may_lock(path: Path) -> bool:
@@ -251,8 +251,8 @@ def may_lock(path: Path) -> bool:
     if child == 0:
         try:
             os.setgroups([])
-            os.setgid(hostile.NOBODY)
-            os.setuid(hostile.NOBODY)
+            os.setgid(hostile.OTHER_USER)
+            os.setuid(hostile.OTHER_USER)
             fcntl.flock(os.open(path, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
             os._exit(0)
         finally:

@@ -13,7 +13,7 @@ from workcast.broker import names
 from workcast.broker.names import state_file, watch_lock_file
 from workcast.broker.root import Root
 
-NOBODY: Final = 65534
+OTHER_USER: Final = 65534
 CELL: Final = "victim"
 
 
@@ -117,7 +117,7 @@ def file_of_another_user(path: Path, outside: Path) -> None:
     del outside
     path.write_bytes(b"")
     path.chmod(0o666)
-    os.chown(path, NOBODY, NOBODY)
+    os.chown(path, OTHER_USER, OTHER_USER)
 
 
 AS_ROOT: Final = (device, file_of_another_user)
