@@ -81,7 +81,8 @@ async def live_through(seed: int, seconds: float) -> None:
         for what, delays in (("all", every), ("outside of faults of up and broker", undisturbed)):
             shares = [f"p{round(100 * share)} {1000 * percentile(delays, share):.1f}" for share in (0.5, 0.9, 0.99)]
             print(f"delays in ms, {what}: {', '.join(shares)}, longest {1000 * delays[-1]:.0f}")
-        assert hostile.harmed() + calm.judge(counts) == [], f"WORKCAST_CHAOS_SEED={seed}"
+        found = hostile.harmed() + calm.judge(counts)
+        assert found == [], f"WORKCAST_CHAOS_SEED={seed}:\n" + "\n".join(found)
         assert set(CALM) <= set(calm.root.ids())
 
 
