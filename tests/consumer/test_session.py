@@ -7,11 +7,12 @@ import pytest
 
 from support.history_checker import Log, problems
 from support.logs import event_line, write_log
-from support.viewers import LIMITS, Viewer, events_of
+from support.viewers import LIMITS, MemoryTransport, Viewer, events_of
 from support.waiting import DEADLINE, wait_until_async
 from workcast.broker.log import natural_epoch
 from workcast.broker.root import Root
 from workcast.consumer.hub import Hub
+from workcast.consumer.session import Session
 
 pytestmark = pytest.mark.usefixtures("relay")
 
@@ -35,6 +36,26 @@ async def wc(root: Root, hub: Hub) -> str:
     write_log(root, "wc", LINES)
     await published(hub, "wc", len(LINES))
     return "wc"
+
+
+class BrokenTransport(MemoryTransport):
+    """A transport whose connection is lost while a message is being sent."""
+
+    async def send(self, text: str) -> None:
+        self.sent.append(text)
+        await self.draining.wait()
+        raise ConnectionResetError
+
+
+async def test_a_viewer_whose_connection_is_lost_by_reader_and_writer_at_once_ends_quietly(hub: Hub) -> None:
+    transport = BrokenTransport()
+    transport.draining.clear()
+    session = asyncio.create_task(Session(transport, hub, LIMITS).run())
+    await wait_until_async(lambda: transport.sent)
+    transport.draining.set()  # the writer runs first, then the reader, then what the writer's end calls
+    transport.inbox.put_nowait(None)
+    await session
+    assert len(hub.metrics.viewers) == 0
 
 
 async def test_hello_comes_first_and_once_and_has_the_limits(hub: Hub) -> None:

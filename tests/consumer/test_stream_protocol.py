@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import socket
+import struct
 import subprocess
 import zlib
 from collections.abc import Generator
@@ -167,3 +168,24 @@ def _payload(frame: bytes) -> tuple[int, bytes]:
         length, start = int.from_bytes(frame[2:10], "big"), 10
     assert len(frame) == start + length
     return frame[0], frame[start:]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [client_frame(1, b'{"op":"ping"}'), client_frame(1, b"{}"), client_frame(9, b"")],
+    ids=["questions", "errors", "pings"],
+)
+def test_a_client_that_asks_and_resets_its_connection_leaves_no_line_in_the_log(
+    gateway: Gateway, frame: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    for _ in range(40):
+        with socket.create_connection(("127.0.0.1", gateway.port), timeout=DEADLINE) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.sendall(HANDSHAKE)
+            while b"hello" not in client.recv(1 << 16):
+                pass
+            client.sendall(frame * 150)
+    with connect(gateway.stream, proxy=None) as other:
+        assert json.loads(other.recv(DEADLINE))["op"] == "hello"
+    assert caplog.text == ""

@@ -144,8 +144,8 @@ class CalmWorld:
         if code is not None:
             self.complaints.append(f"up exited unexpectedly with {code}: {self._up.err[-3000:]}")
         self._up.__exit__(None, None, None)
-        if "Traceback" in self._up.err:
-            self.complaints.append(self._up.err[-6000:])
+        if (at := self._up.err.find("Traceback")) >= 0:
+            self.complaints.append(self._up.err[max(0, at - 500) : at + 6000])
 
     # ── faults ───────────────────────────────────────────────────────────────────────────────────────────────────────
     async def disturb(self, fault: str) -> None:

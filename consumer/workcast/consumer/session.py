@@ -71,7 +71,7 @@ class Session:
     """Serves one viewer until it leaves. One task reads its messages; another one sends everything."""
 
     __slots__ = (
-        "__weakref__", "_fleet", "_fleet_throttle", "_hub", "_limits", "_reader", "_replied", "_replies",
+        "__weakref__", "_fleet", "_fleet_throttle", "_hub", "_is_reading", "_limits", "_reader", "_replied", "_replies",
         "_room", "_subscriptions", "_transport", "_wake",
     )  # fmt: skip
 
@@ -87,6 +87,7 @@ class Session:
         self._replied = Flag()
         self._room = Flag()
         self._wake = Flag()
+        self._is_reading = True
 
     async def run(self) -> None:
         """Send ``hello``, then serve until the viewer closes or breaks the protocol."""
@@ -105,7 +106,7 @@ class Session:
             if not writer.done() or self._reader.uncancel():
                 raise
         finally:
-            writer.remove_done_callback(self._end_reading)
+            self._is_reading = False  # the writer's callback may be due already
             writer.cancel()
             (result,) = await asyncio.gather(writer, return_exceptions=True)
             for subscription in self._subscriptions.values():
@@ -117,7 +118,8 @@ class Session:
             raise result
 
     def _end_reading(self, _: asyncio.Task[None]) -> None:
-        self._reader.cancel()
+        if self._is_reading:
+            self._reader.cancel()
 
     def lags(self) -> Iterator[int]:
         """Yield how many events each subscription is behind."""

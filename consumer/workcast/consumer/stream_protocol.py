@@ -222,6 +222,8 @@ class StreamProtocol(WebSocketsSansIOProtocol):
 
     async def send(self, message: Any) -> None:
         # No check of the type: isinstance with a protocol computes each of its properties, so deflates each frame.
+        if self.handshake_complete and self.transport.is_closing():
+            raise ClientDisconnected  # a lost connection is never full: all would be written, and logged by asyncio
         frame: PreparedFrame | None = message.get(FRAME_KEY)
         if frame is None or self.close_sent or not self.handshake_complete:
             await super().send(message)
