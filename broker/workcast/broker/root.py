@@ -186,7 +186,10 @@ class Root:
 
         The directory may still be there, as a git worktree for example.
         """
-        found = stat_below(self.removed / self.local(workcell))
+        mark = f"{self.removed}/{self.local(workcell)}"
+        if not os.path.lexists(mark):  # at once, because nearly always there is none
+            return None
+        found = stat_below(Path(mark))
         return None if found is None or is_file_below(self.log(workcell)) else found.st_mtime_ns
 
     def removed_names(self) -> list[str]:
