@@ -264,6 +264,42 @@ def test_a_damaged_or_foreign_index_is_made_anew(root: Root, damage: Callable[[P
     assert (page.total.events, page.total.errors, page.total.calls) == (600, 300, 300)
 
 
+def test_stats_are_right_whichever_page_of_the_index_is_damaged(root: Root) -> None:
+    for cell in range(12):
+        calls = [line(type="tool_call", tool="Bash", call_id=f"c{number}") for number in range(40)]
+        writes = [line(type="file_write", path=f"a/rather/long/path/{number}") for number in range(60)]
+        write_log(root, f"wc{cell}", [*calls, *writes])
+    index_all(root)
+    path = index_path(root.state)
+    whole = path.read_bytes()
+    pages = len(whole) // 4096
+    assert pages > 20
+    for page in range(pages):
+        path.write_bytes(whole[: page * 4096] + b"x" * 4096 + whole[(page + 1) * 4096 :])
+        for by in ("agent", "path"):
+            total = stats(root, by).total
+            assert (total.events, total.calls) == (1200, 480), page
+
+
+def test_an_indexer_makes_a_damaged_index_anew(root: Root, caplog: pytest.LogCaptureFixture) -> None:
+    for cell in range(12):
+        write_log(root, f"wc{cell}", [line(type="file_write", path=f"path/{number}") for number in range(200)])
+    index_all(root)
+    path = index_path(root.state)
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"x" * (path.stat().st_size - 4096))
+    indexer = Indexer(root, shipped_prices(), sweep_seconds=0.05)
+    thread = threading.Thread(target=indexer.run)
+    thread.start()
+    try:
+        wait_until(lambda: heads(root) == {f"wc{cell}": 200 for cell in range(12)})
+    finally:
+        indexer.stop()
+        thread.join()
+    assert len([record for record in caplog.records if "is made anew" in record.message]) == 1
+
+
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal"])
 @pytest.mark.parametrize("kind", ["link", "hard link", "FIFO"])
 def test_nothing_that_is_put_in_the_place_of_the_index_is_followed(

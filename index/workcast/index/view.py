@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from workcast.broker.root import Root
 from workcast.broker.run_lock import writer_signs
@@ -29,6 +29,18 @@ class LogView:
     changes: list[FileChanges]
     """By run and path; ``log`` is 0."""
     missing: int = 0
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """What an index has of all logs."""
+
+    logs: dict[str, StoredLog] = field(default_factory=dict[str, StoredLog])
+    """By the workcell's directory."""
+    unchanged: set[str] = field(default_factory=set[str])
+    """The directories of those that are indexed to their ends."""
+    runs: dict[int, list[RunFigures]] = field(default_factory=dict[int, list[RunFigures]])
+    changes: dict[int, list[FileChanges]] = field(default_factory=dict[int, list[FileChanges]])
 
 
 class View:
@@ -58,8 +70,10 @@ class View:
 
     def heads(self) -> dict[str, tuple[int, int]]:
         """Return epoch and head of each log in the index, by the workcell's id."""
+        heads: dict[str, tuple[int, int]] = {}
         with self._using() as store:
-            heads = store.heads() if store is not None else {}
+            if store is not None:
+                heads = store.heads()
         return {self._root.id_of(name): head for name, head in heads.items()}
 
     def logs(self, until: float, *, with_changes: bool) -> Iterator[LogView]:
@@ -69,26 +83,15 @@ class View:
             until: by ``time.monotonic``; what is not read from logs by then is missing.
             with_changes: whether to yield the changes of files too.
         """
-        stored: dict[str, StoredLog] = {}
-        unchanged: set[str] = set()
-        runs: dict[int, list[RunFigures]] = {}
-        changes: dict[int, list[FileChanges]] = {}
+        loaded = _Loaded()
         with self._using() as store:
             if store is not None:
-                stored = {log.name: log for log in store.logs()}
-                unchanged = {name for name, log in stored.items() if self._is_unchanged(log)}
-                for name in stored.keys() - unchanged:
-                    if (log := store.log(name)) is not None:
-                        stored[name] = log
-                for number, run in store.runs():
-                    runs.setdefault(number, []).append(run)
-                for change in store.file_changes() if with_changes else ():
-                    changes.setdefault(change.log, []).append(change)
+                loaded = self._load(store, with_changes=with_changes)
         for workcell in self._root.ids():
-            log = stored.get(self._root.local(workcell))
+            log = loaded.logs.get(self._root.local(workcell))
             number = 0 if log is None else log.log
-            its_runs, its_changes = runs.get(number, []), changes.get(number, [])
-            if log is not None and log.name in unchanged:
+            its_runs, its_changes = loaded.runs.get(number, []), loaded.changes.get(number, [])
+            if log is not None and log.name in loaded.unchanged:
                 mark = log.progress.watermark
                 yield LogView(workcell, mark.epoch, mark.base, self._judged(workcell, its_runs), its_changes)
             else:
@@ -100,11 +103,26 @@ class View:
         Raises:
             OSError: the log cannot be read.
         """
+        stored: StoredLog | None = None
         with self._using() as store:
-            stored = store.log(self._root.local(workcell)) if store is not None else None
+            if store is not None:
+                stored = store.log(self._root.local(workcell))
         log = FollowedLog(self._root, workcell, self._prices, stored.progress if stored is not None else None)
         _advance(log, until)
         return log, None if log.begun_anew else stored
+
+    def _load(self, store: Store, *, with_changes: bool) -> _Loaded:
+        logs = {log.name: log for log in store.logs()}
+        unchanged = {name for name, log in logs.items() if self._is_unchanged(log)}
+        for name in logs.keys() - unchanged:
+            if (log := store.log(name)) is not None:
+                logs[name] = log
+        loaded = _Loaded(logs, unchanged)
+        for number, run in store.runs():
+            loaded.runs.setdefault(number, []).append(run)
+        for change in store.file_changes() if with_changes else ():
+            loaded.changes.setdefault(change.log, []).append(change)
+        return loaded
 
     def _is_unchanged(self, log: StoredLog) -> bool:
         """Whether a log is indexed to its end."""
@@ -136,17 +154,17 @@ class View:
 
     @contextlib.contextmanager
     def _using(self) -> Generator[Store | None]:
-        """Read the index in one transaction; if that fails, go on without it."""
+        """Read the index in one transaction; if it is damaged or busy, all is read from the logs from then on."""
         store = self._store
         if store is None:
             yield None
             return
-        store.connection.execute("BEGIN")
         try:
+            store.connection.execute("BEGIN")
             yield store
-        finally:
-            with contextlib.suppress(sqlite3.Error):
-                store.connection.execute("ROLLBACK")
+            store.connection.execute("ROLLBACK")
+        except (sqlite3.Error, ValueError):
+            self.close()
 
 
 def _advance(log: FollowedLog, until: float) -> None:
