@@ -23,13 +23,15 @@ from support.writers import Writers
 from workcast.broker.appender import Appender
 from workcast.broker.batch import Budgets
 from workcast.broker.connection import connect
-from workcast.broker.errors import BrokerError
+from workcast.broker.errors import BrokerError, EditedLogError, EpochError
+from workcast.broker.history import History
 from workcast.broker.keys import feed_key, stream_key
 from workcast.broker.log import LogReader
 from workcast.broker.log_facts import epoch_of
 from workcast.broker.log_relay import LogRelay
 from workcast.broker.publisher import Publisher
 from workcast.broker.root import Root
+from workcast.broker.roots import Roots
 from workcast.events.wire import wire
 
 WRITERS = Writers()
@@ -43,7 +45,7 @@ def teardown_module() -> None:
 
 
 class RelayMachine(RuleBasedStateMachine):
-    """One log, two relays, one broker. ``shown`` remembers what ever stood at an offset in an epoch."""
+    """One log, two relays, one broker, one gateway. ``shown`` remembers what ever stood at an offset in an epoch."""
 
     @initialize(count=st.integers(0, 60))
     def begin(self, count: int) -> None:
@@ -58,6 +60,7 @@ class RelayMachine(RuleBasedStateMachine):
         self.observer = Publisher(SERVER.url, BUDGETS)  # a connection that is no relay's, to compare with
         self.publishers = [Publisher(SERVER.url, BUDGETS) for _ in range(2)]
         self.relays = [LogRelay(self.root, "wc", publisher) for publisher in self.publishers]
+        self.history = History(Roots(self.root))
         self.appender = Appender(self.path)
         self.number = 0
         self.shown: dict[tuple[int, int], bytes] = {}
@@ -87,6 +90,22 @@ class RelayMachine(RuleBasedStateMachine):
         """All faults end: one relay is enough to make everything right."""
         if self.down:
             self.restart()
+        self.sweep_and_pump()
+        for _ in range(3):  # a viewer reads all of it
+            if self.read_history(0):
+                break
+            self.sweep_and_pump()
+        else:
+            raise AssertionError("the log is found to be edited again and again")
+        header, lines = read_log(self.path)
+        if lines:
+            base = header.base if header else 0
+            problems = completeness_problems(self.client, "wc", self.epoch(), lines, base)
+            # What was pruned may still be in the stream; the invariant has compared it.
+            pruned = {f"offset {offset} has no line" for offset in range(base)}
+            assert [problem for problem in problems if problem not in pruned] == []
+
+    def sweep_and_pump(self) -> None:
         relay = self.relays[0]
         for _ in range(2):  # what a sweep does, every few seconds
             relay.reconcile(self.observer.watermarks(["wc"])[0])
@@ -95,13 +114,33 @@ class RelayMachine(RuleBasedStateMachine):
                     break
             else:
                 raise AssertionError("the relay does not finish")
-        header, lines = read_log(self.path)
-        if lines:
-            base = header.base if header else 0
-            problems = completeness_problems(self.client, "wc", self.epoch(), lines, base)
-            # What was pruned may still be in the stream; the invariant has compared it.
-            pruned = {f"offset {offset} has no line" for offset in range(base)}
-            assert [problem for problem in problems if problem not in pruned] == []
+
+    @precondition(lambda self: not self.down)
+    @rule(which=st.integers(0, 1))
+    def read_all(self, which: int) -> None:
+        self.read_history(which)
+
+    def read_history(self, which: int) -> bool:
+        """A gateway reads the log up to the head, and asks a relay to look at an edited line; False if there is one."""
+        stored = self.observer.watermarks(["wc"])[0]
+        offset = stored.base
+        while stored.epoch and offset < stored.head:
+            try:
+                lines = self.history.read("wc", stored.epoch, offset, min(25, stored.head - offset))
+            except EditedLogError as error:
+                self.relays[which].look(error.epoch, error.offset)
+                return False
+            except EpochError:
+                return True
+            if not lines:
+                extent = self.history.extent("wc")
+                if extent is None or extent.epoch != stored.epoch or not offset < extent.base:
+                    return True
+                lines, offset = [], extent.base
+            for at, data in enumerate(lines, offset):
+                assert self.shown.setdefault((stored.epoch, at), data) == data
+            offset += len(lines)
+        return True
 
     def lines(self) -> list[bytes]:
         return read_log(self.path)[1]
@@ -197,7 +236,7 @@ class RelayMachine(RuleBasedStateMachine):
         epoch = self.epoch()
         # A header with the same epoch vouches for the lines. For an edited log that is false, and a relay that has not
         # read it in between cannot notice.
-        if not same_epoch or epoch == self.edited_epoch:
+        if not same_epoch:
             self.number += 1
             epoch = self.number
         self.keep_the_inode()
@@ -206,9 +245,25 @@ class RelayMachine(RuleBasedStateMachine):
 
     # What a relay notices before a batch: another inode, a smaller size, other bytes where the lines that it
     # has read begin or end (so also: a line of another length among them), and another last published line. Of what
-    # was published before it was started it knows the last line and, by the `.mark`, the inode. An edit in place, of
-    # the same length, in the middle of the published lines is nothing that any of these can see: there is no rule for
-    # it. So is a file's inode that is given to its successor's successor: the inodes of replaced files stay in use.
+    # was published before it was started it knows the last line and, by the `.mark`, the inode. An edit in place, in
+    # the middle of the published lines, is noticed when the line is read again. A file's inode that is given to its
+    # successor's successor is nothing that anyone can see: the inodes of replaced files stay in use.
+    @rule(back=st.integers(0, 200), longer=st.booleans())
+    def edit_any_published_line_in_place(self, back: int, *, longer: bool) -> None:
+        if published := self.published():
+            self.edit(edit_in_place, max(published - 1 - back, 0), longer=longer)
+
+    @rule(back=st.integers(1, 200))
+    def exchange_two_published_lines(self, back: int) -> None:
+        """The size stays what it was, and so does the last line."""
+        at = self.published() - 1 - back
+        if at >= 1:
+            one, other = self.lines()[at - 1 : at + 1]
+            self.edited_epoch = self.epoch()
+            edit_in_place(self.path, at - 1, other)
+            edit_in_place(self.path, at, one)
+            self.note()
+
     @rule(longer=st.booleans())
     def edit_the_last_published_line_in_place(self, *, longer: bool) -> None:
         """Whichever relay comes next sees it, now or later, and whatever the broker has forgotten by then."""

@@ -71,7 +71,10 @@ def test_an_entry_that_is_missing_or_differs_is_reported(
 def test_a_changed_line_is_reported(relayed: Root, publisher: Publisher) -> None:
     data = relayed.log("wc").read_bytes()
     relayed.log("wc").write_bytes(data.replace(b"chunk 17", b"CHUNK 17"))
-    assert verify(relayed, "wc", publisher).problems == ["1 events differ from their lines: 17"]
+    assert verify(relayed, "wc", publisher).problems == [
+        "1 events differ from their lines: 17",
+        "the line at 17 was edited after it was shown",
+    ]
 
 
 def test_an_empty_broker_is_reported(relayed: Root, publisher: Publisher, redis_client: Any) -> None:
@@ -215,7 +218,8 @@ def test_an_edit_that_the_stream_no_longer_shows_is_reported(
     copy.write_bytes(relayed.log("wc").read_bytes().replace(b"chunk 17", b"CHUNK 17"))
     copy.rename(relayed.log("wc"))
     assert verify(relayed, "wc", publisher).problems == [
-        "the log is not the one that was published (copied): it needs a relay"
+        "the log is not the one that was published (copied): it needs a relay",
+        "the line at 17 was edited after it was shown",
     ]
 
 

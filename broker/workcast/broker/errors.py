@@ -45,3 +45,16 @@ class OriginConflictError(BrokerError):
 
 class EpochError(WorkcastError):
     """An offset was given in an epoch that the log no longer has."""
+
+
+class EditedLogError(EpochError):
+    """A line of the log is not the one that was shown at its offset: the log needs another epoch."""
+
+    def __init__(self, workcell: str, epoch: int, offset: int) -> None:
+        super().__init__(
+            f"the log of {workcell} is not the one that was published (its line {offset} was edited); "
+            "its relay will give it an epoch"
+        )
+        self.workcell = workcell
+        self.epoch = epoch
+        self.offset = offset

@@ -10,7 +10,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 from zlib import crc32
 
-from workcast.broker.errors import EpochError
+from workcast.broker.errors import EditedLogError, EpochError
 from workcast.broker.identity import decide
 from workcast.broker.log import LogReader
 from workcast.broker.log_facts import decide_by_files, epoch_of, gather_facts
@@ -40,6 +40,8 @@ class History:
         self._readers: OrderedDict[Path, LogReader] = OrderedDict()
         self._shown: WeakKeyDictionary[LogReader, Watermark] = WeakKeyDictionary()
         """How far this process has shown logs that no relay had noted."""
+        self._rescanned: WeakKeyDictionary[LogReader, int] = WeakKeyDictionary()
+        """Logs that were read again because a line was found to be edited, and their epochs then."""
         self._lock = threading.Lock()
 
     def extent(self, workcell: str) -> Extent | None:
@@ -91,6 +93,7 @@ class History:
 
         Raises:
             EpochError: the log has another epoch, before or after the read, or no root here has the workcell.
+            EditedLogError: one of the lines is not the one that was shown; a relay must look at it.
         """
         return [wire(line) for line in self.read_lines(workcell, epoch, offset, limit, max_bytes)]
 
@@ -102,14 +105,24 @@ class History:
                 raise EpochError(
                     f"expected a workcell that has a log here, got {workcell}; it was removed, or is on another host"
                 )
-            reader = self._reader(root, workcell)
+            reader, state = self._reader(root, workcell), root.log_state(workcell)
             reader.refresh()
             _check_epoch(workcell, epoch, epoch_of(root, workcell, reader))
             if not reader.base <= offset < reader.end:
                 return []
             generation = reader.generation
             lines = reader.read(offset, limit, max_bytes).lines
-            decision = decide_by_files(reader, root.log_state(workcell))
+            sums = state.sums
+            edited = sums.first_difference(epoch, offset, lines)
+            if edited is not None and self._rescanned.get(reader) != epoch:
+                # Perhaps it was edited before this epoch began, and the index is that of the lines before: once.
+                self._rescanned[reader] = epoch
+                reader.rescan()
+                if not reader.base <= offset < reader.end:
+                    return []
+                lines = reader.read(offset, limit, max_bytes).lines
+                edited = sums.first_difference(epoch, offset, lines)
+            decision = decide_by_files(reader, state)
             _check_epoch(workcell, epoch, decision.epoch)
             if reader.generation != generation:
                 raise EpochError(f"the log of {workcell} was replaced during the read; subscribe again")
@@ -118,6 +131,8 @@ class History:
                     f"the log of {workcell} is not the one that was published ({decision.kind}); "
                     "its relay will give it an epoch"
                 )
+            if edited is not None:
+                raise EditedLogError(workcell, epoch, edited)
             return lines
 
     def _reader(self, root: Root, workcell: str) -> LogReader:

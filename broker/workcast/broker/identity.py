@@ -59,6 +59,8 @@ class Facts:
     """What this process has published or found published."""
     saw_replacement: bool = False
     """Whether this process has seen the file replaced, or rewritten, since ``own``."""
+    sums_differ: bool = False
+    """Whether the checksums of the log's epoch say that a line was edited since it was shown."""
 
     @property
     def epoch(self) -> int:
@@ -134,7 +136,7 @@ def _kind(facts: Facts) -> Kind:
     agreements = [shown.agreement for shown in facts.shown if shown.watermark.epoch == epoch]
     if "past end" in agreements:
         return "shortened"
-    if "differs" in agreements:
+    if "differs" in agreements or facts.sums_differ:
         return "edited"
     if not agreements:
         return "other" if facts.shown else "new"

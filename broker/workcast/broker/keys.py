@@ -53,6 +53,11 @@ def window_sizes_key(number: int) -> str:
     return f"workcast:{{{number}}}:window-sizes"
 
 
+def edited_key(number: int) -> str:
+    """The hash of workcells in whose logs gateways have found edited lines: epoch and offset of one."""
+    return f"workcast:{{{number}}}:edited"
+
+
 def presence_key(number: int, origin: str) -> str:
     """Exists while a relay of the root with this origin sends heartbeats."""
     return f"workcast:{{{number}}}:relay:{origin}"

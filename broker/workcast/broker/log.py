@@ -18,7 +18,7 @@ from typing import Final
 
 from pydantic_core import from_json
 
-from workcast.broker.below import OddFileError, open_below
+from workcast.broker.below import OddFileError, open_below, remove_below
 from workcast.broker.damaged import ignore
 from workcast.broker.log_index import LogIndex, load_index, save_index
 from workcast.broker.watermark import BASES, EPOCHS
@@ -156,6 +156,20 @@ class LogReader:
         finally:
             os.close(descriptor)
         return before != (self.generation, self.end)
+
+    def rescan(self) -> None:
+        """Read the whole file again: lines between its known ends were edited, so that the index may be wrong.
+
+        ``generation`` stays as it is.
+        """
+        self._forget()
+        self.refresh()
+
+    def discard_index(self) -> None:
+        """Remove the saved index, which may be that of an edited log."""
+        if self._index_path is not None:
+            remove_below(self._index_path)
+        self._saved_entries = 0
 
     def read(self, offset: int, max_lines: int, max_bytes: int) -> Span:
         """Read whole lines from ``offset`` on: at most ``max_lines``, and about ``max_bytes`` but at least one line.

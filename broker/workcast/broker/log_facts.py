@@ -20,10 +20,21 @@ def gather_facts(
     broker: Watermark | None = None,
     own: Watermark | None = None,
     saw_replacement: bool = False,
+    edited_epoch: int = 0,
 ) -> Facts:
     """Gather the facts about a log as ``reader`` found it at its last refresh.
 
     The watermarks must have been read before that refresh: another relay may have published lines in between.
+
+    Args:
+        reader: of the log.
+        state: its state files.
+        noted: the noted watermark.
+        checkpoint: that of the checkpoint.
+        broker: the broker's.
+        own: how far this process has shown the log.
+        saw_replacement: whether this process has seen the file replaced since ``own``.
+        edited_epoch: the epoch in which a line differed from its checksum; 0: none did.
     """
     header = reader.header
     facts = Facts(
@@ -40,6 +51,7 @@ def gather_facts(
     return Facts(
         facts.inode, facts.base, facts.end, facts.natural_epoch, facts.header_epoch, facts.written, facts.retired,
         examine(noted), examine(checkpoint), examine(broker), examine(own), saw_replacement,
+        edited_epoch == epoch != 0,
     )  # fmt: skip
 
 
@@ -67,4 +79,6 @@ def decide_by_files(reader: LogReader, state: LogState) -> Decision:
 
 def epoch_of(root: Root, workcell: str, reader: LogReader) -> int:
     """Return the epoch of a log by its files; 0 if it has no line."""
-    return gather_facts(reader, root.log_state(workcell)).epoch
+    header, written = reader.header, root.log_state(workcell).written_epoch()
+    header_epoch = header.epoch if header else None
+    return Facts(natural_epoch=reader.natural_epoch, header_epoch=header_epoch, written=written).epoch

@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from array import array
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final, Protocol
-from zlib import crc32
 
 from workcast.broker.batch import Answer, Batch, Budgets
 from workcast.broker.claim import PROOF_ENTRIES, agrees
 from workcast.broker.ended_logs import EndedLog, settled_place
 from workcast.broker.errors import OriginConflictError
+from workcast.broker.line_sums import crcs_of
 from workcast.broker.log_state import Checkpoint
 from workcast.broker.publisher import StreamEntry
 from workcast.broker.root import Root
 from workcast.broker.run_lock import writer_signs
-from workcast.broker.shown_log import SCAN_BYTES, ShownLog
+from workcast.broker.shown_log import COVER_BYTES, COVER_LINES, SCAN_BYTES, ShownLog
 from workcast.broker.watermark import Watermark
 from workcast.events.wire import inspect
 from workcast.ledger.lost import OPEN, as_lost, writer_is_gone
@@ -70,6 +71,8 @@ class LogRelay:
         """Whether the summary alone is enough for the broker, should the last run have ended."""
         self._replaces: int | None = None
         self._synced = -1
+        self._covered: int | None = None
+        """All lines before this offset have their checksums; None: that was not looked into."""
         self._fold = self._new_fold()
         self._fold_epoch = 0
         self._checkpointed: Watermark | None = None
@@ -93,6 +96,11 @@ class LogRelay:
     def has_log(self) -> bool:
         """Whether the last check found a log: a regular file, to which no link leads."""
         return self._log.reader.inode >= 0
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether log and broker were compared since the last change of either that leaves the log in doubt."""
+        return self._attached
 
     def detach(self) -> None:
         """Compare log and broker again before the next batch: the broker may have forgotten everything."""
@@ -235,7 +243,7 @@ class LogRelay:
         Only if its file has not changed for a while; None for any other log.
         """
         reader = self._log.reader
-        if self._fold.status in OPEN or self._is_requested or self._foreign is not None:
+        if self._fold.status in OPEN or self._is_requested or self._foreign is not None or not self.is_covered:
             return None
         if not self._has_published_all() or self._published_base != reader.base:
             return None
@@ -248,15 +256,48 @@ class LogRelay:
             return None
         return EndedLog(place, self._log.epoch, reader.base, reader.end, self._summary(reader.end))
 
-    def vouch(self) -> None:
-        """Note how far the log may be shown while there is no broker.
+    def look(self, epoch: int, offset: int) -> None:
+        """Compare the lines from ``offset`` on with those that were shown: a gateway has found a difference there.
+
+        Raises:
+            BrokerError: Redis is away.
+            OSError: the log cannot be read.
+        """
+        self._refresh()
+        reader = self._log.reader
+        if (self._attached or self.attach()) and epoch == self._log.epoch and reader.base <= offset < reader.end:
+            self._cover(offset, crcs_of(reader.read(offset, BATCH_LINES, BATCH_BYTES).lines))
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether all lines that are shown are known to have their checksums."""
+        return not self._attached or (self._covered is not None and self._covered >= self._next)
+
+    def cover(self) -> bool:
+        """Give shown lines that have no checksums theirs, some MB at once; True if there may be more to do.
+
+        Raises:
+            OSError: the log cannot be read, or the sums cannot be written.
+        """
+        self._refresh()
+        reader = self._log.reader
+        if self._covered is None and self._attached:
+            self._covered = self._log.state.sums.known_to(self._log.epoch, reader.base, self._next)
+        if self.is_covered or self._covered is None or reader.is_behind:
+            return False
+        count = min(self._next, reader.end) - self._covered
+        lines = reader.read(self._covered, min(count, COVER_LINES), COVER_BYTES).lines if count > 0 else []
+        return bool(lines) and self._cover(self._covered, crcs_of(lines))  # else it was replaced, or edited
+
+    def vouch(self) -> bool:
+        """Note how far the log may be shown while there is no broker; True if there is more to do.
 
         Raises:
             OSError: the log cannot be read or synced.
         """
         noted = self._log.state.watermark()
         self._refresh()
-        self._log.vouch(noted)
+        return self._log.vouch(noted)
 
     # ── attaching ────────────────────────────────────────────────────────────────────────────────────────────────────
     def attach(self, stored: Watermark | None = None) -> bool:
@@ -289,7 +330,7 @@ class LogRelay:
         self._replaces = decision.replaces
         self._begins_window = decision.head is None
         self._next = self._window_start() if decision.head is None else decision.head
-        self._synced = -1
+        self._synced, self._covered = -1, None
         self._published_base = stored.base if decision.head is not None and not self._has_claimed else None
         is_foreign = bool(stored.epoch and stored.origin) and stored.origin != self._root.ensure_origin()
         self._foreign = stored if is_foreign else None
@@ -330,8 +371,10 @@ class LogRelay:
     def _catch_up(self) -> None:
         """Fold one batch of lines that are in the stream already, or not needed in it."""
         count = min(self._fold_end() - self._fold.offset, 8 * BATCH_LINES)
-        for line in self._log.reader.read(self._fold.offset, count, 4 * BATCH_BYTES).lines:
-            self._fold.add(inspect(line)[1])
+        lines = self._log.reader.read(self._fold.offset, count, 4 * BATCH_BYTES).lines
+        if self._cover(self._fold.offset, crcs_of(lines)):
+            for line in lines:
+                self._fold.add(inspect(line)[1])
 
     def _fold_end(self) -> int:
         """How far to fold before anything is published."""
@@ -352,12 +395,29 @@ class LogRelay:
         if span.end > self._synced:
             reader.sync()
             self._synced = reader.end
-        batch = self._batch(span.offset, list(self._entries(span.offset, span.lines)), span.end)
+        crcs = crcs_of(span.lines)
+        if not self._cover(span.offset, crcs):
+            return True
+        batch = self._batch(span.offset, list(self._entries(span.offset, span.lines, crcs)), span.end)
         # Noted before it is published: should both this relay and the broker forget what was shown, and the log be
         # replaced, the next relay must not give the new lines the offsets of the old ones. Never taken back.
         self._log.state.raise_watermark(self._log.watermark_at(batch.end, batch.entries[-1][0]))
         self.take(self._broker.publish(batch, _now_ms()), batch)
         return True
+
+    def _cover(self, offset: int, crcs: array[int]) -> bool:
+        """Keep the CRCs of lines before they are shown; False if other lines were shown at their offsets."""
+        edited = self._log.cover(offset, crcs)
+        if edited is None:
+            if self._covered is not None and self._covered >= offset:
+                self._covered = max(self._covered, offset + len(crcs))
+            return True
+        logger.warning(
+            "%s: line %d of its log was edited after it was shown; the log is published again in a new epoch",
+            self.workcell, edited,
+        )  # fmt: skip
+        self.detach()
+        return False
 
     def _batch(self, offset: int, entries: list[tuple[int, bytes]], end: int) -> Batch:
         return Batch(
@@ -366,12 +426,12 @@ class LogRelay:
             begins_window=self._begins_window, replaces=self._replaces, summary=self._summary(end),
         )  # fmt: skip
 
-    def _entries(self, offset: int, lines: list[bytes]) -> Iterator[tuple[int, bytes]]:
-        for at, line in enumerate(lines, offset):
+    def _entries(self, offset: int, lines: list[bytes], crcs: array[int]) -> Iterator[tuple[int, bytes]]:
+        for at, (line, crc) in enumerate(zip(lines, crcs, strict=True), offset):
             data, event = inspect(line)
             if at == self._fold.offset:
                 self._fold.add(event)
-            yield crc32(line), data
+            yield crc, data
 
     def _summary(self, end: int) -> bytes:
         if self._fold.offset != end:

@@ -20,6 +20,10 @@ from workcast.broker.warn_once import WarnOnce
 
 _CHUNK: Final = 256
 """Workcells that share a round trip."""
+_COVER_SECONDS: Final = 0.005
+"""For so long, lines that have no checksums get theirs before it is checked whether any log has changed."""
+_VOUCH_SECONDS: Final = 0.5
+"""For so long, large logs are vouched for before the broker is tried again."""
 
 logger = logging.getLogger("workcast.relay")
 
@@ -48,6 +52,8 @@ class LogRelays:
         self._ended: EndedLogs | None = None
         """None: not loaded yet; a writer that relays its own log has none."""
         self._changed: set[str] = set()
+        self._uncovered: set[str] = set()
+        """Logs whose shown lines may lack checksums."""
         self._unvouched: set[str] | None = None
         """Logs that changed since they were vouched for; None: all of them."""
         self._missing: set[str] = set()
@@ -61,6 +67,11 @@ class LogRelays:
     def has_changed(self) -> bool:
         """Whether any log may have lines to publish."""
         return bool(self._changed)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is anything to do at once."""
+        return self.has_changed or bool(self._uncovered)
 
     def ids(self) -> list[str]:
         """Return the workcells to relay."""
@@ -85,6 +96,30 @@ class LogRelays:
             self._pause()
             if not self._pump(workcell):
                 self._changed.discard(workcell)
+
+    def cover(self, until: Callable[[], bool]) -> None:
+        """Give shown lines that have no checksums theirs: a piece of one log, or more if no log has changed.
+
+        An older version showed them, or a loss of power took the sums.
+
+        Raises:
+            BrokerError: Redis is away.
+        """
+        deadline = time.monotonic() + _COVER_SECONDS
+        while self._uncovered and not until():
+            workcell = next(iter(self._uncovered))
+            has_more, relay = False, self._relays.get(workcell)
+            with self._guarding(workcell):
+                has_more = relay is not None and relay.cover()
+            if not has_more:
+                self._uncovered.discard(workcell)
+                if relay is not None and not relay.is_attached:
+                    self._changed.add(workcell)  # it was edited or replaced
+                elif relay is not None:
+                    with self._guarding(workcell):
+                        self._end(workcell, relay)
+            if self._changed or time.monotonic() >= deadline:
+                return
 
     def attach(self, until: Callable[[], bool]) -> None:
         """Compare all logs with the broker, which may have forgotten everything; publish the summaries it lacks.
@@ -155,6 +190,8 @@ class LogRelays:
                     relay.take(answer, batch)
                     self._pause()
                     self._keep_checkpoint(relay.workcell, relay)
+                    if relay.cover():
+                        self._uncovered.add(relay.workcell)
                     self._end(relay.workcell, relay)
 
     def _end(self, workcell: str, relay: LogRelay) -> None:
@@ -178,6 +215,22 @@ class LogRelays:
             self._relay(workcell).rewind()
         self._changed |= wanted
         self._publisher.remove_wanted(wanted)
+
+    def look_at_edited(self) -> None:
+        """Look at the lines of the logs here that gateways have found to differ from what was shown.
+
+        Raises:
+            BrokerError: Redis is away.
+        """
+        ended, places = self._ended_logs(), self._publisher.edited()
+        found = {one: place for one, place in places.items() if one in self._relays or one in ended}
+        for workcell, (epoch, offset) in found.items():
+            self._pause()
+            ended.discard(workcell)
+            with self._guarding(workcell):
+                self._relay(workcell).look(epoch, offset)
+        self._changed |= found.keys()
+        self._publisher.remove_edited(found)
 
     def sweep(self) -> None:
         """Check every log, and compare every head with the broker's: events and notifications are only hints.
@@ -284,13 +337,21 @@ class LogRelays:
         """Note how far the changed logs may be shown, while there is no broker to publish them to."""
         workcells = self.ids() if self._unvouched is None else sorted(self._unvouched)
         self._unvouched = set()
-        for workcell in workcells:
-            if until():
+        deadline = time.monotonic() + _VOUCH_SECONDS
+        while workcells:
+            unfinished: list[str] = []
+            for workcell in workcells:
+                if until():
+                    return
+                if self._ended_logs().has_unchanged(workcell):
+                    continue  # all of it was noted when it was published
+                with self._guarding(workcell):
+                    if self._relay(workcell).vouch():
+                        unfinished.append(workcell)
+            if time.monotonic() >= deadline:
+                self._unvouched.update(unfinished)
                 return
-            if self._ended_logs().has_unchanged(workcell):
-                continue  # all of it was noted when it was published
-            with self._guarding(workcell):
-                self._relay(workcell).vouch()
+            workcells = unfinished
 
     def _pump(self, workcell: str) -> bool:
         more = False
@@ -299,6 +360,8 @@ class LogRelays:
         with self._guarding(workcell):
             relay = self._relay(workcell)
             more = relay.pump()
+            if not relay.is_covered:
+                self._uncovered.add(workcell)
             if not relay.has_log and (what := self._root.oddity(workcell)):
                 self._warnings.warn(workcell, f"{workcell} is not published: {what}")
             else:

@@ -1,4 +1,4 @@
-"""The state files of one log: its epoch, the epochs of its predecessors, its watermark and its checkpoint."""
+"""The state files of one log: its epoch, those of its predecessors, its watermark, sums and checkpoint."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from typing import Final
 from workcast.broker.below import make_directory, oddity, open_below, read_below
 from workcast.broker.damaged import ignore
 from workcast.broker.files import lock_descriptor, lock_file, replace_file
+from workcast.broker.line_sums import LineSums
 from workcast.broker.names import (
     CHECKPOINT_SUFFIX,
     EPOCH_SUFFIX,
     RETIRED_SUFFIX,
+    SUMS_SUFFIX,
     WATERMARK_SUFFIX,
     state_file,
 )  # fmt: skip
@@ -65,6 +67,11 @@ class LogState:
         """
         paths = map(self._path, (WATERMARK_SUFFIX, RETIRED_SUFFIX))
         return next((path for path in paths if oddity(path)), None)
+
+    @property
+    def sums(self) -> LineSums:
+        """The checksums of the log's lines."""
+        return LineSums(self._path(SUMS_SUFFIX))
 
     def written_epoch(self) -> tuple[int, ...]:
         """Return the epoch that was written for the log, and the header's epoch it replaces; empty if none was."""

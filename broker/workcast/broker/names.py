@@ -41,6 +41,7 @@ INDEX_SUFFIX: Final = "index"
 EPOCH_SUFFIX: Final = "epoch"
 RETIRED_SUFFIX: Final = "retired"
 WATERMARK_SUFFIX: Final = "mark"
+SUMS_SUFFIX: Final = "sums"
 CHECKPOINT_SUFFIX: Final = "checkpoint"
 TRANSCRIPT_SUFFIX: Final = "transcript"
 """How far the transcripts of a session have been imported."""
@@ -48,7 +49,7 @@ SESSION_LOCK_SUFFIX: Final = "telling"
 SESSION_INDEX_SUFFIX: Final = "session"
 """What the log of a session contains, for hooks."""
 STATE_SUFFIXES: Final = (
-    INDEX_SUFFIX, EPOCH_SUFFIX, RETIRED_SUFFIX, WATERMARK_SUFFIX, CHECKPOINT_SUFFIX, TRANSCRIPT_SUFFIX,
+    INDEX_SUFFIX, EPOCH_SUFFIX, RETIRED_SUFFIX, WATERMARK_SUFFIX, SUMS_SUFFIX, CHECKPOINT_SUFFIX, TRANSCRIPT_SUFFIX,
     SESSION_INDEX_SUFFIX, SESSION_LOCK_SUFFIX,
 )  # fmt: skip
 """All of a workcell's state files."""

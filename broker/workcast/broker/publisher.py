@@ -17,6 +17,7 @@ from workcast.broker.keys import (
     PARTITION,
     PARTITIONS,
     check_layout,
+    edited_key,
     feed_key,
     partition,
     presence_key,
@@ -199,6 +200,27 @@ class Publisher:
         if workcells:
             with broker_errors(self.url):
                 self._client.srem(wanted_key(PARTITION), *workcells)
+
+    def edited(self) -> dict[str, tuple[int, int]]:
+        """Return the logs in which gateways have found edited lines, with the epoch and offset of one of them.
+
+        Raises:
+            BrokerError: not reachable.
+        """
+        with broker_errors(self.url):
+            found: dict[bytes, bytes] = self._client.hgetall(edited_key(PARTITION))
+        pairs = ((workcell.decode(), place.split()) for workcell, place in found.items())
+        return {workcell: (int(epoch), int(offset)) for workcell, (epoch, offset) in pairs}
+
+    def remove_edited(self, workcells: Collection[str]) -> None:
+        """Take back reports that were looked into.
+
+        Raises:
+            BrokerError: not reachable.
+        """
+        if workcells:
+            with broker_errors(self.url):
+                self._client.hdel(edited_key(PARTITION), *workcells)
 
     def amend(self, workcell: str, epoch: int, origin: str, head: int, base: int, summary: bytes) -> bool:
         """Change base and summary at the same head; False if the broker has both, or another head or a later base.

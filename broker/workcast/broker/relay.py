@@ -20,7 +20,7 @@ from workcast.broker.windows import Windows
 _SWEEP_SECONDS: Final = 5.0
 """How often every log and every head is checked, whatever notifications came."""
 _HEARTBEAT_SECONDS: Final = 1.0
-"""How often a heartbeat goes through the feed, and requested windows are published."""
+"""How often a heartbeat goes through the feed, requested windows are published, and edited logs are looked at."""
 _CLOSE_SECONDS: Final = 1.0
 """How long closing may take, in addition to the time to drain."""
 _ABORT_SECONDS: Final = 0.3
@@ -180,10 +180,12 @@ class Relay:
             self._next_sweep = now + self._sweep_seconds
         if now >= self._next_windows:
             self._logs.publish_windows()
+            self._logs.look_at_edited()
             self._next_windows = now + _HEARTBEAT_SECONDS
         due = min(self._next_sweep, self._next_heartbeat, self._next_windows)
-        self._logs.mark_changed(self._watcher.wait(0 if self._logs.has_changed else due - time.monotonic()))
+        self._logs.mark_changed(self._watcher.wait(0 if self._logs.has_work else due - time.monotonic()))
         self._logs.publish(self._is_over)
+        self._logs.cover(self._is_over)
         self._send_heartbeat_if_due()
 
     def _send_heartbeat_if_due(self) -> None:

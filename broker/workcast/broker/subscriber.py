@@ -11,6 +11,7 @@ from workcast.broker.keys import (
     LAYOUT_KEY,
     PARTITION,
     check_layout,
+    edited_key,
     feed_key,
     partition,
     stream_key,
@@ -126,6 +127,14 @@ class Subscriber:
             seconds, microseconds = await self._client.time()  # the server's clock, as its scripts use
             now = 1000 * seconds + microseconds // 1000
             await self._client.zadd(windows_key(PARTITION), dict.fromkeys(workcells, now), xx=True)
+
+    async def report_edit(self, workcell: str, epoch: int, offset: int) -> None:
+        """Ask the relay that carries a workcell to look at a line that is not the one that was shown."""
+        with broker_errors(self.url):
+            async with self._client.pipeline(transaction=False) as pipe:
+                pipe.hset(edited_key(partition(workcell)), workcell, f"{epoch} {offset}")
+                pipe.expire(edited_key(partition(workcell)), _WANTED_SECONDS)
+                await pipe.execute()
 
     async def aclose(self) -> None:
         await self._client.aclose()

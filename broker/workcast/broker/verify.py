@@ -1,4 +1,4 @@
-"""Verifies a workcell: compares its log with its stream, line by line."""
+"""Verifies a workcell: compares its log with its stream and its checksums, line by line."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from zlib import crc32
 from pydantic import BaseModel
 
 from workcast.broker.errors import WorkcellIdError
+from workcast.broker.line_sums import LineSums
 from workcast.broker.log import LogReader
 from workcast.broker.log_facts import decide_by_files
 from workcast.broker.publisher import Publisher, StreamEntry
@@ -20,6 +21,8 @@ from workcast.events.wire import wire
 _MAX_LISTED: Final = 20
 """Offsets that a problem lists; it says how many there are."""
 _RETRY_SECONDS: Final = 0.1
+_READ_LINES: Final = 4096
+_READ_BYTES: Final = 4 << 20
 
 
 class Verdict(BaseModel):
@@ -34,6 +37,9 @@ class Verdict(BaseModel):
     stream_start: int | None = None
     stream_end: int | None = None
     compared: int = 0
+    """Entries of the stream that were compared with their lines."""
+    proven: int = 0
+    """Lines that agree with their checksums."""
     problems: list[str] = []
 
     @property
@@ -96,8 +102,8 @@ def verify(root: Root, workcell: str, publisher: Publisher, until: int | None = 
     is_foreign = stored.epoch != 0 and stored.origin not in ("", root.origin())
     if not root.holds(workcell):
         return _verify_gone(root, workcell, None if is_foreign else stored)
-    reader = LogReader(root.log(workcell))
-    decision = decide_by_files(reader, root.log_state(workcell))  # after the stream: its lines are in the log by now
+    reader, state = LogReader(root.log(workcell)), root.log_state(workcell)
+    decision = decide_by_files(reader, state)  # after the stream: its lines are in the log by now
     verdict = Verdict(workcell=workcell, epoch=decision.epoch, base=reader.base, end=reader.end)
     if is_foreign:
         verdict.problems.append(
@@ -113,7 +119,22 @@ def verify(root: Root, workcell: str, publisher: Publisher, until: int | None = 
         _verify_stream(reader, entries, stored, verdict, due)
         if verdict.ok and decision.needs_epoch:
             verdict.problems.append(f"the log is not the one that was published ({decision.kind}): it needs a relay")
+    if not is_foreign:
+        _verify_sums(reader, state.sums, verdict)
     return verdict
+
+
+def _verify_sums(reader: LogReader, sums: LineSums, verdict: Verdict) -> None:
+    """Compare all lines with their checksums; name the first one that differs."""
+    offset = reader.base
+    while lines := reader.read(offset, _READ_LINES, _READ_BYTES).lines:
+        edited = sums.first_difference(verdict.epoch, offset, lines)
+        if edited is not None:
+            verdict.proven = sums.known_to(verdict.epoch, reader.base, edited) - reader.base
+            verdict.problems.append(f"the line at {edited} was edited after it was shown")
+            return
+        offset += len(lines)
+    verdict.proven = sums.known_to(verdict.epoch, reader.base, offset) - reader.base
 
 
 def _verify_stream(

@@ -1,4 +1,4 @@
-"""``verify``: compares logs with their streams, line by line."""
+"""``verify``: compares logs with their streams and their checksums, line by line."""
 
 from __future__ import annotations
 
@@ -41,5 +41,7 @@ def verify_root(root: Root, redis_url: str | None, workcells: list[str], *, as_j
 
 def _text(verdict: Verdict) -> str:
     window = "" if verdict.stream_start is None else f", stream {verdict.stream_start}…{verdict.stream_end}"
-    head = f"{verdict.workcell}: log {verdict.base}…{verdict.end}{window}, {verdict.compared} compared"
+    unproven = verdict.end - verdict.base - verdict.proven
+    without = f", {unproven} lines not proven" if unproven else ""
+    head = f"{verdict.workcell}: log {verdict.base}…{verdict.end}{window}, {verdict.compared} compared{without}"
     return "\n  ".join([f"{head}, {'ok' if verdict.ok else 'NOT OK'}", *verdict.problems]) + "\n"

@@ -43,7 +43,7 @@ def add_account(app: FastAPI, hub: Hub, history: History) -> None:
         if await asyncio.to_thread(history.extent, workcell) is None:
             raise HTTPException(404, f"the log of {workcell} is not on this host; use a gateway that serves its root")
         loop = asyncio.get_running_loop()
-        with http_errors():
+        async with http_errors(hub):
             page = None
             while page is None:
                 page = await loop.run_in_executor(thread, turn, workcell, epoch, base, head, rows, offset, limit)

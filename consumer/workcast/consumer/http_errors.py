@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 from fastapi import HTTPException
 
-from workcast.broker.errors import BrokerError, EpochError
+from workcast.broker.errors import BrokerError, EditedLogError, EpochError
 from workcast.consumer.channel import Channel
 from workcast.consumer.hub import Hub, origin_conflict
 
@@ -16,11 +16,14 @@ UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {404: {"description": "There i
 """For the OpenAPI document: the answer of every route below a workcell, besides its others."""
 
 
-@contextlib.contextmanager
-def http_errors() -> Generator[None]:
-    """Turn the errors of reading a log into answers: 409 if it was replaced, 503 if it cannot be read."""
+@contextlib.asynccontextmanager
+async def http_errors(hub: Hub) -> AsyncGenerator[None]:
+    """Turn the errors of reading a log into answers: 409 if it was replaced or edited, 503 if it cannot be read."""
     try:
         yield
+    except EditedLogError as error:
+        await hub.refill.report_edit(error)
+        raise HTTPException(409, str(error)) from error
     except EpochError as error:
         raise HTTPException(409, str(error)) from error
     except OSError as error:

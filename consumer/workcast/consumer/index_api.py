@@ -50,7 +50,7 @@ def add_index(app: FastAPI, hub: Hub, roots: Roots) -> None:
         except (StatsQueryError, QuestionError) as error:
             raise HTTPException(400, str(error)) from error
         loop = asyncio.get_running_loop()
-        with http_errors():
+        async with http_errors(hub):
             return await loop.run_in_executor(thread, stats_page, roots, prices, query, _READ_SECONDS)
 
     @app.get("/api/workcells/{workcell}/overview", response_model=Overview, responses=UNKNOWN)
@@ -65,7 +65,7 @@ def add_index(app: FastAPI, hub: Hub, roots: Roots) -> None:
         if root is None:
             raise HTTPException(404, f"the log of {workcell} is not on this host; use a gateway that serves its root")
         loop = asyncio.get_running_loop()
-        with http_errors():
+        async with http_errors(hub):
             return await loop.run_in_executor(
                 thread, overview_page, root, workcell, prices, buckets, by, _READ_SECONDS
             )  # fmt: skip

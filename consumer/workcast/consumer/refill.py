@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal
 
-from workcast.broker.errors import BrokerError, EpochError
+from workcast.broker.errors import BrokerError, EditedLogError, EpochError
 from workcast.consumer.archive import Archive
 from workcast.consumer.channel import Channel
 from workcast.consumer.channels import Channels
@@ -113,6 +113,11 @@ class Refill:
             first, found = await self._source.read_stream(channel.workcell, epoch, offset, limit)
         return first, found[: max(0, head - first)]
 
+    async def report_edit(self, error: EditedLogError) -> None:
+        """Ask a relay to give an edited log another epoch; without a broker, the next reader asks again."""
+        with contextlib.suppress(BrokerError):
+            await self._source.report_edit(error.workcell, error.epoch, error.offset)
+
     async def close(self) -> None:
         """Cancel the reads whose callers have left."""
         tasks: tuple[asyncio.Task[Any], ...] = (*self._reads.values(), *self._windows.values())
@@ -190,6 +195,8 @@ class Refill:
         """Read lines of the log; none if it is of another epoch, is not here, or cannot be read."""
         try:
             return await asyncio.to_thread(self._archive.read, channel.workcell, epoch, offset, limit)
+        except EditedLogError as error:
+            await self.report_edit(error)
         except EpochError:
             await self._channels.load(channel)
         except OSError as error:

@@ -34,6 +34,8 @@ class Source(Protocol):
 
     async def mark_watched(self, workcells: list[str], /) -> None: ...
 
+    async def report_edit(self, workcell: str, epoch: int, offset: int, /) -> None: ...
+
 
 class TimedSource:
     """A source whose questions fail after ``seconds``: TCP alone may never report that a server has stopped."""
@@ -68,6 +70,9 @@ class TimedSource:
 
     async def mark_watched(self, workcells: list[str]) -> None:
         await self._within(self._source.mark_watched(workcells))
+
+    async def report_edit(self, workcell: str, epoch: int, offset: int) -> None:
+        await self._within(self._source.report_edit(workcell, epoch, offset))
 
     async def _within(self, question: Awaitable[T]) -> T:
         try:

@@ -50,7 +50,7 @@ def add_workcells(app: FastAPI, hub: Hub, history: History, roots: Roots) -> Non
         """
         channel = await open_channel(hub, workcell)
         epoch, head = channel.epoch, channel.head
-        with http_errors():
+        async with http_errors(hub):
             offset, lines = await hub.refill.page(channel, offset, limit)
         if channel.epoch != epoch:
             raise HTTPException(409, f"the log of {workcell} was replaced; ask again")
@@ -66,7 +66,7 @@ def add_workcells(app: FastAPI, hub: Hub, history: History, roots: Roots) -> Non
         if not channel.base <= offset < channel.head:
             raise HTTPException(404, f"expected an offset from {channel.base} to below {channel.head}, got {offset}")
         lines: list[bytes] = []
-        with http_errors():
+        async with http_errors(hub):
             extent = await asyncio.to_thread(history.extent, workcell)
             if extent is not None and extent.epoch:
                 lines = await asyncio.to_thread(history.read_lines, workcell, channel.epoch, offset, 1)
