@@ -52,3 +52,19 @@ def test_rest_does_not_mix_another_roots_summary_with_own_files(
         summary = listed["summary"]
         assert (summary["origin"], summary["head"], summary["status"]) == (root.origin(), 0, "new")
         assert "of another root is published here" in summary["activity"]
+
+
+def test_a_search_leaves_out_a_log_that_another_root_has_published(
+    root: Root, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Even one with the same lines, and so the same epoch."""
+    other = Root(tmp_path_factory.mktemp("other"))
+    other.prepare()
+    root.ensure_origin()
+    for place in (other, root):
+        write_log(place, "wc", [event_line(0)])
+    with running_relay(other, redis_url), Gateway(other, redis_url).running() as theirs:
+        wait_until(lambda: len(get(theirs, "/api/search").json()["hits"]) == 1)
+    with Gateway(root, redis_url).running() as gateway:
+        found = get(gateway, "/api/search").json()
+        assert (found["hits"], found["skipped"], found["complete"]) == ([], 1, False)
