@@ -52,9 +52,17 @@ class Client:
     """One attacking connection: what it sends goes on for ever, or once; it reads all answers, or none."""
 
     def __init__(
-        self, address: tuple[str, int], opening: bytes, flood: bytes = b"", *, reads: bool = True, buffer: int = 0
+        self,
+        address: tuple[str, int],
+        opening: bytes,
+        flood: bytes = b"",
+        *,
+        then: bytes = b"",
+        reads: bool = True,
+        buffer: int = 0,
     ) -> None:
-        self.address, self.opening, self.flood, self.reads, self.buffer = address, opening, flood, reads, buffer
+        self.address, self.opening, self.then, self.flood = address, opening, then, flood
+        self.reads, self.buffer = reads, buffer
         self.socket: socket.socket | None = None
         self.left = memoryview(b"")
 
@@ -67,6 +75,9 @@ class Client:
             made.connect(self.address)
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             made.sendall(self.opening)
+            if self.then:
+                made.recv(1)  # a client may send frames only once it has the answer to its handshake
+                made.sendall(self.then)
             made.settimeout(0)
             self.socket = made
 
@@ -172,7 +183,7 @@ def attacks(address: tuple[str, int]) -> dict[str, Callable[[], None]]:
         "subscribe_jumps": lambda: flood(jumps(*head())),
         "idle_sockets": lambda: turns([Client(address, HANDSHAKE, reads=False) for _ in range(2000)], 0.05),
         "never_read": lambda: turns(
-            [Client(address, HANDSHAKE + whole, reads=False, buffer=4096) for _ in range(30)], 0.05
+            [Client(address, HANDSHAKE, then=whole, reads=False, buffer=4096) for _ in range(30)], 0.05
         ),
         "slow_bodies": lambda: slow_bodies(address, 300),
         "resets": lambda: resets(address, b""),

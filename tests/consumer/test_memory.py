@@ -46,6 +46,8 @@ def watch_fleet(stack: ExitStack, gateway: Gateway) -> None:
 
 
 def test_what_a_viewer_leaves_behind_is_freed_without_a_collection(gateway: Gateway) -> None:
+    with ExitStack() as first:
+        watch_fleet(first, gateway)  # so that the gateway has all of its connections to the broker
     with no_collections():
         before = alive()
         with ExitStack() as stack:

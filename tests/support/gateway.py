@@ -10,7 +10,6 @@ from collections.abc import Generator
 from typing import Any
 
 import httpx
-import uvicorn
 
 from support.viewers import running_relay
 from support.waiting import DEADLINE, wait_until
@@ -22,11 +21,11 @@ from workcast.broker.subscriber import Subscriber
 from workcast.consumer.archive import RootArchive
 from workcast.consumer.gateway import create_app
 from workcast.consumer.hub import Hub
-from workcast.consumer.server import server_config
+from workcast.consumer.server import Server, server_config
 from workcast.consumer.settings import GatewaySettings
 
 
-class Gateway(uvicorn.Server):
+class Gateway(Server):
     """The application on a free port, in its own thread."""
 
     def __init__(self, root: Root, redis_url: str, settings: GatewaySettings | None = None) -> None:

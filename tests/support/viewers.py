@@ -78,6 +78,7 @@ class MemoryTransport:
         self.draining = asyncio.Event()
         self.draining.set()
         self.inbox: asyncio.Queue[str | bytes | None] = asyncio.Queue()
+        self.used = False
 
     async def send(self, text: str) -> None:
         await self.draining.wait()
@@ -91,6 +92,9 @@ class MemoryTransport:
 
     async def close(self, code: int, reason: str) -> None:
         self.closed = (code, reason)
+
+    def note_use(self, *, used: bool) -> None:
+        self.used = used
 
 
 class Viewer:

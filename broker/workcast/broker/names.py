@@ -80,8 +80,9 @@ RUN_VARIABLE: Final = "WORKCAST_RUN"
 # read by the gateway alone: WORKCAST_ and the name of the setting
 GATEWAY_SETTINGS: Final = (
     "host", "port", "redis_url", "redis_patience", "max_message_bytes", "max_subscriptions", "max_viewers",
-    "max_connections", "max_connections_per_address", "request_timeout", "max_ops_per_second",
-    "max_bytes_per_second", "max_pings_per_second", "flood_seconds", "max_frame_bytes", "ring_bytes", "window_bytes",
+    "max_connections", "max_connections_per_address", "request_timeout", "answer_timeout",
+    "max_ops_per_second", "max_bytes_per_second", "max_pings_per_second", "flood_seconds", "max_frame_bytes",
+    "ring_bytes", "window_bytes",
 )  # fmt: skip
 
 # options of the command line

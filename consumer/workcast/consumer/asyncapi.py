@@ -12,7 +12,8 @@ from workcast.events.models import KnownEvent, Malformed
 _SCHEMAS: Final = "#/components/schemas/{model}"
 _CLOSE_CODES: Final = (
     "Close codes: 4400 malformed message, 4401 session expired, 4429 too much, 1009 message too large (do not retry "
-    "unchanged); 1012 restarting; anything else: reconnect from your cursors, with jittered backoff."
+    "unchanged); 1012 restarting; 1013 gave way to another connection, having no subscription; anything else: "
+    "reconnect from your cursors, with jittered backoff."
 )
 
 

@@ -1,4 +1,8 @@
-"""The connections of one server, bounded in all and by address, so that files and viewers have descriptors left."""
+"""The connections of one server, bounded in all and by address, so that files and viewers have descriptors left.
+
+At a bound, one that is of no use to its client gives way: that which has waited longest for a request, or else the
+viewer that has been without a subscription longest.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +38,7 @@ def bounds(settings: GatewaySettings, open_files: int | None = None) -> Bounds:
 
 
 class Connection(Protocol):
-    """A client's connection on which a request is waited for."""
+    """A client's connection that may have to give way."""
 
     def give_way(self) -> None:
         """Close at once, in favour of a new connection."""
@@ -42,7 +46,7 @@ class Connection(Protocol):
 
 
 class Connections:
-    """Counts connections from their first byte to their last; at a bound, the oldest silent one gives way."""
+    """Counts connections from their first byte to their last."""
 
     def __init__(self, limits: Bounds) -> None:
         self.bounds = limits
@@ -51,6 +55,8 @@ class Connections:
         self._by_address: dict[str, int] = {}
         self._silent: dict[str, dict[BaseTransport, Connection]] = {}
         """By address, those on which a request is waited for, the longest first."""
+        self._idle: dict[str, dict[BaseTransport, Connection]] = {}
+        """By address, those of viewers without a subscription, the longest first."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -63,8 +69,9 @@ class Connections:
             if not self._evict(address):
                 return False
         elif len(self._open) >= self.bounds.total:
-            # Of the address with the most silent connections: one client's flood displaces its own.
-            most = max(self._silent, key=lambda one: len(self._silent[one]), default=None)
+            # Of the address with the most that may: one client's flood displaces its own.
+            may = self._silent or self._idle
+            most = max(may, key=lambda one: len(may[one]), default=None)
             if most is None or not self._evict(most):
                 return False
         self._open[transport] = address
@@ -75,16 +82,28 @@ class Connections:
 
     def wait(self, transport: BaseTransport, connection: Connection) -> None:
         """Note that a request is waited for: until it has arrived, the connection may have to give way."""
-        address = self._open.get(transport)
-        if address is not None:
-            self._silent.setdefault(address, {})[transport] = connection
+        self._may_give_way(self._silent, transport, connection)
+
+    def idle(self, transport: BaseTransport, connection: Connection) -> None:
+        """Note that a viewer has no subscription: until it has one, its connection may have to give way."""
+        self._may_give_way(self._idle, transport, connection)
 
     def speak(self, transport: BaseTransport) -> None:
-        """Note that a whole request has arrived: the connection keeps its place."""
+        """Note that a whole request has arrived, or a subscription: the connection keeps its place."""
         address = self._open.get(transport)
-        silent = self._silent.get(address) if address is not None else None
-        if address is not None and silent is not None and silent.pop(transport, None) is not None and not silent:
-            del self._silent[address]
+        if address is None:
+            return
+        for places in (self._silent, self._idle):
+            here = places.get(address)
+            if here is not None and here.pop(transport, None) is not None and not here:
+                del places[address]
+
+    def _may_give_way(
+        self, places: dict[str, dict[BaseTransport, Connection]], transport: BaseTransport, connection: Connection
+    ) -> None:
+        address = self._open.get(transport)
+        if address is not None:
+            places.setdefault(address, {})[transport] = connection
 
     def leave(self, transport: BaseTransport) -> None:
         """Give back the place of a connection; harmless for one that has none."""
@@ -98,11 +117,11 @@ class Connections:
             del self._by_address[address]
 
     def _evict(self, address: str) -> bool:
-        """Close the oldest silent connection of ``address``; False if there is none."""
-        silent = self._silent.get(address)
-        if not silent:
+        """Close the first connection of ``address`` that may give way; False if there is none."""
+        here = self._silent.get(address) or self._idle.get(address)
+        if not here:
             return False
-        transport, connection = next(iter(silent.items()))
+        transport, connection = next(iter(here.items()))
         self.leave(transport)
         connection.give_way()
         return True

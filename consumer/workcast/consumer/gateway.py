@@ -27,6 +27,7 @@ from workcast.consumer.protocol import SUBPROTOCOL, Limits
 from workcast.consumer.search_api import add_search
 from workcast.consumer.settings import GatewaySettings
 from workcast.consumer.streams import Streams
+from workcast.consumer.turns import RequestTurns
 from workcast.consumer.workcell_api import add_workcells
 
 _STATIC: Final = Path(__file__).parent / "static"
@@ -55,7 +56,10 @@ def create_app(hub: Hub, history: History, roots: Roots, settings: GatewaySettin
     add_health(app, hub, roots)
     _add_documents(app)
     _add_dashboard(app)
-    return Guard(Streams(cast("Any", ProxyHeadersMiddleware)(app), hub, settings), LOOPBACK | {settings.host.lower()})
+    return Guard(
+        Streams(cast("Any", ProxyHeadersMiddleware)(RequestTurns(app)), hub, settings),
+        LOOPBACK | {settings.host.lower()},
+    )
 
 
 def _add_session(app: FastAPI, limits: Limits) -> None:

@@ -18,6 +18,8 @@ from workcast.consumer.metrics import Metrics
 from workcast.consumer.source import Source
 
 _READ_COUNT: Final = 512
+_READS_AT_ONCE: Final = 2
+"""Of logs, by threads that compete with the event loop."""
 _WINDOW_SECONDS: Final = 3.0
 """How long a reader waits for a relay to publish a window that was requested."""
 _WINDOW_POLL_SECONDS: Final = 0.1
@@ -56,6 +58,7 @@ class Refill:
         self._frame_bytes = frame_bytes
         self._reads: dict[tuple[str, int, int], asyncio.Task[Frame | Missing | Pending | None]] = {}
         self._windows: dict[Channel, asyncio.Task[None]] = {}
+        self._reading = asyncio.Semaphore(_READS_AT_ONCE)
 
     def in_memory(self, channel: Channel, offset: int) -> Frame | None:
         """Return the frame that begins at ``offset`` if the ring has it."""
@@ -194,7 +197,8 @@ class Refill:
     async def _read_log(self, channel: Channel, epoch: int, offset: int, limit: int) -> list[bytes]:
         """Read lines of the log; none if it is of another epoch, is not here, or cannot be read."""
         try:
-            return await asyncio.to_thread(self._archive.read, channel.workcell, epoch, offset, limit)
+            async with self._reading:
+                return await asyncio.to_thread(self._archive.read, channel.workcell, epoch, offset, limit)
         except EditedLogError as error:
             await self.report_edit(error)
         except EpochError:

@@ -10,9 +10,10 @@ from starlette.types import ASGIApp
 
 from workcast.consumer.connections import Connections, bounds
 from workcast.consumer.settings import GatewaySettings
+from workcast.consumer.turns import Turns
 
 _SHUTDOWN_SECONDS: Final = 3
-_ACCEPTED_AT_ONCE: Final = 16
+_ACCEPTED_AT_ONCE: Final = 1
 """Connections accepted before the loop turns to what else is ready; each takes a descriptor before it is counted."""
 
 
@@ -40,4 +41,5 @@ class ServerConfig(uvicorn.Config):
             backlog=_ACCEPTED_AT_ONCE,
         )
         self.settings = settings
+        self.turns = Turns()
         self.connections = Connections(bounds(settings))

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from workcast.broker.history import History
 from workcast.broker.root import Root
@@ -19,6 +20,10 @@ from workcast.consumer.hub import Hub
 from workcast.consumer.memory import keep_collections_short
 from workcast.consumer.server import Server, allow_many_files, server_config
 from workcast.consumer.settings import GatewaySettings
+
+_SWITCH_SECONDS: Final = 0.0005
+"""How long a thread that reads a log may keep the event loop waiting, each time the loop has asked the kernel for
+something; by default ten times as long."""
 
 
 class Background(Protocol):
@@ -40,6 +45,7 @@ async def serve(
 ) -> None:
     """Serve until SIGINT or SIGTERM; call ``announce`` once the gateway answers."""
     allow_many_files()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     history, subscriber = History(roots), Subscriber(url)
     hub = Hub(subscriber, RootArchive(roots, history), settings.ring_bytes, settings.max_frame_bytes)
     server = Server(server_config(create_app(hub, history, roots, settings), settings))

@@ -72,7 +72,7 @@ class Session:
 
     __slots__ = (
         "__weakref__", "_fleet", "_fleet_throttle", "_hub", "_is_reading", "_limits", "_reader", "_replied", "_replies",
-        "_room", "_subscriptions", "_transport", "_wake",
+        "_room", "_subscriptions", "_transport", "_used", "_wake",
     )  # fmt: skip
 
     def __init__(self, transport: Transport, hub: Hub, limits: Limits) -> None:
@@ -88,6 +88,8 @@ class Session:
         self._room = Flag()
         self._wake = Flag()
         self._is_reading = True
+        self._used = False
+        """Whether there is any subscription."""
 
     async def run(self) -> None:
         """Send ``hello``, then serve until the viewer closes or breaks the protocol."""
@@ -138,6 +140,9 @@ class Session:
                 self._reply(request)
             case _:
                 await self._act(request)
+                if self._used != (used := bool(self._subscriptions) or self._fleet is not None):
+                    self._used = used
+                    self._transport.note_use(used=used)
         return True
 
     async def _act(self, message: ClientMessage) -> None:

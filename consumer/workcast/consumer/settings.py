@@ -34,6 +34,8 @@ class GatewaySettings(BaseModel):
     """Of the clients at one address; never more than three quarters of all."""
     request_timeout: float = Field(default=10.0, gt=0)
     """Seconds for a client to send a whole request, from the connection or the last answer on."""
+    answer_timeout: float = Field(default=30.0, gt=0)
+    """Seconds for which a client may take nothing of what is sent to it."""
     max_ops_per_second: float = Field(default=1000.0, gt=0)
     """Of one viewer, as are the next two; for a moment it may send four times that much."""
     max_bytes_per_second: float = Field(default=float(1 << 20), gt=0)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 from asyncio.transports import BaseTransport
 from typing import Any, Final, cast
 
@@ -26,14 +25,16 @@ from workcast.consumer.client_log import ClientLog
 from workcast.consumer.flag import Flag
 from workcast.consumer.message_queue import MessageQueue
 from workcast.consumer.prepared import PreparedFrame
+from workcast.consumer.progress import Progress
 from workcast.consumer.server_config import ServerConfig
 from workcast.consumer.token_bucket import TokenBucket
 
 FRAME_KEY: Final = "workcast.frame"
 """An extension of ASGI: in a ``websocket.send`` message, a :class:`PreparedFrame` to write as it is."""
-_SEND_BUFFER: Final = 128 * 1024
-"""The kernel's, for one viewer: without a bound, 4 MB (measured) wait there for a viewer that does not read."""
+USE_KEY: Final = "workcast.use"
+"""Another one: a function of the scope, called with ``used``, whether the viewer has any subscription."""
 CLOSE_TOO_MUCH: Final = 4429
+CLOSE_TRY_LATER: Final = 1013
 _BURST_SECONDS: Final = 4
 """Of its rates, that a viewer may send at once."""
 _PIECE: Final = 1024
@@ -57,8 +58,8 @@ class StreamProtocol(WebSocketsSansIOProtocol):
     """One viewer's connection."""
 
     __slots__ = (  # more in its dictionary would double that
-        "_bytes", "_flooded", "_inbox", "_messages", "_ops", "_pings", "_pong", "_shares_compression", "_slowed_at",
-        "_turn",
+        "_bytes", "_delay", "_flooded", "_inbox", "_messages", "_ops", "_pings", "_pong", "_progress",
+        "_shares_compression", "_slowed_at", "_stall_timer", "_waits",
     )  # fmt: skip
     config: ServerConfig
 
@@ -76,8 +77,12 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         )
         self._inbox = bytearray()
         """What the viewer has sent and is not parsed yet."""
-        self._turn: asyncio.Handle | None = None
-        """Parses the next piece of it."""
+        self._waits = False
+        """Whether the next piece of it is parsed later."""
+        self._delay: asyncio.TimerHandle | None = None
+        """What it waits for, if not for its turn."""
+        self._stall_timer: asyncio.TimerHandle | None = None
+        """Closes the connection if the viewer takes nothing."""
         self._slowed_at: float | None = None
         """Since when the viewer has been sending too much."""
         self._flooded = False
@@ -89,13 +94,12 @@ class StreamProtocol(WebSocketsSansIOProtocol):
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)
         self.transport.set_write_buffer_limits(high=_WRITE_HIGH)
-        peer: socket.socket | None = transport.get_extra_info("socket")
-        if peer is not None:
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        self._progress = Progress(self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._turn is not None:
-            self._turn.cancel()
+        for timer in (self._delay, self._stall_timer):
+            if timer is not None:
+                timer.cancel()
         self.config.connections.leave(self.transport)
         super().connection_lost(exc)
         # Both refer to their owners: else their memory would wait for a collection, which takes longer than any event.
@@ -111,10 +115,12 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             self.loop.call_later(_DISCARD_SECONDS, self.transport.resume_reading)
         else:
             self._inbox += data
-            if self._turn is None:
+            if self._waits:
+                self.transport.pause_reading()
+            elif self._slowed_at is None and len(data) <= _PIECE:
                 self._parse()
             else:
-                self.transport.pause_reading()
+                self._parse_later()
 
     async def receive(self) -> Any:
         while self.queue.empty():
@@ -123,13 +129,13 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         if self.read_paused and self.queue.empty():
             self.read_paused = False
             self.transport.resume_reading()
-        if self._inbox and self._turn is None and not self.read_paused:
-            self._turn = self.loop.call_soon(self._parse)
+        if self._inbox and not self._waits and not self.read_paused:
+            self._parse_later()
         return message
 
     def _parse(self) -> None:
         """Parse one piece of what has arrived, so that a flood takes turns with other viewers; slow it down."""
-        self._turn = None
+        self._waits = False
         if self.transport.is_closing() or self.read_paused:
             return  # in the latter case, receive() continues
         now = self.loop.time()
@@ -141,7 +147,8 @@ class StreamProtocol(WebSocketsSansIOProtocol):
                 self._close_flooded()
                 return
             self.transport.pause_reading()
-            self._turn = self.loop.call_later(wait, self._parse)
+            self._waits = True
+            self._delay = self.loop.call_later(wait, self._parse)
             return
         if self._slowed_at is not None and all(bucket.level(now) > bucket.burst / 2 for bucket in buckets):
             self._slowed_at = None
@@ -152,22 +159,40 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         if self._inbox:
             self.transport.pause_reading()
             if not self.read_paused:
-                self._turn = self.loop.call_soon(self._parse)
+                self._parse_later()
         elif not self.read_paused:
             self.transport.resume_reading()
+
+    def _parse_later(self) -> None:
+        self._waits = True
+        self.config.turns.call(self._parse)
+
+    def _note_use(self, used: bool) -> None:
+        if used:
+            self.config.connections.speak(self.transport)
+        else:
+            self.config.connections.idle(self.transport, self)
+
+    def give_way(self) -> None:
+        """Close, because another connection needs the place and this viewer has no subscription."""
+        self._close_now(CLOSE_TRY_LATER, "another connection needs the place; this one had no subscription")
+        self.transport.close()
 
     def _close_flooded(self) -> None:
         self._flooded = True
         self._inbox.clear()
+        self._close_now(CLOSE_TOO_MUCH, "too many messages, bytes or pings a second")
+        self.transport.resume_reading()
+
+    def _close_now(self, code: int, reason: str) -> None:
+        """Close with a code, and drop the connection a moment later, whatever the viewer does."""
         self.stop_keepalive()
-        reason = "too many messages, bytes or pings a second"
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": CLOSE_TOO_MUCH, "reason": reason})
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         with contextlib.suppress(InvalidState):  # closed already
-            self.conn.send_close(CLOSE_TOO_MUCH, reason)
+            self.conn.send_close(code, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
         self.close_timer = self.loop.call_later(_FLOODED_SECONDS, self.transport.abort)
-        self.transport.resume_reading()
 
     def handle_cont(self, event: Frame) -> None:
         self._ops.take(1, self.loop.time())
@@ -188,7 +213,8 @@ class StreamProtocol(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if self.response.status_code == 101:
-            cast("dict[str, Any]", self.scope)["extensions"][FRAME_KEY] = {}
+            cast("dict[str, Any]", self.scope)["extensions"] |= {FRAME_KEY: {}, USE_KEY: self._note_use}
+            self._note_use(used=False)
             self._shares_compression = any(map(_is_shareable, self.conn.extensions))
 
     def handle_ping(self) -> None:
@@ -204,7 +230,37 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             else:
                 self.transport.write(data)
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_progress()
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        super().on_task_complete(task)
+        if not self.disconnected:
+            self._watch_progress()  # the connection ends once the viewer has taken what is left
+
+    def keepalive_timeout(self) -> None:
+        if self._progress.unsent and self._progress.made():  # the ping may not have reached it yet
+            self.pong_timer = self.loop.call_later(cast("float", self.ping_timeout), self.keepalive_timeout)
+            return
+        super().keepalive_timeout()
+        self.loop.call_later(_FLOODED_SECONDS, self.transport.abort)
+
+    def _watch_progress(self) -> None:
+        """Check from time to time that the viewer takes what is sent, until all of it is."""
+        if self._stall_timer is None:
+            self._progress.made()
+            self._stall_timer = self.loop.call_later(self.config.settings.answer_timeout, self._check_progress)
+
+    def _check_progress(self) -> None:
+        self._stall_timer = None
+        if not self._progress.made():
+            self.transport.abort()
+        elif self._progress.unsent or self.transport.is_closing():
+            self._watch_progress()
+
     def resume_writing(self) -> None:
+        self._progress.resumed = True
         super().resume_writing()
         pong, self._pong = self._pong, b""
         if pong and not self.close_sent and not self.transport.is_closing():

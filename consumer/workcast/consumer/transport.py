@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
 
 from workcast.consumer.prepared import PreparedFrame
-from workcast.consumer.stream_protocol import FRAME_KEY
+from workcast.consumer.stream_protocol import FRAME_KEY, USE_KEY
 
 
 class Transport(Protocol):
@@ -27,15 +28,19 @@ class Transport(Protocol):
 
     async def close(self, code: int, reason: str) -> None: ...
 
+    def note_use(self, *, used: bool) -> None:
+        """Note whether the viewer has any subscription: without one, it may have to give way to another."""
+
 
 class SocketTransport:
     """A WebSocket of ASGI."""
 
-    __slots__ = ("_put", "_receive", "_takes_frames")
+    __slots__ = ("_note_use", "_put", "_receive", "_takes_frames")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._receive, self._put = receive, send
         self._takes_frames = FRAME_KEY in scope["extensions"]
+        self._note_use: Callable[..., None] | None = scope["extensions"].get(USE_KEY)
 
     async def accept(self, subprotocol: str | None) -> bool:
         """Complete the handshake; False if the viewer is gone."""
@@ -70,3 +75,7 @@ class SocketTransport:
     async def close(self, code: int, reason: str) -> None:
         with contextlib.suppress(ConnectionError):
             await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+    def note_use(self, *, used: bool) -> None:
+        if self._note_use is not None:
+            self._note_use(used=used)
