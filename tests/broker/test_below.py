@@ -283,6 +283,7 @@ OPENS = re.compile(
 ELSEWHERE = {
     "broker/below.py": "it is the one that opens",
     "broker/files.py": "relative to a descriptor of it; and the metadata of transcripts",
+    "broker/ended_logs.py": "lstat, and relative to a descriptor of it",
     "broker/records.py": "relative to descriptors of it", "broker/removal.py": "relative to descriptors of it",
     "broker/embedded.py": "the server's own directory", "broker/orphan.py": "the server's own directory",
     "broker/price_file.py": "named by the user", "broker/publisher.py": "a part of the package",

@@ -24,7 +24,7 @@ from workcast.broker.keys import summary_key
 from workcast.broker.log import LogReader
 from workcast.broker.log_facts import epoch_of
 from workcast.broker.log_index import LogIndex, load_index, save_index
-from workcast.broker.names import STATE_SUFFIXES, UP_LOCK_FILE, state_file
+from workcast.broker.names import ENDED_LOGS_FILE, STATE_SUFFIXES, UP_LOCK_FILE, state_file
 from workcast.broker.relay import Relay
 from workcast.broker.root import Root
 from workcast.broker.roots import Roots
@@ -106,6 +106,7 @@ def test_whatever_a_state_file_of_a_log_says_its_events_are_shown(
     for suffix in STATE_SUFFIXES:
         write_log(root, suffix, LINES)
         (root.state / state_file(suffix, suffix)).write_bytes(LIES[lie])
+    (root.state / ENDED_LOGS_FILE).write_bytes(LIES[lie])
     write_log(root, "true", LINES)
     cells = [*STATE_SUFFIXES, "true"]
     for number in (3, 4):  # the second relay starts with what the first one made of it

@@ -43,14 +43,14 @@ PLACES: Final[Mapping[str, Callable[[Root, str], Path]]] = {
         name: _in_state(getattr(names, name))
         for name in (
             "ORIGIN_FILE", "UP_STATE_FILE", "UP_LOCK_FILE", "BROKER_STATE_FILE", "REMOVAL_LOCK_FILE",
-            "REMOVED_DIRECTORY",
+            "REMOVED_DIRECTORY", "ENDED_LOGS_FILE", "INDEX_FILE", "INDEX_LOCK_FILE",
         )
     },
     **{
         name: _of_cell(getattr(names, name))
         for name in (
-            "INDEX_SUFFIX", "EPOCH_SUFFIX", "RETIRED_SUFFIX", "WATERMARK_SUFFIX", "CHECKPOINT_SUFFIX",
-            "TRANSCRIPT_SUFFIX", "SESSION_LOCK_SUFFIX", "SESSION_INDEX_SUFFIX",
+            "INDEX_SUFFIX", "EPOCH_SUFFIX", "RETIRED_SUFFIX", "WATERMARK_SUFFIX", "SUMS_SUFFIX",
+            "CHECKPOINT_SUFFIX", "TRANSCRIPT_SUFFIX", "SESSION_LOCK_SUFFIX", "SESSION_INDEX_SUFFIX",
         )
     },
     "watch_lock_file": _in_state(watch_lock_file("claude")),
