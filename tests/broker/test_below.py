@@ -22,6 +22,7 @@ from workcast.broker.appender import Appender
 from workcast.broker.below import (
     OddFileError,
     is_directory_below,
+    list_directory,
     make_directory,
     oddity,
     open_below,
@@ -117,6 +118,21 @@ def test_workcells_that_are_elsewhere_are_refused_with_what_to_do(tmp_path: Path
         with pytest.raises(RootError, match=re.escape(f"name {elsewhere.directory} as root")):
             use()
     assert root.ids() == []
+
+
+def test_an_error_names_what_was_asked_for_and_what_is_there(root: Root) -> None:
+    path = root.workcell(CELL) / "logs"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    for use in (make_directory, list_directory):
+        with pytest.raises(OddFileError, match="expected a directory, got a regular file; remove it") as refused:
+            use(path)
+        assert refused.value.filename == str(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OddFileError, match="expected a regular file, got a directory; remove it") as refused:
+        remove_below(path)
+    assert refused.value.filename == str(path)
 
 
 def test_a_root_that_is_named_by_a_link_is_trusted(tmp_path: Path, root: Root) -> None:

@@ -62,8 +62,14 @@ def is_below_root(path: Path) -> bool:
     return _split(path)[1][0] == WORKCELLS_DIRECTORY
 
 
-def oddity(path: Path, trusted: Path | None = None) -> str:
-    """Say what is in place of a regular file, or of a directory on the way to it; empty if nothing odd is there."""
+def oddity(path: Path, trusted: Path | None = None, *, is_directory: bool = False) -> str:
+    """Say what is in place of a regular file, or of a directory on the way to it; empty if nothing odd is there.
+
+    Args:
+        path: of the file.
+        trusted: see :func:`directory_of`.
+        is_directory: whether a directory is expected at the path itself, too.
+    """
     place, parts = _split(path, trusted)
     for number, part in enumerate(parts, 1):
         place = f"{place}/{part}"
@@ -72,9 +78,10 @@ def oddity(path: Path, trusted: Path | None = None) -> str:
         except OSError:
             return ""
         is_last = number == len(parts)
-        if (stat.S_ISREG if is_last else stat.S_ISDIR)(mode):
+        is_file = is_last and not is_directory
+        if (stat.S_ISREG if is_file else stat.S_ISDIR)(mode):
             continue
-        what = "a regular file" if is_last else "a directory"
+        what = "a regular file" if is_file else "a directory"
         return f"expected {what}, got {_kind(mode)}" + ("" if is_last else f" at {place}")
     return ""
 
@@ -87,9 +94,9 @@ def _kind(mode: int) -> str:
     return next((name for is_kind, name in kinds if is_kind(mode)), "a device")
 
 
-def _explained(error: OSError, path: Path | str, trusted: Path | None) -> OSError:
+def _explained(error: OSError, path: Path | str, trusted: Path | None, *, is_directory: bool = False) -> OSError:
     """Return the error to raise for one of opening a path: it names the path, and what is in its place."""
-    if error.errno in _ODD and (what := oddity(Path(path), trusted)):
+    if error.errno in _ODD and (what := oddity(Path(path), trusted, is_directory=is_directory)):
         return OddFileError(error.errno, f"{what}; remove it", os.fspath(path))
     return OSError(error.errno, error.strerror, os.fspath(path))
 
@@ -161,7 +168,7 @@ def make_directory(path: Path, *, trusted: Path | None = None) -> None:
     try:
         os.close(_enter(top, parts, _LISTED, writes=True, makes=True))
     except OSError as error:
-        raise _explained(error, path / "x", trusted) from None
+        raise _explained(error, path, trusted, is_directory=True) from None
 
 
 class Listing(NamedTuple):
@@ -183,7 +190,7 @@ def list_directory(path: Path) -> Listing:
     try:
         directory = _enter(top, parts, _LISTED)
     except OSError as error:
-        raise _explained(error, path / "x", None) from None
+        raise _explained(error, path, None, is_directory=True) from None
     try:
         with os.scandir(directory) as found:
             entries = list(found)
@@ -307,7 +314,10 @@ def remove_below(path: Path, *, trusted: Path | None = None) -> None:
         OSError: it is a directory, or cannot be removed.
     """
     with suppress(FileNotFoundError), directory_of(path, trusted=trusted) as (directory, name):
-        os.unlink(name, dir_fd=directory)
+        try:
+            os.unlink(name, dir_fd=directory)
+        except OSError as error:
+            raise _explained(error, path, trusted) from None
 
 
 # ── kinds, owners and permissions ───────────────────────────────────────────────────────────────────────────────────
