@@ -89,6 +89,15 @@ async def test_two_requests_are_worked_on_at_once_and_slow_ones_are_not_waited_f
     await asyncio.gather(*tasks)
 
 
+async def test_searches_hold_no_turn_as_they_have_a_bound_of_their_own() -> None:
+    requests = Requests()
+    tasks = [requests.ask("/api/search") for _ in range(5)] + [requests.ask("/0")]
+    await wait_until_async(lambda: len(requests.working) == 6)
+    requests.go.set()
+    requests.reads.set()
+    await asyncio.gather(*tasks)
+
+
 async def test_a_client_that_does_not_read_holds_no_turn() -> None:
     requests = Requests()
     requests.go.set()

@@ -13,12 +13,14 @@ import pytest
 
 from support.recorded import of
 from support.transcripts import reader_of
-from workcast.events.models import BaseEvent, Completed, PromptSent, ToolCall, ToolResult, Unknown
+from workcast.broker.names import PROOF_FILE
+from workcast.events.models import BaseEvent, Completed, FileWrite, PromptSent, ToolCall, ToolResult, Unknown
 from workcast.producer.adapters import adapter_for
 from workcast.producer.adapters.base import Exit, close_calls, optional
 from workcast.producer.adapters.gemini_tools import Calls
 from workcast.producer.calls import OpenCall
 from workcast.producer.open_calls import MAX_OPEN_CALLS, OpenCalls
+from workcast.producer.proof import ProofKeeper
 from workcast.producer.recent import REMEMBERED
 from workcast.producer.transcripts.base import Links, SourcedEvent
 from workcast.producer.transcripts.disk_set import IN_MEMORY
@@ -57,6 +59,11 @@ def claude_sub_agent(number: int) -> dict[str, Any]:
     return {"type": "stream_event", "parent_tool_use_id": f"p{number}", "event": event}
 
 
+def claude_result(number: int) -> dict[str, Any]:
+    share = {f"m{number}": {"inputTokens": 1, "costUSD": 0.5}}
+    return {"type": "result", "subtype": "success", "is_error": False, "model_usage_since_last_result": share}
+
+
 def codex_call(number: int) -> dict[str, Any]:
     return {"type": "item.started", "item": {"type": "command_execution", "id": f"i{number}", "command": "x"}}
 
@@ -85,6 +92,7 @@ def opencode_call(number: int) -> dict[str, Any]:
         ("claude", claude_call),
         ("claude", claude_block),
         ("claude", claude_sub_agent),
+        ("claude", claude_result),
         ("codex", codex_call),
         ("codex", codex_plan),
         ("gemini", gemini_call),
@@ -100,6 +108,29 @@ def test_an_adapter_remembers_no_more_of_a_longer_run(agent: str, line: Callable
         if number in {2 * REMEMBERED, 3 * REMEMBERED}:
             sizes.append(held(adapter))
     assert sizes[1] <= sizes[0]
+
+
+def test_the_tokens_of_many_models_are_all_counted() -> None:
+    adapter = adapter_for("claude")()
+    for number in range(100):
+        adapter.feed(json.dumps(claude_result(number)).encode(), AT)
+    (completed,) = [event for event in adapter.end(Exit(0), AT) if isinstance(event, Completed)]
+    assert completed.models is not None
+    assert completed.usage is not None
+    assert {model.model for model in completed.models} == {*(f"m{number}" for number in range(64)), "other"}
+    assert (completed.usage.input_tokens, completed.cost_usd) == (100, 50.0)
+
+
+def test_a_proof_lists_a_bounded_number_of_files_and_counts_the_others(tmp_path: Path) -> None:
+    keeper = ProofKeeper(tmp_path, tmp_path, "exec", None, AT)
+    for number in range(10_003):
+        keeper.add(FileWrite(path=f"f{number}"))
+    keeper.add(FileWrite(path="f0"))
+    keeper.add(FileWrite(path="x" * 5000))
+    keeper.write(Completed(timestamp=AT, status="success"))
+    proof = json.loads((tmp_path / PROOF_FILE).read_bytes())
+    assert len(proof["files_changed"]) == 10_000
+    assert proof["files_changed_note"].startswith("4 changes are not listed")
 
 
 def test_calls_of_gemini_with_one_id_are_bounded_too() -> None:

@@ -219,8 +219,11 @@ class EmbeddedBroker:
                 else:
                     self._ready = process.pid
                     return
-        log = self._log.read_text(errors="replace")[-800:]
-        raise BrokerError(f"the embedded Valkey server did not start; its log ends with:\n{log}")
+        try:
+            log = f"its log ends with:\n{self._log.read_text(errors='replace')[-800:]}"
+        except OSError as error:  # its directory was removed, for example
+            log = f"its log cannot be read: {error}"
+        raise BrokerError(f"the embedded Valkey server did not start; {log}")
 
     # ── in a thread of its own ───────────────────────────────────────────────────────────────────────────────────────
     def _guard_socket(self) -> None:

@@ -11,8 +11,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _REQUESTS_AT_ONCE: Final = 2
 _LONGEST_REST_SECONDS: Final = 0.05
-_SLOW: Final = "/account"
-"""The end of paths whose answers may take seconds, and which others do not wait for."""
+_SLOW: Final = ("/account", "/api/stats", "/overview")
+"""The ends of paths whose answers may take seconds, and which others do not wait for."""
+_BOUNDED: Final = "/api/search"
+"""A search may last, and takes turns of its own: see :mod:`workcast.consumer.search_api`."""
 
 
 class Turns:
@@ -53,7 +55,7 @@ class RequestTurns:
         self._quick, self._slow = (asyncio.Semaphore(_REQUESTS_AT_ONCE) for _ in range(2))
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] == _BOUNDED:
             return self._app(scope, receive, send)
         return self._answer(scope, receive, send)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from workcast.broker.below import remove_below
 from workcast.broker.files import replace_file
@@ -14,6 +15,10 @@ from workcast.events.models import BaseEvent, Completed, FileWrite, PromptSent, 
 from workcast.events.timestamp import Timestamp
 from workcast.events.usage import Usage
 from workcast.producer.changes import Changed
+
+_MAX_FILES: Final = 10_000
+_MAX_PATH: Final = 4096
+"""Of a path, in characters: no system has longer ones."""
 
 
 class Proof(Frozen):
@@ -35,7 +40,7 @@ class Proof(Frozen):
     files_changed: tuple[str, ...]
     """The paths of all ``file_write`` events, and of all files that git found changed since the start, sorted."""
     files_changed_note: str | None
-    """Why git could not find the changed files, if the agent worked in a repository and it could not."""
+    """What is missing in ``files_changed``: why git could not find the files, and how many paths were left out."""
     started: Timestamp
     ended: Timestamp
 
@@ -52,6 +57,7 @@ class ProofKeeper:
         self._prompt_sha256: str | None = None
         self._cwd = cwd.absolute()
         self._files: set[str] = set()
+        self._left_out = 0
         self._note: str | None = None
 
     def clear(self) -> None:
@@ -67,15 +73,23 @@ class ProofKeeper:
             case PromptSent():
                 self._prompt_sha256 = hashlib.sha256(event.prompt.encode("utf-8", "replace")).hexdigest()
             case FileWrite():
-                self._files.add(event.path)
+                self._keep(event.path)
             case _:
                 pass
 
     def add_changed(self, changed: Changed) -> None:
         """Add the files that git found changed, unless an event has reported them under another path already."""
         reported = {(self._cwd / path).resolve() for path in self._files}
-        self._files.update(path for path in changed.paths if Path(path).resolve() not in reported)
+        for path in changed.paths:
+            if Path(path).resolve() not in reported:
+                self._keep(path)
         self._note = changed.note
+
+    def _keep(self, path: str) -> None:
+        if len(path) > _MAX_PATH or (path not in self._files and len(self._files) >= _MAX_FILES):
+            self._left_out += 1
+        else:
+            self._files.add(path)
 
     def write(self, completed: Completed) -> None:
         """Write the proof, whole or not at all.
@@ -96,8 +110,17 @@ class ProofKeeper:
             usage=completed.usage,
             cost_usd=completed.cost_usd,
             files_changed=tuple(sorted(self._files)),
-            files_changed_note=self._note,
+            files_changed_note=self._describe_missing(),
             started=self._started,
             ended=completed.timestamp,
         )
         replace_file(self._path, proof.model_dump_json(indent=2).encode("utf-8", "replace") + b"\n", durable=True)
+
+    def _describe_missing(self) -> str | None:
+        if not self._left_out:
+            return self._note
+        left_out = (
+            f"{self._left_out:,} changes are not listed: expected at most {_MAX_FILES:,} files with paths of at most "
+            f"{_MAX_PATH:,} characters"
+        )
+        return f"{self._note}; {left_out}" if self._note else left_out

@@ -22,6 +22,9 @@ MODEL_COUNTS: Final = (
     "inputTokens", "cacheReadInputTokens", "cacheCreationInputTokens", "cacheCreationEphemeral1hInputTokens",
     "outputTokens", "thinkingTokens",
 )  # fmt: skip
+_MAX_MODELS: Final = 64
+_OTHER_MODELS: Final = "other"
+"""The tokens of models beyond the 64 that came first are summed under this name."""
 
 
 class _Shares:
@@ -33,7 +36,8 @@ class _Shares:
 
     def add(self, models: JsonObject) -> None:
         """Add the share of a result, or its total, by model."""
-        for model, value in models.items():
+        for name, value in models.items():
+            model = name if name in self._counts or len(self._counts) < _MAX_MODELS else _OTHER_MODELS
             usage = as_object(value)
             counts, before = get_counts(usage, MODEL_COUNTS), self._counts.get(model)
             self._counts[model] = counts if before is None else list(map(add, before, counts))
