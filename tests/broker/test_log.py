@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 
 from workcast.broker.appender import Appender
 from workcast.broker.log import Header, LogReader, natural_epoch, parse_header
+from workcast.events.cut_line import size_of
+from workcast.events.wire import wire
 
 line_bytes = st.binary(max_size=200).map(lambda data: data.replace(b"\n", b" "))
 
@@ -281,6 +283,26 @@ def test_an_unterminated_tail_is_searched_once_however_often_the_log_is_read(tmp
     assert bytes_read(reader.refresh) < 35 << 20  # once more, to be sure of what ended
     assert reader.end == 3
     assert reader.read(2, 9, 9).lines == [b"three"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts the bytes that a process reads")
+def test_of_a_line_over_32_mib_only_the_beginning_is_read(tmp_path: Path) -> None:
+    """Wherever it is in the log; what follows keeps its offset."""
+    path = tmp_path / "log"
+    long, whole = b"x" * (33 << 20), b"y" * (3 << 20)
+    written = [long, b"one", whole, long, long, b"two", long]
+    path.write_bytes(b"\n".join(written) + b"\n")
+    reader = LogReader(path)
+    reader.refresh()
+    assert reader.end == len(written)
+    assert bytes_read(lambda: reader.read(0, 10, 1 << 30)) < 20 << 20
+    for offset in range(len(written)):
+        lines = reader.read(offset, 10, 1 << 30).lines
+        assert [size_of(line) for line in lines] == [len(line) for line in written[offset:]]
+        assert lines == [line if len(line) < len(long) else line[:4096] for line in written[offset:]]
+    assert json.loads(wire(reader.read(0, 1, 1).lines[0])) == {
+        "type": "malformed", "reason": "size", "bytes": len(long), "raw": "x" * 4096,
+    }  # fmt: skip
 
 
 def test_a_long_line_is_read_in_bounded_memory(tmp_path: Path) -> None:

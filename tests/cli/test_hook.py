@@ -525,7 +525,7 @@ def test_a_payload_that_is_nested_without_end_is_refused() -> None:
 def test_a_payload_that_is_too_large_is_refused() -> None:
     done = workcast("hook", stdin=b" " * (MAX_PAYLOAD + 1))
     assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr.startswith(b"workcast hook: expected a payload of at most 32 MiB on stdin, got more")
+    assert done.stderr.startswith(b"workcast hook: expected a payload of at most 8 MiB on stdin, got more")
 
 
 @pytest.mark.parametrize("goes_on", [False, True])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from workcast.events.codec import build, dump, json_schema
 from workcast.events.errors import EventError
-from workcast.events.models import MODELS, Completed, ResponseChunk, ToolCall
+from workcast.events.models import MODELS, Completed, ResponseChunk, ToolCall, Unknown
 from workcast.events.usage import Usage
 from workcast.events.wire import MAX_BYTES, wire
 
@@ -153,3 +153,14 @@ def test_a_number_with_too_many_digits_for_the_wire_is_written_as_text(digits: i
     assert wire(line) == line
     text = ("-" if sign < 0 else "") + "1" + "0" * (digits - 1)
     assert line.decode().count(f'["{text}"]' if digits > 4300 else f"[{text}]") == 1
+
+
+def test_an_event_that_is_too_long_for_a_log_is_cut_and_says_so() -> None:
+    text = "\0" * (6 << 20)  # six bytes each in JSON
+    line = dump(Unknown(timestamp=WHEN, raw=text))
+    event = json.loads(line)
+    assert len(line) <= MAX_BYTES
+    assert event["type"] == "unknown"
+    assert event["raw"] == text[:8192] + "…"
+    assert event["truncated"]["bytes"] > 6 * len(text)
+    assert json.loads(dump(Unknown(timestamp=WHEN, raw="x" * (6 << 20))))["raw"] == "x" * (6 << 20)

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workcast.events.cut_line import CutLine, size_of
 from workcast.events.models import Unknown
 from workcast.producer.adapters import ADAPTERS
-from workcast.producer.lines import CutLine, LineSplitter, size_of
+from workcast.producer.lines import LineSplitter
 
 
 def split(pieces: list[bytes], cap: int = 1 << 20) -> list[bytes]:

@@ -8,6 +8,7 @@ import pytest
 
 from support.recorded import CLAUDE, CODEX, RECORDED, START, of, recorded_events
 from workcast.events.codec import dump
+from workcast.events.cut_line import CutLine, size_of
 from workcast.events.models import (
     Completed,
     PromptSent,
@@ -19,7 +20,6 @@ from workcast.events.models import (
     UsageEvent,
 )
 from workcast.producer.errors import RecordingError
-from workcast.producer.lines import CutLine, size_of
 from workcast.producer.replay import CANCELLED, RECORDINGS, Recording, converse, recordings, relabel, replay
 
 from .conftest import Sink, stop_at

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from support.damage import changed, damaged
 from support.transcripts import SESSIONS, as_logged, lines_of, reader_of
 from workcast.events.codec import build
+from workcast.events.cut_line import CutLine
 from workcast.producer.decode import parse_object
-from workcast.producer.lines import CutLine
 from workcast.producer.transcripts.base import Links, SourcedEvent
 
 LINES = {

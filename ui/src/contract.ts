@@ -259,7 +259,7 @@ export interface Unknown {
  */
 export interface Malformed {
   type: 'malformed';
-  reason: 'utf8' | 'json' | 'object' | 'type';
+  reason: 'size' | 'utf8' | 'json' | 'object' | 'type';
   bytes: number;
   raw: string;
   [k: string]: unknown;

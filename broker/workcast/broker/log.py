@@ -14,7 +14,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from pydantic_core import from_json
 
@@ -22,7 +22,9 @@ from workcast.broker.below import OddFileError, open_below, remove_below
 from workcast.broker.damaged import ignore
 from workcast.broker.log_index import LogIndex, load_index, save_index
 from workcast.broker.watermark import BASES, EPOCHS
+from workcast.events.cut_line import CutLine
 from workcast.events.json_value import as_object
+from workcast.events.wire import MAX_LINE_BYTES, MAX_RAW
 
 _CHUNK_BYTES: Final = 1 << 20
 """Read at once while lines are counted; always more than a header may have."""
@@ -194,19 +196,35 @@ class LogReader:
                 self.generation += 1
                 return Span(offset, [], position)
             file.seek(position)
-            for _ in range(skip):
-                position += len(file.readline())
+            for skipped in range(skip):
+                position += self._read_line(file, position, offset - skip + skipped)[1]
             while len(lines) < max_lines and position < self.end_position:
-                line = file.readline()
-                if not line.endswith(b"\n") or (lines and taken + len(line) > max_bytes):
+                line, size = self._read_line(file, position, offset + len(lines))
+                if line is None or (lines and taken + len(line) + 1 > max_bytes):
                     break
-                lines.append(line[:-1])
-                taken += len(line)
-                position += len(line)
+                lines.append(line)
+                taken += len(line) + 1
+                position += size
             # Checked after the read, so that a replacement before or during it is noticed.
             if not self._continues(file.fileno(), os.fstat(file.fileno())):
                 return Span(offset, [], position)
         return Span(offset, lines, position)
+
+    def _read_line(self, file: IO[bytes], position: int, offset: int) -> tuple[bytes | None, int]:
+        """Read the line at a position; return it without its newline, and its bytes in the file.
+
+        Of a line over 32 MiB only the beginning is read. None if it has no newline.
+        """
+        line = file.readline(_CHUNK_BYTES)
+        if line.endswith(b"\n"):
+            return line[:-1], len(line)
+        after = bisect_right(self._offsets, offset)  # the index has an entry for each line that follows a long one
+        end = self._positions[after] if after < len(self._offsets) else self.end_position
+        if end - position > MAX_LINE_BYTES and os.pread(file.fileno(), 1, end - 1) == b"\n":
+            file.seek(end)
+            return CutLine(line[:MAX_RAW], end - 1 - position), end - position
+        line += file.readline(max(end - position - len(line), 0))
+        return (line[:-1] if line.endswith(b"\n") else None), len(line)
 
     def offset_near(self, position: int) -> int:
         """Return the first indexed offset whose line begins at or after a byte position; ``end`` if there is none."""
@@ -353,7 +371,8 @@ class LogReader:
                 chunk = chunk[:-1]
             if b"\n" in chunk:
                 return start
-            digest.update(chunk)
+            if self.natural_epoch is None:
+                digest.update(chunk)
         if self.natural_epoch is None:
             self.natural_epoch = _epoch_of_digest(digest.digest())
             self._head_bytes = os.pread(descriptor, min(_LINE_BYTES, end), 0)

@@ -17,7 +17,7 @@ from workcast.cli.messages import say
 from workcast.events.errors import WorkcastError
 from workcast.producer.hooks.recorder import HookError, record
 
-MAX_BYTES: Final = 32 << 20
+MAX_BYTES: Final = 8 << 20
 """Of a payload; the largest real ones have a few images, of some MB each."""
 MAX_SECONDS: Final = 10.0
 """For the whole payload, which Claude Code writes at once."""
@@ -43,7 +43,7 @@ def read_payload(descriptor: int = 0, seconds: float = MAX_SECONDS) -> bytes:
     """Read stdin to its end.
 
     Raises:
-        HookError: it is larger than 32 MiB, does not end in time, or cannot be read.
+        HookError: it is larger than 8 MiB, does not end in time, or cannot be read.
     """
     data = bytearray()
     deadline = time.monotonic() + seconds

@@ -14,6 +14,7 @@ from workcast.events.depth import MAX_DIGITS, is_shallow, shallow
 from workcast.events.errors import EventError
 from workcast.events.json_value import as_object
 from workcast.events.models import MODELS, BaseEvent, KnownEvent, OtherEvent
+from workcast.events.wire import MAX_LINE_BYTES, cut_to_size
 
 _TOO_LONG: Final = 10**MAX_DIGITS
 """The first whole number with more digits than the wire's parser takes."""
@@ -44,7 +45,8 @@ def dump(event: BaseEvent) -> bytes:
     Agents may put anything into an event, so values are converted rather than refused: what JSON cannot represent
     becomes ``str(value)``, NaN and infinity become null, lone surrogates and bytes that are not UTF-8 become U+FFFD,
     values nested more than 180 levels deep become a string of their JSON, and whole numbers of more than 4,300 digits a
-    string of their digits. So :func:`~workcast.events.wire.wire` passes each line as an event, never as malformed.
+    string of their digits. A line of more than 32 MiB is cut to what the wire would show of it. So
+    :func:`~workcast.events.wire.wire` passes each line as an event, never as malformed.
 
     Raises:
         EventError: a value contains itself, is nested a thousand levels deep, or its ``__str__`` fails.
@@ -53,8 +55,10 @@ def dump(event: BaseEvent) -> bytes:
     try:
         line = event.__pydantic_serializer__.to_json(event, exclude_unset=True, fallback=str)
     except PydanticSerializationError:
-        return _dump_clean(event)
-    return line if _fits_wire(line) else _dump_clean(event)
+        line = _dump_clean(event)
+    else:
+        line = line if _fits_wire(line) else _dump_clean(event)
+    return line if len(line) <= MAX_LINE_BYTES else cut_to_size(from_json(line), len(line))
 
 
 def _fits_wire(line: bytes) -> bool:

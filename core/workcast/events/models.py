@@ -223,6 +223,6 @@ class Malformed(Frozen):
     """What the wire carries in place of a line that is not an event (see :func:`workcast.events.wire.wire`)."""
 
     type: Literal["malformed"] = "malformed"
-    reason: Literal["utf8", "json", "object", "type"]
+    reason: Literal["size", "utf8", "json", "object", "type"]
     bytes: int
     raw: str

@@ -10,10 +10,13 @@ from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
+from workcast.events.cut_line import CutLine, size_of
 from workcast.events.json_value import as_array, as_object
 
 MAX_BYTES: Final = 64 * 1024
 """Maximum size of a line on the wire; a longer one is cut and marked ``truncated``."""
+MAX_LINE_BYTES: Final = 32 << 20
+"""A longer line of a log is not read whole, so it is malformed: parsing it would hold up all other logs."""
 MAX_RAW: Final = 4096
 """How many of its first bytes a malformed line shows."""
 
@@ -39,7 +42,7 @@ def inspect(line: bytes) -> tuple[bytes, dict[str, Any] | None]:
     event = _parse(line)
     if isinstance(event, str):
         return to_json(_malformed(line, event)), None
-    return line if len(line) <= MAX_BYTES else _cut_to_size(event, len(line)), event
+    return line if len(line) <= MAX_BYTES else cut_to_size(event, len(line)), event
 
 
 def parse(line: bytes) -> dict[str, Any] | None:
@@ -56,6 +59,8 @@ def read_event(line: bytes) -> dict[str, Any]:
 
 def _parse(line: bytes) -> dict[str, Any] | str:
     """Return the event, or the reason why the line is malformed."""
+    if isinstance(line, CutLine):
+        return "size"
     try:
         value = as_object(from_json(line, allow_inf_nan=False))
     except ValueError:
@@ -75,10 +80,11 @@ def _is_utf8(line: bytes) -> bool:
 
 def _malformed(line: bytes, reason: str) -> dict[str, Any]:
     raw = line[:MAX_RAW].decode(errors="backslashreplace")
-    return {"type": "malformed", "reason": reason, "bytes": len(line), "raw": raw}
+    return {"type": "malformed", "reason": reason, "bytes": size_of(line), "raw": raw}
 
 
-def _cut_to_size(value: dict[str, Any], size: int) -> bytes:
+def cut_to_size(value: dict[str, Any], size: int) -> bytes:
+    """Cut an event whose line has ``size`` bytes to at most 64 KiB, and mark it as truncated."""
     value = {key: item for key, item in value.items() if key != "truncated"}
     truncated = {"bytes": size}
     for limit in _LIMITS:

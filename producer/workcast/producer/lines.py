@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, Self
+from typing import Final
+
+from workcast.events.cut_line import CutLine, size_of
 
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 """Longer lines are cut to this. The longest line in the recordings has 0.4 MiB."""
-
-
-class CutLine(bytes):
-    """The beginning of a line that was too long. All other lines are plain bytes, for speed."""
-
-    size: int
-    """The bytes of the whole line."""
-
-    def __new__(cls, data: bytes, size: int) -> Self:
-        line = super().__new__(cls, data)
-        line.size = size
-        return line
-
-
-def size_of(line: bytes) -> int:
-    """Return the bytes of a whole line, whether or not its end was dropped."""
-    return line.size if isinstance(line, CutLine) else len(line)
 
 
 def line_of(data: bytes, size: int) -> bytes:

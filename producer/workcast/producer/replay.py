@@ -14,13 +14,14 @@ from itertools import accumulate, count
 from pathlib import Path
 from typing import Final
 
+from workcast.events.cut_line import CutLine, size_of
 from workcast.events.models import BaseEvent, Completed
 from workcast.events.timestamp import now
 from workcast.producer.adapters import adapter_for
 from workcast.producer.adapters.base import Command, Exit, milliseconds_between
 from workcast.producer.errors import RecordingError
 from workcast.producer.fields import as_list, as_object, get_list, get_number, get_text
-from workcast.producer.lines import CutLine, LineSplitter, size_of
+from workcast.producer.lines import LineSplitter
 from workcast.producer.recorder import EventSink
 from workcast.producer.runner import RunResult
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final, Literal, Protocol
 
+from workcast.events.cut_line import CutLine
 from workcast.events.models import BaseEvent, ToolResult, Unknown
 from workcast.producer.calls import OpenCall
-from workcast.producer.lines import CutLine
 
 HowEnded = Literal["exited", "timeout", "cancelled"]
 
@@ -76,7 +76,7 @@ class Adapter(Protocol):
     def feed(self, line: bytes, at: datetime) -> list[BaseEvent]:
         """Read one line of stdout, without its newline, captured at ``at``. Never raises, whatever the line holds.
 
-        A truncated line (:class:`~workcast.producer.lines.CutLine`) cannot be parsed: it becomes ``unknown``.
+        A truncated line (:class:`~workcast.events.cut_line.CutLine`) cannot be parsed: it becomes ``unknown``.
         """
         ...
 

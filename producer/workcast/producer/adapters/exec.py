@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import ClassVar, Final
 
+from workcast.events.cut_line import CutLine
 from workcast.events.models import BaseEvent, BashCommand, BashOutput, Started
 from workcast.producer.adapters.base import Command, Exit, run_key, unknown_line
 from workcast.producer.adapters.outcome import SUCCESS_EXIT_CODES, Outcome
 from workcast.producer.adapters.output import STREAMS, Stream
-from workcast.producer.lines import CutLine
 
 HOLD: Final = timedelta(milliseconds=100)
 """How long output is held, to emit more of it in one event: this limits the events per second."""

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
 
+from workcast.events.cut_line import CutLine
 from workcast.events.models import BaseEvent, PromptSent
 from workcast.producer.adapters.base import Exit, close_calls, run_key, unknown_line, unread
 from workcast.producer.adapters.outcome import Outcome
 from workcast.producer.calls import OpenCall
 from workcast.producer.decode import NOT_JSON, decode_json, parse_object
 from workcast.producer.fields import JsonObject
-from workcast.producer.lines import CutLine
 from workcast.producer.open_calls import OpenCalls
 
 RuleResult = list[BaseEvent] | tuple[BaseEvent, ...] | None

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Literal, NamedTuple
 
+from workcast.events.cut_line import CutLine
 from workcast.events.models import BaseEvent, Completed, Started, Status
 from workcast.producer.adapters.base import close_calls, milliseconds_between, optional, unknown_line
 from workcast.producer.calls import OpenCall
 from workcast.producer.decode import parse_object
 from workcast.producer.fields import JsonObject, get_text
-from workcast.producer.lines import CutLine
 from workcast.producer.open_calls import OpenCalls
 from workcast.producer.recent import RecentMap
 from workcast.producer.transcripts.disk_set import DiskSet

@@ -21,7 +21,7 @@ from workcast.broker.log import parse_header
 from workcast.broker.names import SESSION_INDEX_SUFFIX, state_file
 from workcast.broker.root import Root
 from workcast.events.codec import dump
-from workcast.producer.lines import size_of
+from workcast.events.cut_line import size_of
 from workcast.producer.session_index import SessionIndex
 from workcast.producer.transcripts.base import Links, SourcedEvent
 from workcast.producer.transcripts.checkpoint import Checkpoint, load, save

@@ -7,7 +7,8 @@ from collections import deque
 from pathlib import Path
 from typing import IO, Final
 
-from workcast.producer.lines import MAX_LINE_BYTES, CutLine, line_of, size_of
+from workcast.events.cut_line import CutLine, size_of
+from workcast.producer.lines import MAX_LINE_BYTES, line_of
 from workcast.producer.transcripts.checkpoint import TailState
 
 CHUNK_BYTES: Final = 1 << 20
