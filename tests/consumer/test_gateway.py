@@ -177,6 +177,17 @@ def test_one_event_is_the_whole_line_whatever_its_length_and_content(gateway: Ga
     assert page == [json.loads(wire(line)) for line in (ODD, long, b"no json \xff")]
 
 
+def test_of_a_line_over_32_mib_one_gets_what_the_wire_has(gateway: Gateway, root: Root) -> None:
+    long = event_line(1, "y" * (33 << 20))
+    publish(gateway, root, "wc", [LINES[0], long, LINES[1]])
+    answer = get(gateway, "/api/workcells/wc/events/1")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == {
+        "type": "malformed", "reason": "size", "bytes": len(long), "raw": long[:4096].decode(),
+    }  # fmt: skip
+    assert get(gateway, "/api/workcells/wc/events/2").content == LINES[1]
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [

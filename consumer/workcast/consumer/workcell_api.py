@@ -13,7 +13,8 @@ from workcast.consumer.description import describe, root_holding
 from workcast.consumer.http_errors import UNKNOWN, http_errors, open_channel, unknown_workcell
 from workcast.consumer.hub import Hub
 from workcast.consumer.protocol import EventPage, Workcell, Workcells
-from workcast.events.wire import inspect
+from workcast.events.cut_line import CutLine
+from workcast.events.wire import inspect, wire
 
 MAX_PAGE: Final = 1000
 
@@ -61,7 +62,7 @@ def add_workcells(app: FastAPI, hub: Hub, history: History, roots: Roots) -> Non
 
     @app.get("/api/workcells/{workcell}/events/{offset}", responses=UNKNOWN)
     async def get_event(workcell: str, offset: int) -> Response:
-        """One line of the log, whole, whatever its length."""
+        """One line of the log, whole; of one over 32 MiB, which is malformed, what the wire has."""
         channel = await open_channel(hub, workcell)
         if not channel.base <= offset < channel.head:
             raise HTTPException(404, f"expected an offset from {channel.base} to below {channel.head}, got {offset}")
@@ -72,5 +73,6 @@ def add_workcells(app: FastAPI, hub: Hub, history: History, roots: Roots) -> Non
                 lines = await asyncio.to_thread(history.read_lines, workcell, channel.epoch, offset, 1)
         if not lines:
             raise HTTPException(404, f"the log of {workcell} is not here; its stream holds the newest events")
-        media_type = "application/octet-stream" if inspect(lines[0])[1] is None else "application/json"
-        return Response(lines[0], media_type=media_type)
+        line = wire(lines[0]) if isinstance(lines[0], CutLine) else lines[0]
+        media_type = "application/octet-stream" if inspect(line)[1] is None else "application/json"
+        return Response(line, media_type=media_type)
