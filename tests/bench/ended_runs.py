@@ -74,7 +74,7 @@ def measure_start(root: Root, expected: int, idle_seconds: float = 0.0) -> dict[
         process = psutil.Process(up.pid)
         taken["cpu"] = _cpu(process)
         if idle_seconds:
-            time.sleep(8)  # until what follows a start is done
+            wait_until(lambda: _is_indexed(client), _DEADLINE_S, "all logs indexed, which follows a start")
             before = _cpu(process)
             time.sleep(idle_seconds)
             taken["idle"] = (_cpu(process) - before) / idle_seconds * 100
@@ -93,6 +93,10 @@ def _await_fleet(up: Up, expected: int) -> None:
         while len(ended) < expected:
             message = json.loads(viewer.recv(_DEADLINE_S))
             ended |= {one["id"] for one in message.get("workcells", ()) if one.get("status") == "success"}
+
+
+def _is_indexed(client: httpx.Client) -> bool:
+    return "\nworkcast_index_behind_events 0.0\n" in client.get("/metrics").text
 
 
 def _cpu(process: psutil.Process) -> float:

@@ -329,7 +329,7 @@ def verify(
 
 @app.command("rm")
 def remove(
-    workcells: Annotated[list[str], typer.Argument(metavar="WORKCELL…")],
+    workcells: Annotated[list[str], typer.Argument(metavar="WORKCELL")],
     root: RootOption = Path(),
     redis_url: RedisOption = None,
     *,
